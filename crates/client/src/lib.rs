@@ -1,0 +1,1 @@
+//! Umbra: the `client` crate.

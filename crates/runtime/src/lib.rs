@@ -1,0 +1,1 @@
+//! Umbra: the `runtime` crate.
