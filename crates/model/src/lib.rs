@@ -1,1 +1,22 @@
-//! Umbra: the `model` crate.
+//! Networks in the clear: the graph and its weights, the pictures it takes, and a reference forward to compare with.
+//!
+//! A [`Graph`] is parsed, not validated: whoever holds one knows that its nodes are in order, its shapes fit and its weights
+//! are finite.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod graph;
+mod input;
+mod operator;
+mod shape;
+mod tensor;
+
+pub use error::{GraphError, ModelError};
+pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
+pub use input::{Input, Normalisation};
+pub use operator::{
+    BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS,
+};
+pub use shape::{Geometry, Shape};
+pub use tensor::Tensor;

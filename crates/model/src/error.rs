@@ -1,0 +1,177 @@
+//! What can be wrong with networks, data sets and pictures.
+//!
+//! Every message is one complete line that says where, what was found, what was expected and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What is wrong with a network, apart from the file it came from.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Two nodes of one name.
+    #[error("two nodes are named {node:?}; give every node its own name")]
+    DuplicateName {
+        /// The name.
+        node: String,
+    },
+    /// An empty, overlong or reserved name.
+    #[error(
+        "{node:?} cannot be the name of a node; use 1 to 256 printable characters, and not \"input\", which is the picture"
+    )]
+    BadName {
+        /// The name.
+        node: String,
+    },
+    /// A node reads from a node that does not exist.
+    #[error("node {node:?}: its input {input:?} is not a node; name an existing node or \"input\"")]
+    UnknownInput {
+        /// The reading node.
+        node: String,
+        /// The name that is not there.
+        input: String,
+    },
+    /// The output is not a node.
+    #[error("the output {output:?} is not a node; name the node that computes the logits")]
+    UnknownOutput {
+        /// The name that is not there.
+        output: String,
+    },
+    /// Nodes that depend on themselves.
+    #[error("nodes form a cycle: {}; remove one of these connections", nodes.join(" -> "))]
+    Cycle {
+        /// The cycle; the first name is repeated at the end.
+        nodes: Vec<String>,
+    },
+    /// A node whose result the output does not depend on.
+    #[error("node {node:?}: nothing uses its result; remove it or connect it")]
+    Unused {
+        /// The node.
+        node: String,
+    },
+    /// An operation that this project does not have.
+    #[error(
+        "node {node:?}: operator {operator:?} is not supported; supported are {}",
+        crate::SUPPORTED_OPERATORS.join(", ")
+    )]
+    UnknownOperator {
+        /// The node.
+        node: String,
+        /// The `op` found.
+        operator: String,
+    },
+    /// Sizes or values that do not fit together.
+    #[error("node {node:?}: {what} is {found}, expected {expected}")]
+    Mismatch {
+        /// The node.
+        node: String,
+        /// The quantity.
+        what: String,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A value of the network as a whole that does not fit.
+    #[error("{what} is {found}, expected {expected}")]
+    Invalid {
+        /// The quantity.
+        what: String,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A tensor whose values do not fill its shape.
+    #[error("tensor {tensor:?}: {found} values do not fill the shape {shape:?}")]
+    TensorLength {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The number of values.
+        found: usize,
+    },
+    /// A weight that is NaN or infinite.
+    #[error(
+        "tensor {tensor:?}: value {index} is {found}; weights must be finite, export them from a training that converged"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Row-major index of the first such value.
+        index: usize,
+        /// The value.
+        found: f64,
+    },
+    /// A tensor that the weights file lacks.
+    #[error("node {node:?}: tensor {tensor:?} is not in {weights:?}; export it or correct the key")]
+    MissingTensor {
+        /// The node.
+        node: String,
+        /// The key.
+        tensor: String,
+        /// The weights file's name.
+        weights: String,
+    },
+    /// A tensor of another element type.
+    #[error("node {node:?}: tensor {tensor:?} is of type {found}, expected F32 or F16")]
+    TensorType {
+        /// The node.
+        node: String,
+        /// The key.
+        tensor: String,
+        /// Its type.
+        found: String,
+    },
+}
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The operating system refused.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its answer.
+        reason: io::Error,
+    },
+    /// A file larger than any of its kind.
+    #[error("{}: {found} bytes, at most {limit} are accepted for {what}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// Its size in bytes.
+        found: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Not a manifest, or one of another version.
+    #[error("{}: {reason}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What was found and expected, with line and column where known.
+        reason: String,
+    },
+    /// Not a safetensors file.
+    #[error("{}: not a valid safetensors file ({reason}); export the weights again", path.display())]
+    Weights {
+        /// The weights file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A network that does not hold together.
+    #[error("{}: {reason}", path.display())]
+    Graph {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: GraphError,
+    },
+}

@@ -1,0 +1,122 @@
+//! The pictures a network takes, and how their bytes become its input.
+
+use crate::GraphError;
+
+/// Pictures larger than this on a side are refused: nothing of that size can be packed.
+const MAX_SIDE: usize = 1024;
+/// Channels of a picture at most.
+const MAX_CHANNELS: usize = 16;
+
+/// Size and normalisation of the pictures of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// 3 (red, green, blue) or 1 (gray) for real pictures.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// From bytes to the network's input.
+    pub normalisation: Normalisation,
+}
+
+/// How bytes `x` of a picture become numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Normalisation {
+    /// `(x/255 - mean) / max(std, min_std)`: mean and unbiased standard deviation of all values of this picture.
+    PerPicture {
+        /// Lower bound of the divisor, for pictures of a single colour.
+        min_std: f64,
+    },
+    /// `(x/255 - mean[c]) / std[c]` with fixed statistics.
+    PerChannel {
+        /// One a channel.
+        mean: Vec<f64>,
+        /// One a channel, positive.
+        std: Vec<f64>,
+    },
+}
+
+impl Input {
+    /// Number of values of one picture.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Normalises one picture: `bytes[C, H, W]`, channel by channel, to as many numbers in the same order.
+    ///
+    /// # Errors
+    /// [`GraphError::Invalid`] where the number of bytes is another.
+    pub fn normalise(&self, bytes: &[u8]) -> Result<Vec<f32>, GraphError> {
+        if bytes.len() != self.len() {
+            return Err(GraphError::Invalid {
+                what: "number of values of the picture".into(),
+                found: bytes.len().to_string(),
+                expected: format!("{} x {} x {}", self.channels, self.height, self.width),
+            });
+        }
+        let unit = |&byte: &u8| f64::from(byte) / 255.0;
+        let values = match &self.normalisation {
+            Normalisation::PerPicture { min_std } => {
+                let n = bytes.len() as f64;
+                let mean = bytes.iter().map(unit).sum::<f64>() / n;
+                let squares: f64 = bytes.iter().map(|b| (unit(b) - mean).powi(2)).sum();
+                let std = (squares / (n - 1.0).max(1.0)).sqrt().max(*min_std);
+                bytes
+                    .iter()
+                    .map(|b| ((unit(b) - mean) / std) as f32)
+                    .collect()
+            }
+            Normalisation::PerChannel { mean, std } => bytes
+                .chunks_exact(self.height * self.width)
+                .zip(mean.iter().zip(std))
+                .flat_map(|(plane, (mean, std))| {
+                    plane.iter().map(move |b| ((unit(b) - mean) / std) as f32)
+                })
+                .collect(),
+        };
+        Ok(values)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), GraphError> {
+        let invalid = |what: &str, found: String, expected: String| {
+            Err(GraphError::Invalid {
+                what: format!("input: {what}"),
+                found,
+                expected,
+            })
+        };
+        let sides = [
+            ("channels", self.channels, MAX_CHANNELS),
+            ("height", self.height, MAX_SIDE),
+            ("width", self.width, MAX_SIDE),
+        ];
+        for (what, found, limit) in sides {
+            if found == 0 || found > limit {
+                return invalid(what, found.to_string(), format!("1 to {limit}"));
+            }
+        }
+        let positive = |v: &f64| v.is_finite() && *v > 0.0;
+        match &self.normalisation {
+            Normalisation::PerPicture { min_std } if !positive(min_std) => {
+                invalid("min_std", min_std.to_string(), "a positive number".into())
+            }
+            Normalisation::PerChannel { mean, std }
+                if mean.len() != self.channels
+                    || std.len() != self.channels
+                    || !mean.iter().all(|v| v.is_finite())
+                    || !std.iter().all(positive) =>
+            {
+                let found = format!("mean {mean:?}, std {std:?}");
+                let expected = format!(
+                    "{} finite means and as many positive deviations",
+                    self.channels
+                );
+                invalid("normalisation", found, expected)
+            }
+            _ => Ok(()),
+        }
+    }
+}
