@@ -176,9 +176,7 @@ impl Graph {
         self.nodes
             .iter()
             .map(|node| match &node.operator {
-                Operator::Convolution(c) => {
-                    (c.weight.values().len() * node.shape.positions()) as u64
-                }
+                Operator::Convolution(c) => (c.weight.values().len() * node.shape.positions()) as u64,
                 Operator::Linear(l) => l.weight.values().len() as u64,
                 _ => 0,
             })
@@ -237,12 +235,7 @@ impl GraphBuilder {
     /// [`GraphError::Invalid`] where the input is empty or huge or does not fit the geometry.
     pub fn new(geometry: Geometry, input: Input) -> Result<Self, GraphError> {
         input.check()?;
-        let Input {
-            channels,
-            height,
-            width,
-            ..
-        } = input;
+        let Input { channels, height, width, .. } = input;
         let shape = match geometry {
             Geometry::Cyclic { pitch, positions } => {
                 if geometry != Geometry::cyclic(height, width) {
@@ -252,42 +245,20 @@ impl GraphBuilder {
                         expected: format!("{:?}", Geometry::cyclic(height, width)),
                     });
                 }
-                Shape::Cyclic {
-                    channels,
-                    positions,
-                }
+                Shape::Cyclic { channels, positions }
             }
-            Geometry::Textbook => Shape::Planar {
-                channels,
-                height,
-                width,
-            },
+            Geometry::Textbook => Shape::Planar { channels, height, width },
         };
         let name = String::from("input");
-        let node = Node {
-            name: name.clone(),
-            operator: Operator::Input,
-            inputs: Vec::new(),
-            shape,
-        };
-        Ok(Self {
-            geometry,
-            input,
-            nodes: vec![node],
-            names: HashMap::from([(name, NodeId::INPUT)]),
-        })
+        let node = Node { name: name.clone(), operator: Operator::Input, inputs: Vec::new(), shape };
+        Ok(Self { geometry, input, nodes: vec![node], names: HashMap::from([(name, NodeId::INPUT)]) })
     }
 
     /// Adds a node that reads nodes added before.
     ///
     /// # Errors
     /// [`GraphError`]: a bad or duplicate name, shapes or values that do not fit.
-    pub fn add(
-        &mut self,
-        name: &str,
-        operator: Operator,
-        inputs: &[NodeId],
-    ) -> Result<NodeId, GraphError> {
+    pub fn add(&mut self, name: &str, operator: Operator, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let printable = !name.chars().any(char::is_control);
         if name.is_empty() || name.len() > 256 || name == "input" || !printable {
             return Err(GraphError::BadName { node: name.into() });
@@ -304,22 +275,14 @@ impl GraphBuilder {
         let mut shapes = Vec::with_capacity(inputs.len());
         for input in inputs {
             let Some(node) = self.nodes.get(input.0) else {
-                return Err(invalid(
-                    "input",
-                    format!("node number {}", input.0),
-                    "a node added before".into(),
-                ));
+                return Err(invalid("input", format!("node number {}", input.0), "a node added before".into()));
             };
             shapes.push(node.shape);
         }
         let shape = output_shape(name, &operator, &shapes)?;
         let values = shape.channels().checked_mul(shape.positions());
         if values.is_none_or(|v| v > MAX_VALUES) {
-            return Err(invalid(
-                "size of the output",
-                shape.to_string(),
-                format!("at most {MAX_VALUES} values"),
-            ));
+            return Err(invalid("size of the output", shape.to_string(), format!("at most {MAX_VALUES} values")));
         }
         let id = NodeId(self.nodes.len());
         if id.0 >= MAX_NODES {
@@ -329,12 +292,7 @@ impl GraphBuilder {
                 expected: format!("at most {MAX_NODES}"),
             });
         }
-        self.nodes.push(Node {
-            name: name.into(),
-            operator,
-            inputs: inputs.to_vec(),
-            shape,
-        });
+        self.nodes.push(Node { name: name.into(), operator, inputs: inputs.to_vec(), shape });
         self.names.insert(name.into(), id);
         Ok(id)
     }
@@ -371,21 +329,11 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError`]: nodes that do not contribute; an output that still has positions, or another number of classes than
     /// logits; ranges of other nodes than polynomials, or empty ones.
-    pub fn finish_with(
-        self,
-        description: Description,
-        ranges: Ranges,
-        output: NodeId,
-    ) -> Result<Graph, GraphError> {
-        let invalid = |what: &str, found: String, expected: String| GraphError::Invalid {
-            what: what.into(),
-            found,
-            expected,
-        };
+    pub fn finish_with(self, description: Description, ranges: Ranges, output: NodeId) -> Result<Graph, GraphError> {
+        let invalid =
+            |what: &str, found: String, expected: String| GraphError::Invalid { what: what.into(), found, expected };
         let Some(shape) = self.shape(output) else {
-            return Err(GraphError::UnknownOutput {
-                output: format!("node number {}", output.0),
-            });
+            return Err(GraphError::UnknownOutput { output: format!("node number {}", output.0) });
         };
         if shape.positions() != 1 || output == NodeId::INPUT {
             return Err(invalid(
@@ -411,14 +359,9 @@ impl GraphBuilder {
             }
         }
         if let Some(index) = used.iter().position(|u| !u) {
-            return Err(GraphError::Unused {
-                node: self.nodes[index].name.clone(),
-            });
+            return Err(GraphError::Unused { node: self.nodes[index].name.clone() });
         }
-        let named = ranges
-            .activations
-            .iter()
-            .map(|(id, range)| (self.nodes.get(id.0), range));
+        let named = ranges.activations.iter().map(|(id, range)| (self.nodes.get(id.0), range));
         for (node, range) in named {
             let polynomial = node.filter(|n| matches!(n.operator, Operator::Polynomial(_)));
             let name = polynomial.map_or("ranges: activations", |n| &n.name);
@@ -431,14 +374,7 @@ impl GraphBuilder {
             let expected = "[min, max]".into();
             return Err(invalid("ranges: logits", format!("{range:?}"), expected));
         }
-        Ok(Graph {
-            description,
-            geometry: self.geometry,
-            input: self.input,
-            nodes: self.nodes,
-            output,
-            ranges,
-        })
+        Ok(Graph { description, geometry: self.geometry, input: self.input, nodes: self.nodes, output, ranges })
     }
 }
 

@@ -64,17 +64,12 @@ impl Input {
                 let mean = bytes.iter().map(unit).sum::<f64>() / n;
                 let squares: f64 = bytes.iter().map(|b| (unit(b) - mean).powi(2)).sum();
                 let std = (squares / (n - 1.0).max(1.0)).sqrt().max(*min_std);
-                bytes
-                    .iter()
-                    .map(|b| ((unit(b) - mean) / std) as f32)
-                    .collect()
+                bytes.iter().map(|b| ((unit(b) - mean) / std) as f32).collect()
             }
             Normalisation::PerChannel { mean, std } => bytes
                 .chunks_exact(self.height * self.width)
                 .zip(mean.iter().zip(std))
-                .flat_map(|(plane, (mean, std))| {
-                    plane.iter().map(move |b| ((unit(b) - mean) / std) as f32)
-                })
+                .flat_map(|(plane, (mean, std))| plane.iter().map(move |b| ((unit(b) - mean) / std) as f32))
                 .collect(),
         };
         Ok(values)
@@ -82,11 +77,7 @@ impl Input {
 
     pub(crate) fn check(&self) -> Result<(), GraphError> {
         let invalid = |what: &str, found: String, expected: String| {
-            Err(GraphError::Invalid {
-                what: format!("input: {what}"),
-                found,
-                expected,
-            })
+            Err(GraphError::Invalid { what: format!("input: {what}"), found, expected })
         };
         let sides = [
             ("channels", self.channels, MAX_CHANNELS),
@@ -110,10 +101,7 @@ impl Input {
                     || !std.iter().all(positive) =>
             {
                 let found = format!("mean {mean:?}, std {std:?}");
-                let expected = format!(
-                    "{} finite means and as many positive deviations",
-                    self.channels
-                );
+                let expected = format!("{} finite means and as many positive deviations", self.channels);
                 invalid("normalisation", found, expected)
             }
             _ => Ok(()),

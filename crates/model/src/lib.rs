@@ -15,8 +15,6 @@ mod tensor;
 pub use error::{GraphError, ModelError};
 pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
 pub use input::{Input, Normalisation};
-pub use operator::{
-    BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS,
-};
+pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
 pub use shape::{Geometry, Shape};
 pub use tensor::Tensor;

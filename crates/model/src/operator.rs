@@ -25,14 +25,7 @@ pub enum Operator {
 }
 
 /// The `op` names that manifests may use.
-pub const SUPPORTED_OPERATORS: [&str; 6] = [
-    "convolution",
-    "batch_norm",
-    "polynomial",
-    "add",
-    "average_pool",
-    "linear",
-];
+pub const SUPPORTED_OPERATORS: [&str; 6] = ["convolution", "batch_norm", "polynomial", "add", "average_pool", "linear"];
 
 impl Operator {
     /// The name used in manifests; `"input"` for the picture.
@@ -131,11 +124,7 @@ impl Polynomial {
     pub fn coefficients(&self, channel: usize) -> [f64; 3] {
         match self {
             Self::Shared(shared) => *shared,
-            Self::PerChannel(each) => each
-                .get(channel)
-                .or(each.last())
-                .copied()
-                .unwrap_or([0.0, 1.0, 0.0]),
+            Self::PerChannel(each) => each.get(channel).or(each.last()).copied().unwrap_or([0.0, 1.0, 0.0]),
         }
     }
 }
@@ -162,11 +151,7 @@ pub struct Linear {
 const MAX_KERNEL: usize = 15;
 
 /// Checks `operator` on inputs of the given shapes and returns the shape of its output.
-pub(crate) fn output_shape(
-    node: &str,
-    operator: &Operator,
-    inputs: &[Shape],
-) -> Result<Shape, GraphError> {
+pub(crate) fn output_shape(node: &str, operator: &Operator, inputs: &[Shape]) -> Result<Shape, GraphError> {
     let check = Check { node };
     let arity = match operator {
         Operator::Input => 0,
@@ -180,12 +165,8 @@ pub(crate) fn output_shape(
         Operator::Input => Err(check.mismatch("operator", "input", "an operator of the network")),
         Operator::Convolution(convolution) => check.convolution(convolution, inputs[0]),
         Operator::BatchNorm(norm) => {
-            let parts = [
-                ("scale", &norm.scale),
-                ("shift", &norm.shift),
-                ("mean", &norm.mean),
-                ("variance", &norm.variance),
-            ];
+            let parts =
+                [("scale", &norm.scale), ("shift", &norm.shift), ("mean", &norm.mean), ("variance", &norm.variance)];
             for (what, tensor) in parts {
                 check.tensor(what, tensor, &[inputs[0].channels()])?;
             }
@@ -261,19 +242,10 @@ impl Check<'_> {
         }
     }
 
-    fn dims<const D: usize>(
-        &self,
-        what: &str,
-        tensor: &Tensor,
-        expected: &str,
-    ) -> Result<[usize; D], GraphError> {
+    fn dims<const D: usize>(&self, what: &str, tensor: &Tensor, expected: &str) -> Result<[usize; D], GraphError> {
         match tensor.dims::<D>() {
             Some(dims) if !dims.contains(&0) => Ok(dims),
-            _ => Err(self.mismatch(
-                &format!("shape of the {what}"),
-                format!("{:?}", tensor.shape()),
-                expected,
-            )),
+            _ => Err(self.mismatch(&format!("shape of the {what}"), format!("{:?}", tensor.shape()), expected)),
         }
     }
 
@@ -286,11 +258,7 @@ impl Check<'_> {
     }
 
     fn convolution(&self, convolution: &Convolution, input: Shape) -> Result<Shape, GraphError> {
-        let Convolution {
-            weight,
-            bias,
-            stride,
-        } = convolution;
+        let Convolution { weight, bias, stride } = convolution;
         let [co, _, k, _] = self.dims("weight", weight, "[Co, Ci, k, k]")?;
         self.tensor("weight", weight, &[co, input.channels(), k, k])?;
         if k % 2 == 0 || k > MAX_KERNEL {
@@ -308,39 +276,24 @@ impl Check<'_> {
             Shape::Cyclic { positions: 1, .. } => {
                 Err(self.mismatch("input of stride 2", input, "at least 2 positions"))
             }
-            Shape::Cyclic { positions, .. } => Ok(Shape::Cyclic {
-                channels: co,
-                positions: positions / 2,
-            }),
-            Shape::Planar { height, width, .. } => Ok(Shape::Planar {
-                channels: co,
-                height: halve(height),
-                width: halve(width),
-            }),
+            Shape::Cyclic { positions, .. } => Ok(Shape::Cyclic { channels: co, positions: positions / 2 }),
+            Shape::Planar { height, width, .. } => {
+                Ok(Shape::Planar { channels: co, height: halve(height), width: halve(width) })
+            }
         }
     }
 
     fn square_pool(&self, k: usize, input: Shape) -> Result<Shape, GraphError> {
         match input {
-            Shape::Planar {
-                channels,
-                height,
-                width,
-            } if k > 0 && height % k == 0 && width % k == 0 => Ok(Shape::Planar {
-                channels,
-                height: height / k,
-                width: width / k,
-            }),
-            Shape::Planar { .. } => Err(self.mismatch(
-                "average_pool kernel",
-                k,
-                format!("a divisor of both sides of the input ({input})"),
-            )),
-            Shape::Cyclic { .. } => Err(self.mismatch(
-                "average_pool kernel",
-                k,
-                "\"global\" (the only one in the cyclic geometry)",
-            )),
+            Shape::Planar { channels, height, width } if k > 0 && height % k == 0 && width % k == 0 => {
+                Ok(Shape::Planar { channels, height: height / k, width: width / k })
+            }
+            Shape::Planar { .. } => {
+                Err(self.mismatch("average_pool kernel", k, format!("a divisor of both sides of the input ({input})")))
+            }
+            Shape::Cyclic { .. } => {
+                Err(self.mismatch("average_pool kernel", k, "\"global\" (the only one in the cyclic geometry)"))
+            }
         }
     }
 }

@@ -22,10 +22,7 @@ impl Geometry {
     #[must_use]
     pub fn cyclic(height: usize, width: usize) -> Self {
         let pitch = width.next_power_of_two();
-        Self::Cyclic {
-            pitch,
-            positions: pitch * height.next_power_of_two(),
-        }
+        Self::Cyclic { pitch, positions: pitch * height.next_power_of_two() }
     }
 
     /// `"cyclic"` or `"textbook"`, as in manifests.
@@ -88,15 +85,8 @@ impl Shape {
     #[must_use]
     pub fn with_channels(self, channels: usize) -> Self {
         match self {
-            Self::Cyclic { positions, .. } => Self::Cyclic {
-                channels,
-                positions,
-            },
-            Self::Planar { height, width, .. } => Self::Planar {
-                channels,
-                height,
-                width,
-            },
+            Self::Cyclic { positions, .. } => Self::Cyclic { channels, positions },
+            Self::Planar { height, width, .. } => Self::Planar { channels, height, width },
         }
     }
 
@@ -104,15 +94,8 @@ impl Shape {
     #[must_use]
     pub fn pooled(self, channels: usize) -> Self {
         match self {
-            Self::Cyclic { .. } => Self::Cyclic {
-                channels,
-                positions: 1,
-            },
-            Self::Planar { .. } => Self::Planar {
-                channels,
-                height: 1,
-                width: 1,
-            },
+            Self::Cyclic { .. } => Self::Cyclic { channels, positions: 1 },
+            Self::Planar { .. } => Self::Planar { channels, height: 1, width: 1 },
         }
     }
 }
@@ -120,15 +103,8 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Cyclic {
-                channels,
-                positions,
-            } => write!(f, "{channels} channels x {positions} positions"),
-            Self::Planar {
-                channels,
-                height,
-                width,
-            } => write!(f, "{channels} channels x {height} x {width}"),
+            Self::Cyclic { channels, positions } => write!(f, "{channels} channels x {positions} positions"),
+            Self::Planar { channels, height, width } => write!(f, "{channels} channels x {height} x {width}"),
         }
     }
 }

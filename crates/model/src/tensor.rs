@@ -14,28 +14,14 @@ impl Tensor {
     ///
     /// # Errors
     /// [`GraphError::TensorLength`] and [`GraphError::NotFinite`], with `name` in them.
-    pub fn new(
-        name: &str,
-        shape: impl Into<Vec<usize>>,
-        values: Vec<f32>,
-    ) -> Result<Self, GraphError> {
+    pub fn new(name: &str, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self, GraphError> {
         let shape = shape.into();
-        let expected = shape
-            .iter()
-            .try_fold(1usize, |product, &d| product.checked_mul(d));
+        let expected = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
         if expected != Some(values.len()) {
-            return Err(GraphError::TensorLength {
-                tensor: name.into(),
-                shape,
-                found: values.len(),
-            });
+            return Err(GraphError::TensorLength { tensor: name.into(), shape, found: values.len() });
         }
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-            return Err(GraphError::NotFinite {
-                tensor: name.into(),
-                index,
-                found: f64::from(values[index]),
-            });
+            return Err(GraphError::NotFinite { tensor: name.into(), index, found: f64::from(values[index]) });
         }
         Ok(Self { shape, values })
     }

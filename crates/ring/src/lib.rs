@@ -1,1 +1,27 @@
-//! Umbra: the `ring` crate.
+//! Arithmetic in `Z_q[X] / (X^N + 1)` for moduli `q` that are products of word-sized primes.
+//!
+//! A polynomial is held as one *limb* per prime: `N` residues below 2^30 in 32-bit words
+//! ([`Polys`]). Everything above this crate (schemes, networks) is built from five operations on
+//! limbs: the number-theoretic transform ([`ntt`]), pointwise arithmetic and small matrix products
+//! ([`kernels`]), automorphisms ([`automorphism`]), base conversion ([`convert`]) and sampling
+//! ([`sampling`]).
+//!
+//! Residues are canonical (in `[0, p)`) between operations, so results are the same bit for bit on
+//! every kernel and for every number of threads.
+
+pub mod automorphism;
+pub mod convert;
+mod error;
+pub mod kernels;
+pub mod modulus;
+pub mod ntt;
+pub mod poly;
+pub mod primes;
+pub mod sampling;
+pub mod subring;
+
+pub use automorphism::Automorphism;
+pub use error::RingError;
+pub use modulus::Modulus;
+pub use ntt::NttTable;
+pub use poly::Polys;

@@ -1,0 +1,164 @@
+//! Base conversion: from residues modulo the primes of `F` to residues modulo other primes.
+//!
+//! With `y_i = [x (F/f_i)^-1]_{f_i}`, centred, `x = sum_i y_i F/f_i - u F` for an integer `u` that is
+//! `round(sum_i y_i / f_i)` for the centred representative of `x` (Halevi, Polyakov, Shoup, eprint
+//! 2018/117, section 2). Leaving `u` out gives a representative a few multiples of `F` from the
+//! nearest one, which suffices for key-switching digits; rescaling needs it.
+
+use crate::{Modulus, kernels::Kernels};
+
+/// Conversion matrix between two sets of primes.
+#[derive(Debug, Clone)]
+pub struct BaseConverter {
+    from: Vec<Modulus>,
+    to: Vec<Modulus>,
+    /// `c (F/f_i)^-1 mod f_i`, in Montgomery form.
+    scale: Vec<u32>,
+    /// Row per target, column per source (and one for `u`): Montgomery form, centred.
+    matrix: Vec<i32>,
+    /// `round(2^s / f_i)` and `s - FRACTION`, to sum `y_i / f_i` in fixed point; empty if inexact.
+    quotients: Vec<(i64, u32)>,
+}
+
+/// Fractional bits of the fixed-point quotient.
+const FRACTION: u32 = 32;
+
+impl BaseConverter {
+    /// A converter of `factor * x`. `factor(m)` is a plain residue that multiplies `x` modulo each
+    /// source prime `m` on the way (1 when nothing is to be folded in). With `exact`, the result is
+    /// that of the centred representative of `factor * x mod F`; without, of one within
+    /// `from.len() / 2` multiples of `F` of it.
+    pub fn new(from: &[Modulus], to: &[Modulus], exact: bool, factor: impl Fn(&Modulus) -> u32) -> Self {
+        let product_except = |skip: usize, m: &Modulus| {
+            (from.iter().enumerate())
+                .filter(|(i, _)| *i != skip)
+                .fold(1, |acc, (_, f)| m.mul(acc, f.value() % m.value()))
+        };
+        let scale = (from.iter().enumerate())
+            .map(|(i, f)| f.to_montgomery(f.mul(f.inv(product_except(i, f)), factor(f))))
+            .collect();
+        let constant = |m: &Modulus, x: u32| m.centre(m.to_montgomery(x));
+        let matrix = (to.iter())
+            .flat_map(|t| {
+                let row = (0..from.len()).map(|i| constant(t, product_except(i, t)));
+                let whole = exact.then(|| constant(t, t.neg(product_except(usize::MAX, t))));
+                row.chain(whole).collect::<Vec<_>>()
+            })
+            .collect();
+        let quotients = if exact {
+            (from.iter())
+                .map(|f| {
+                    let shift = 30 + f.value().ilog2();
+                    ((((1u128 << shift) + f.value() as u128 / 2) / f.value() as u128) as i64, shift - FRACTION)
+                })
+                .collect()
+        } else {
+            Vec::new()
+        };
+        Self { from: from.to_vec(), to: to.to_vec(), scale, matrix, quotients }
+    }
+
+    /// Source primes.
+    pub fn from(&self) -> &[Modulus] {
+        &self.from
+    }
+
+    /// Target primes.
+    pub fn to(&self) -> &[Modulus] {
+        &self.to
+    }
+
+    /// Columns of the matrix: inputs that [`Self::convert`] takes.
+    pub fn columns(&self) -> usize {
+        self.from.len() + usize::from(!self.quotients.is_empty())
+    }
+
+    /// `y_i` of source limb `i`.
+    pub fn prepare(&self, kernels: &Kernels, i: usize, limb: &[u32], y: &mut [i32]) {
+        kernels.scale_centre(&self.from[i], y, limb, self.scale[i]);
+    }
+
+    /// `u` from all `y_i` (exact converters only; otherwise nothing is written).
+    pub fn quotient(&self, y: &[&[i32]], u: &mut [i32]) {
+        if self.quotients.is_empty() {
+            return;
+        }
+        debug_assert_eq!(y.len(), self.from.len());
+        for (i, u) in u.iter_mut().enumerate() {
+            let sum: i64 = (y.iter().zip(&self.quotients)).map(|(y, &(c, shift))| (y[i] as i64 * c) >> shift).sum();
+            *u = ((sum + (1 << (FRACTION - 1))) >> FRACTION) as i32;
+        }
+    }
+
+    /// The residues modulo targets `first..first + outputs.len()`, from the prepared columns
+    /// (`y_i` in order, then `u` if exact).
+    pub fn convert(&self, kernels: &Kernels, first: usize, columns: &[&[i32]], outputs: &mut [&mut [u32]]) {
+        let rows = first..first + outputs.len();
+        let width = self.columns();
+        let weights = &self.matrix[rows.start * width..rows.end * width];
+        kernels.matmul(&self.to[rows], weights, columns, outputs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primes;
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    #[test]
+    fn converts_centred_integers() {
+        let mut rng = StdRng::seed_from_u64(6);
+        let mut all = primes::nearest(5, 30.0, 6, &[]).unwrap();
+        all.extend(primes::nearest(5, 24.0, 2, &all).unwrap());
+        let moduli: Vec<Modulus> = all.iter().map(|&p| Modulus::new(p).unwrap()).collect();
+        for (from, to) in [(0..1, 1..8), (0..3, 3..8), (4..8, 0..4)] {
+            let (from, to) = (&moduli[from], &moduli[to]);
+            let product: i128 = from.iter().map(|m| m.value() as i128).product();
+            for exact in [true, false] {
+                let factor = 12345;
+                let converter = BaseConverter::new(from, to, exact, |m| factor % m.value());
+                let x: Vec<i128> = (0..64).map(|_| rng.random_range(-product / 2..=product / 2)).collect();
+                let kernels = Kernels::best();
+                let mut y = vec![vec![0i32; 64]; from.len() + 1];
+                for (i, m) in from.iter().enumerate() {
+                    let limb: Vec<u32> = x.iter().map(|&x| m.reduce_i128(x)).collect();
+                    converter.prepare(kernels, i, &limb, &mut y[i]);
+                }
+                let (sources, last) = y.split_at_mut(from.len());
+                let sources: Vec<&[i32]> = sources.iter().map(Vec::as_slice).collect();
+                converter.quotient(&sources, &mut last[0]);
+                let mut columns = sources;
+                columns.push(&last[0]);
+                let mut out = vec![vec![0; 64]; to.len()];
+                let mut outputs: Vec<&mut [u32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+                converter.convert(kernels, 0, &columns[..converter.columns()], &mut outputs);
+                for (t, m) in to.iter().enumerate() {
+                    for (i, &x) in x.iter().enumerate() {
+                        let x = num(x, factor as i128, product);
+                        let near =
+                            |k: i128| m.reduce_i128(m.reduce_i128(x) as i128 + k * (product % m.value() as i128));
+                        if exact {
+                            assert_eq!(out[t][i], m.reduce_i128(x));
+                        } else {
+                            let bound = from.len() as i128;
+                            assert!((-bound..=bound).any(|k| near(k) == out[t][i]));
+                        }
+                    }
+                }
+            }
+        }
+
+        /// `a * b mod p`, centred, without overflow.
+        fn num(a: i128, b: i128, p: i128) -> i128 {
+            let mut out = 0i128;
+            for bit in (0..32).rev() {
+                out = (out * 2).rem_euclid(p);
+                if b >> bit & 1 == 1 {
+                    out = (out + a).rem_euclid(p);
+                }
+            }
+            if out > p / 2 { out - p } else { out }
+        }
+    }
+}

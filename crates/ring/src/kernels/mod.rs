@@ -1,0 +1,214 @@
+//! The inner loops, one set per instruction set, chosen at run time.
+//!
+//! [`scalar`] is the reference: short and obvious. The SIMD sets are one generic implementation
+//! over register types and give the same words, which the tests check for every set the machine
+//! has.
+
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::{Modulus, RingError};
+use std::sync::OnceLock;
+
+/// Largest number of products summed before a reduction: `16 * 2^29 * 2^29 = 2^62`.
+pub const MATMUL_CHUNK: usize = 16;
+/// Largest number of key-switching digits summed before a reduction.
+pub const DIGIT_CHUNK: usize = 6;
+
+/// Operands of a key-switching inner product in one limb, see [`Kernels::rotate_product_centred`].
+#[derive(Debug, Clone, Copy)]
+pub struct KeyProduct<'a> {
+    /// The limb's prime.
+    pub modulus: &'a Modulus,
+    /// Which input each output comes from: a block of [`crate::Automorphism::source`].
+    pub source: &'a [u32],
+    /// The digits, `n` residues each, one after the other.
+    pub digits: &'a [u32],
+    /// The key in Montgomery form: for each digit `n` residues of the `b` part and `n` of the `a` part.
+    pub key: &'a [u32],
+    /// Residues added to the first component before the permutation.
+    pub addend: Option<&'a [u32]>,
+    /// Ring degree.
+    pub n: usize,
+}
+
+impl KeyProduct<'_> {
+    fn check(&self, out0: usize, out1: usize) {
+        let digits = self.digits.len() / self.n;
+        assert!(
+            out0 == self.source.len()
+                && out1 == out0
+                && self.digits.len() == digits * self.n
+                && self.key.len() == 2 * self.digits.len()
+                && self.addend.is_none_or(|a| a.len() == self.n)
+                && self.source.len() <= self.n,
+            "operands of a key product disagree"
+        );
+    }
+}
+
+/// One set of inner loops. Lengths must agree; a mismatch is a bug in this workspace and panics.
+pub struct Kernels {
+    /// `scalar`, `avx2` or `avx512`.
+    pub name: &'static str,
+    add: fn(&Modulus, &mut [u32], &[u32]),
+    sub: fn(&Modulus, &mut [u32], &[u32]),
+    mul: fn(&Modulus, &mut [u32], &[u32], &[u32]),
+    mul_const: fn(&Modulus, &mut [u32], u32),
+    mul_const_add: fn(&Modulus, &mut [u32], &[u32], u32),
+    sub_mul_const: fn(&Modulus, &mut [u32], &[u32], u32),
+    scale_centre: fn(&Modulus, &mut [i32], &[u32], u32),
+    square: fn(&Modulus, [&mut [u32]; 3], [&[u32]; 2]),
+    permute: fn(&[u32], &mut [u32], &[u32]),
+    rotate_product_centred: fn(&KeyProduct<'_>, &mut [i32], &mut [i32]),
+    rotate_product_add: fn(&KeyProduct<'_>, &mut [u32], &mut [u32]),
+    matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernels({})", self.name)
+    }
+}
+
+static SCALAR: Kernels = scalar::KERNELS;
+
+impl Kernels {
+    /// The portable reference set.
+    pub fn scalar() -> &'static Self {
+        &SCALAR
+    }
+
+    /// Every set this machine can run, slowest first.
+    pub fn available() -> Vec<&'static Self> {
+        #[allow(unused_mut, reason = "grows on x86-64 only")]
+        let mut sets = vec![&SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(x86::available());
+        sets
+    }
+
+    /// The set of a given name.
+    ///
+    /// # Errors
+    /// [`RingError::Kernel`] when this machine has none of that name.
+    pub fn named(name: &str) -> Result<&'static Self, RingError> {
+        Self::available().into_iter().find(|k| k.name == name).ok_or_else(|| RingError::Kernel {
+            name: name.into(),
+            available: Self::available().iter().map(|k| k.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The fastest set of this machine, or the one named in the environment variable `UMBRA_KERNEL`
+    /// if this machine has it. Decided once.
+    pub fn best() -> &'static Self {
+        static BEST: OnceLock<&'static Kernels> = OnceLock::new();
+        BEST.get_or_init(|| {
+            std::env::var("UMBRA_KERNEL")
+                .ok()
+                .and_then(|name| Self::named(&name).ok())
+                .unwrap_or_else(|| Self::available().last().copied().unwrap_or(&SCALAR))
+        })
+    }
+
+    /// `a += b`.
+    #[inline]
+    pub fn add(&self, m: &Modulus, a: &mut [u32], b: &[u32]) {
+        assert_eq!(a.len(), b.len());
+        (self.add)(m, a, b);
+    }
+
+    /// `a -= b`.
+    #[inline]
+    pub fn sub(&self, m: &Modulus, a: &mut [u32], b: &[u32]) {
+        assert_eq!(a.len(), b.len());
+        (self.sub)(m, a, b);
+    }
+
+    /// `out = a * b`, entry by entry, all plain residues.
+    #[inline]
+    pub fn mul(&self, m: &Modulus, out: &mut [u32], a: &[u32], b: &[u32]) {
+        assert!(out.len() == a.len() && a.len() == b.len());
+        (self.mul)(m, out, a, b);
+    }
+
+    /// `a *= c`, with `c` in Montgomery form.
+    #[inline]
+    pub fn mul_const(&self, m: &Modulus, a: &mut [u32], c: u32) {
+        (self.mul_const)(m, a, c);
+    }
+
+    /// `a += b * c`, with `c` in Montgomery form.
+    #[inline]
+    pub fn mul_const_add(&self, m: &Modulus, a: &mut [u32], b: &[u32], c: u32) {
+        assert_eq!(a.len(), b.len());
+        (self.mul_const_add)(m, a, b, c);
+    }
+
+    /// `a = (a - b) * c`, with `c` in Montgomery form.
+    #[inline]
+    pub fn sub_mul_const(&self, m: &Modulus, a: &mut [u32], b: &[u32], c: u32) {
+        assert_eq!(a.len(), b.len());
+        (self.sub_mul_const)(m, a, b, c);
+    }
+
+    /// `out` = the centred representative of `a * c`, with `c` in Montgomery form.
+    #[inline]
+    pub fn scale_centre(&self, m: &Modulus, out: &mut [i32], a: &[u32], c: u32) {
+        assert_eq!(a.len(), out.len());
+        (self.scale_centre)(m, out, a, c);
+    }
+
+    /// `out = (c0^2, 2 c0 c1, c1^2)`.
+    #[inline]
+    pub fn square(&self, m: &Modulus, out: [&mut [u32]; 3], c: [&[u32]; 2]) {
+        assert!(out.iter().all(|o| o.len() == c[0].len()) && c[0].len() == c[1].len());
+        (self.square)(m, out, c);
+    }
+
+    /// `out[i] = a[source[i]]` for the blocks of an automorphism.
+    #[inline]
+    pub fn permute(&self, source: &[u32], out: &mut [u32], a: &[u32]) {
+        assert!(source.len() == out.len() && source.len() == a.len());
+        (self.permute)(source, out, a);
+    }
+
+    /// The permuted inner product of digits with a switching key:
+    /// `out0[i] = (sum_d digit_d * b_d + addend)[source[i]]`, `out1[i] = (sum_d digit_d * a_d)[source[i]]`,
+    /// centred. `source` may be a block of the whole permutation.
+    #[inline]
+    pub fn rotate_product_centred(&self, p: &KeyProduct<'_>, out0: &mut [i32], out1: &mut [i32]) {
+        p.check(out0.len(), out1.len());
+        (self.rotate_product_centred)(p, out0, out1);
+    }
+
+    /// As [`Self::rotate_product_centred`], added to canonical outputs.
+    #[inline]
+    pub fn rotate_product_add(&self, p: &KeyProduct<'_>, out0: &mut [u32], out1: &mut [u32]) {
+        p.check(out0.len(), out1.len());
+        (self.rotate_product_add)(p, out0, out1);
+    }
+
+    /// `outputs[r] = sum_c weights[r][c] * inputs[c] mod rows[r]`, entry by entry.
+    ///
+    /// `weights` is row-major, in Montgomery form and centred modulo its row's prime; inputs are
+    /// centred residues, of absolute value at most 2^29, of whatever prime.
+    #[inline]
+    pub fn matmul(&self, rows: &[Modulus], weights: &[i32], inputs: &[&[i32]], outputs: &mut [&mut [u32]]) {
+        let len = outputs.first().map_or(0, |o| o.len());
+        assert!(
+            rows.len() == outputs.len()
+                && weights.len() == rows.len() * inputs.len()
+                && inputs.iter().all(|i| i.len() == len)
+                && outputs.iter().all(|o| o.len() == len),
+            "operands of a matrix product disagree"
+        );
+        (self.matmul)(rows, weights, inputs, outputs);
+    }
+}
+
+#[cfg(test)]
+mod tests;

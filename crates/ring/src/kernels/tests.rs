@@ -1,0 +1,158 @@
+//! Every kernel set against the reference and against arithmetic written out with big integers.
+
+use super::*;
+use crate::{Automorphism, primes};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+
+fn residues(rng: &mut impl Rng, m: &Modulus, len: usize) -> Vec<u32> {
+    // The extremes appear often: they are where lazy bounds break.
+    (0..len)
+        .map(|_| match rng.random_range(0..8) {
+            0 => 0,
+            1 => m.value() - 1,
+            2 => m.value() / 2,
+            3 => m.value() / 2 + 1,
+            _ => rng.random_range(0..m.value()),
+        })
+        .collect()
+}
+
+fn moduli() -> Vec<Modulus> {
+    let mut all = primes::nearest(7, 30.0, 3, &[]).unwrap();
+    all.extend(primes::nearest(7, 22.0, 2, &all).unwrap());
+    all.push(257);
+    all.into_iter().map(|p| Modulus::new(p).unwrap()).collect()
+}
+
+#[test]
+fn pointwise_kernels_are_exact() {
+    let mut rng = StdRng::seed_from_u64(3);
+    for k in Kernels::available() {
+        for m in moduli() {
+            for len in [1usize, 16, 45, 128] {
+                let (a, b) = (residues(&mut rng, &m, len), residues(&mut rng, &m, len));
+                let p = m.value() as i128;
+                let c = residues(&mut rng, &m, 1)[0];
+                let cm = m.to_montgomery(c);
+                let exact = |f: &dyn Fn(i128, i128) -> i128| -> Vec<u32> {
+                    a.iter().zip(&b).map(|(&a, &b)| f(a as i128, b as i128).rem_euclid(p) as u32).collect()
+                };
+                let run = |f: &dyn Fn(&mut [u32])| {
+                    let mut out = a.clone();
+                    f(&mut out);
+                    out
+                };
+                let name = k.name;
+                assert_eq!(run(&|o| k.add(&m, o, &b)), exact(&|a, b| a + b), "{name} add");
+                assert_eq!(run(&|o| k.sub(&m, o, &b)), exact(&|a, b| a - b), "{name} sub");
+                assert_eq!(run(&|o| k.mul(&m, o, &a, &b)), exact(&|a, b| a * b), "{name} mul");
+                assert_eq!(run(&|o| k.mul_const(&m, o, cm)), exact(&|a, _| a * c as i128), "{name} mul_const");
+                assert_eq!(run(&|o| k.mul_const_add(&m, o, &b, cm)), exact(&|a, b| a + b * c as i128), "{name}");
+                assert_eq!(run(&|o| k.sub_mul_const(&m, o, &b, cm)), exact(&|a, b| (a - b) * c as i128), "{name}");
+                let mut centred = vec![0; len];
+                k.scale_centre(&m, &mut centred, &a, cm);
+                for (got, want) in centred.iter().zip(exact(&|a, _| a * c as i128)) {
+                    assert_eq!(got.rem_euclid(p as i32) as u32, want);
+                    assert!(got.unsigned_abs() as i128 <= p / 2);
+                }
+                let mut d = [vec![0; len], vec![0; len], vec![0; len]];
+                let [d0, d1, d2] = &mut d;
+                k.square(&m, [d0, d1, d2], [&a, &b]);
+                assert_eq!(d, [exact(&|a, _| a * a), exact(&|a, b| 2 * a * b), exact(&|_, b| b * b)], "{name} square");
+            }
+        }
+    }
+}
+
+#[test]
+fn matrix_products_are_exact() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let all = moduli();
+    for k in Kernels::available() {
+        for (rows, cols, len) in [(1, 1, 16), (3, 5, 33), (9, 16, 64), (13, 40, 48), (8, 33, 16)] {
+            let rows: Vec<Modulus> = (0..rows).map(|r| all[r % all.len()]).collect();
+            let plain: Vec<Vec<i32>> =
+                rows.iter().map(|m| residues(&mut rng, m, cols).iter().map(|&w| m.centre(w)).collect()).collect();
+            let weights: Vec<i32> = (rows.iter().zip(&plain))
+                .flat_map(|(m, row)| row.iter().map(|&w| m.centre(m.to_montgomery(m.reduce_i64(w as i64)))))
+                .collect();
+            let big = all[0];
+            let inputs: Vec<Vec<i32>> =
+                (0..cols).map(|_| residues(&mut rng, &big, len).iter().map(|&x| big.centre(x)).collect()).collect();
+            let mut out = vec![vec![1u32; len]; rows.len()];
+            {
+                let inputs: Vec<&[i32]> = inputs.iter().map(Vec::as_slice).collect();
+                let mut out: Vec<&mut [u32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+                k.matmul(&rows, &weights, &inputs, &mut out);
+            }
+            for (r, m) in rows.iter().enumerate() {
+                for i in 0..len {
+                    let sum: i128 = (0..cols).map(|c| plain[r][c] as i128 * inputs[c][i] as i128).sum();
+                    assert_eq!(out[r][i], m.reduce_i128(sum), "{} row {r} entry {i}", k.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn key_products_and_permutations_are_exact() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let (log_n, n) = (7, 128);
+    for k in Kernels::available() {
+        for m in moduli() {
+            for (digits_count, element, block) in [(1, 5, 128), (4, 25, 64), (7, 255, 16), (3, 125, 4)] {
+                let map = Automorphism::new(log_n, element).unwrap();
+                let digits = residues(&mut rng, &m, digits_count * n);
+                let key = residues(&mut rng, &m, 2 * digits_count * n);
+                let montgomery: Vec<u32> = key.iter().map(|&x| m.to_montgomery(x)).collect();
+                let addend = residues(&mut rng, &m, n);
+                let want = |part: usize| -> Vec<u32> {
+                    map.source()
+                        .iter()
+                        .map(|&s| {
+                            let s = s as usize;
+                            let sum: i128 = (0..digits_count)
+                                .map(|d| digits[d * n + s] as i128 * key[(2 * d + part) * n + s] as i128)
+                                .sum();
+                            m.reduce_i128(sum + if part == 0 { addend[s] as i128 } else { 0 })
+                        })
+                        .collect()
+                };
+                let old = residues(&mut rng, &m, n);
+                let (mut c0, mut c1) = (vec![0; n], vec![0; n]);
+                let (mut s0, mut s1) = (old.clone(), old.clone());
+                for at in (0..n).step_by(block) {
+                    let part = at..at + block;
+                    let p = KeyProduct {
+                        modulus: &m,
+                        source: &map.source()[part.clone()],
+                        digits: &digits,
+                        key: &montgomery,
+                        addend: Some(&addend),
+                        n,
+                    };
+                    k.rotate_product_centred(&p, &mut c0[part.clone()], &mut c1[part.clone()]);
+                    k.rotate_product_add(&p, &mut s0[part.clone()], &mut s1[part]);
+                }
+                for (part, (centred, summed)) in [(c0, s0), (c1, s1)].into_iter().enumerate() {
+                    for (i, want) in want(part).into_iter().enumerate() {
+                        assert_eq!(m.reduce_i64(centred[i] as i64), want, "{} part {part}", k.name);
+                        assert!(centred[i].unsigned_abs() <= m.value() / 2);
+                        assert_eq!(summed[i], m.add(old[i], want));
+                    }
+                }
+                let a = residues(&mut rng, &m, n);
+                let mut out = vec![0; n];
+                k.permute(map.source(), &mut out, &a);
+                assert!(out.iter().zip(map.source()).all(|(&o, &s)| o == a[s as usize]));
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_sets_are_named() {
+    let error = Kernels::named("sse9").unwrap_err().to_string();
+    assert!(error.contains("sse9") && error.contains("scalar"), "{error}");
+}
