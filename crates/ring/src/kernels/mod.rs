@@ -51,6 +51,7 @@ impl KeyProduct<'_> {
 }
 
 /// One set of inner loops. Lengths must agree; a mismatch is a bug in this workspace and panics.
+#[expect(clippy::type_complexity, reason = "signatures of the public methods below")]
 pub struct Kernels {
     /// `scalar`, `avx2` or `avx512`.
     pub name: &'static str,
