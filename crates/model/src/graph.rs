@@ -13,6 +13,10 @@ impl NodeId {
     /// The picture: the first node of every graph.
     pub const INPUT: Self = Self(0);
 
+    pub(crate) fn new(index: usize) -> Self {
+        Self(index)
+    }
+
     /// Position in [`Graph::nodes`].
     #[must_use]
     pub fn index(self) -> usize {

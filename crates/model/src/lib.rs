@@ -9,12 +9,19 @@ mod error;
 mod graph;
 mod input;
 mod operator;
+mod reference;
 mod shape;
+mod softmax;
 mod tensor;
+pub mod zoo;
 
 pub use error::{GraphError, ModelError};
 pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
 pub use input::{Input, Normalisation};
-pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
+pub use operator::{
+    BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS,
+};
+pub use reference::{Real, Reference};
 pub use shape::{Geometry, Shape};
+pub use softmax::{softmax, top_class};
 pub use tensor::Tensor;
