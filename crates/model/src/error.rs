@@ -9,6 +9,26 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
+    /// A manifest that is not the JSON it should be.
+    #[error("not a valid manifest: {reason}")]
+    Syntax {
+        /// What was found and expected, with line and column or the node.
+        reason: String,
+    },
+    /// A manifest of another format or version.
+    #[error("the manifest is {found}, this program reads {expected}; export the network again")]
+    Version {
+        /// Format and version found.
+        found: String,
+        /// Format and version read.
+        expected: String,
+    },
+    /// Weights that are not a safetensors file.
+    #[error("the weights are not a valid safetensors file ({reason}); export them again")]
+    WeightsFormat {
+        /// What is wrong.
+        reason: String,
+    },
     /// Two nodes of one name.
     #[error("two nodes are named {node:?}; give every node its own name")]
     DuplicateName {
@@ -131,12 +151,22 @@ pub enum GraphError {
 #[non_exhaustive]
 pub enum ModelError {
     /// The operating system refused.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: cannot read {what}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Its answer.
+        /// What it should be.
+        what: &'static str,
+        /// The system's answer.
         reason: io::Error,
+    },
+    /// A folder, a pipe or a device in the place of a file.
+    #[error("{}: not a regular file, expected {what}", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
     },
     /// A file larger than any of its kind.
     #[error("{}: {found} bytes, at most {limit} are accepted for {what}", path.display())]
@@ -149,22 +179,6 @@ pub enum ModelError {
         found: u64,
         /// The limit in bytes.
         limit: u64,
-    },
-    /// Not a manifest, or one of another version.
-    #[error("{}: {reason}", path.display())]
-    Manifest {
-        /// The manifest.
-        path: PathBuf,
-        /// What was found and expected, with line and column where known.
-        reason: String,
-    },
-    /// Not a safetensors file.
-    #[error("{}: not a valid safetensors file ({reason}); export the weights again", path.display())]
-    Weights {
-        /// The weights file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
     },
     /// A network that does not hold together.
     #[error("{}: {reason}", path.display())]

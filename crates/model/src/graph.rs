@@ -207,7 +207,9 @@ impl Graph {
 /// Values a node may have at most: 1 GiB of `f32`, far above any network that can be encrypted.
 const MAX_VALUES: usize = 1 << 28;
 /// Nodes a graph may have at most.
-const MAX_NODES: usize = 1 << 16;
+const MAX_NODES: usize = 1 << 12;
+/// Channels of one node at most.
+const MAX_CHANNELS: usize = 1 << 14;
 
 /// Builds a [`Graph`] node by node, checking each when it is added.
 ///
@@ -285,8 +287,13 @@ impl GraphBuilder {
         }
         let shape = output_shape(name, &operator, &shapes)?;
         let values = shape.channels().checked_mul(shape.positions());
-        if values.is_none_or(|v| v > MAX_VALUES) {
-            return Err(invalid("size of the output", shape.to_string(), format!("at most {MAX_VALUES} values")));
+        let fits = shape.channels() <= MAX_CHANNELS && values.is_some_and(|v| v <= MAX_VALUES);
+        if !fits {
+            return Err(invalid(
+                "size of the output",
+                shape.to_string(),
+                format!("at most {MAX_CHANNELS} channels and {MAX_VALUES} values"),
+            ));
         }
         let id = NodeId(self.nodes.len());
         if id.0 >= MAX_NODES {

@@ -8,6 +8,8 @@
 mod error;
 mod graph;
 mod input;
+mod load;
+mod manifest;
 mod operator;
 mod reference;
 mod shape;
@@ -18,6 +20,7 @@ pub mod zoo;
 pub use error::{GraphError, ModelError};
 pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
 pub use input::{Input, Normalisation};
+pub use manifest::Manifest;
 pub use operator::{
     BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS,
 };

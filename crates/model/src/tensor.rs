@@ -1,12 +1,14 @@
 //! Arrays of weights.
 
+use std::sync::Arc;
+
 use crate::GraphError;
 
-/// A dense row-major array of `f32`, all of them finite.
+/// A dense row-major array of `f32`, all of them finite. Clones share the values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: Arc<[f32]>,
 }
 
 impl Tensor {
@@ -23,7 +25,10 @@ impl Tensor {
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
             return Err(GraphError::NotFinite { tensor: name.into(), index, found: f64::from(values[index]) });
         }
-        Ok(Self { shape, values })
+        Ok(Self {
+            shape,
+            values: values.into(),
+        })
     }
 
     /// Sizes, slowest index first.

@@ -1,0 +1,198 @@
+//! The reference forward against the formulas written out, index by index.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use umbra_model::{
+    Convolution, Geometry, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation,
+    Operator, Pool, Reference, Shape, Tensor,
+};
+
+fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
+    let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
+    Tensor::new("random", shape, values.collect()).expect("a tensor")
+}
+
+fn input(channels: usize, height: usize, width: usize) -> Input {
+    let normalisation = Normalisation::PerPicture { min_std: 0.05 };
+    Input {
+        channels,
+        height,
+        width,
+        normalisation,
+    }
+}
+
+/// `y[p, co] = bias[co] + sum_{t, ci} K[co, ci, t] x[stride p + t mod P, ci]`, `t = pitch dr + dc`.
+fn cyclic(c: &Convolution, pitch: usize, positions: usize, x: &[f64]) -> Vec<f64> {
+    let (k, stride) = (c.kernel() as i64, c.stride);
+    let mut y = Vec::new();
+    for co in 0..c.out_channels() {
+        for p in 0..positions / stride {
+            let mut sum = c.bias.as_ref().map_or(0.0, |b| f64::from(b.values()[co]));
+            for ci in 0..c.in_channels() {
+                for tap in 0..k * k {
+                    let t = pitch as i64 * (tap / k - k / 2) + tap % k - k / 2;
+                    let q = ((stride * p) as i64 + t).rem_euclid(positions as i64) as usize;
+                    let weight = c.weight.values()
+                        [((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
+                    sum += f64::from(weight) * x[ci * positions + q];
+                }
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+/// Zero padding of `k / 2`.
+fn textbook(c: &Convolution, height: usize, width: usize, x: &[f64]) -> Vec<f64> {
+    let (k, stride) = (c.kernel() as i64, c.stride as i64);
+    let (h, w) = (height as i64, width as i64);
+    let mut y = Vec::new();
+    for co in 0..c.out_channels() {
+        for row in 0..(h + stride - 1) / stride {
+            for column in 0..(w + stride - 1) / stride {
+                let mut sum = c.bias.as_ref().map_or(0.0, |b| f64::from(b.values()[co]));
+                for ci in 0..c.in_channels() {
+                    for tap in 0..k * k {
+                        let (r, q) = (
+                            stride * row + tap / k - k / 2,
+                            stride * column + tap % k - k / 2,
+                        );
+                        if (0..h).contains(&r) && (0..w).contains(&q) {
+                            let weight = c.weight.values()
+                                [((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
+                            sum +=
+                                f64::from(weight) * x[ci * height * width + (r * w + q) as usize];
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+    }
+    y
+}
+
+#[test]
+fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for case in 0..200 {
+        let (channels, out) = (rng.random_range(1..4), rng.random_range(1..5));
+        let (height, width) = (rng.random_range(1..9), rng.random_range(2..9));
+        let kernel = [1, 3, 5][rng.random_range(0..3)];
+        let stride = rng.random_range(1..3);
+        let convolution = Convolution {
+            weight: tensor(&[out, channels, kernel, kernel], &mut rng),
+            bias: rng.random::<bool>().then(|| tensor(&[out], &mut rng)),
+            stride,
+        };
+        let geometry = match rng.random() {
+            true => Geometry::cyclic(height, width),
+            false => Geometry::Textbook,
+        };
+        let mut builder = GraphBuilder::new(geometry, input(channels, height, width))?;
+        let y = builder.add(
+            "conv",
+            Operator::Convolution(convolution.clone()),
+            &[NodeId::INPUT],
+        )?;
+        let features = builder.shape(y).map_or(0, Shape::len);
+        // The identity as a linear layer, to see every value.
+        let mut identity = vec![0.0; features * features];
+        identity
+            .iter_mut()
+            .step_by(features + 1)
+            .for_each(|v| *v = 1.0);
+        let weight = Tensor::new("identity", [features, features], identity)?;
+        let y = builder.add("fc", Operator::Linear(Linear { weight, bias: None }), &[y])?;
+        let graph = builder.finish("case", y)?;
+
+        let picture: Vec<f32> = (0..channels * height * width)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        let expected = match geometry {
+            Geometry::Cyclic { pitch, positions } => {
+                let mut x = vec![0.0; channels * positions];
+                for (i, v) in picture.iter().enumerate() {
+                    let (plane, row, column) =
+                        (i / (height * width), i / width % height, i % width);
+                    x[plane * positions + row * pitch + column] = f64::from(*v);
+                }
+                cyclic(&convolution, pitch, positions, &x)
+            }
+            Geometry::Textbook => {
+                let x: Vec<f64> = picture.iter().map(|v| f64::from(*v)).collect();
+                textbook(&convolution, height, width, &x)
+            }
+        };
+        let found = Reference::<f64>::new(&graph).forward(&picture)?;
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "case {case}: {geometry:?} {stride}"
+        );
+        for (f, e) in found.iter().zip(&expected) {
+            assert!(
+                (f - e).abs() < 1e-12,
+                "case {case}: {geometry:?}, stride {stride}: {f} {e}"
+            );
+        }
+        let single = Reference::<f32>::new(&graph).forward(&picture)?;
+        for (f, e) in single.iter().zip(&expected) {
+            assert!((f64::from(*f) - e).abs() < 1e-4);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pools_are_means() -> Result<(), GraphError> {
+    let picture: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
+    let mut builder = GraphBuilder::new(Geometry::Textbook, input(2, 4, 6))?;
+    let x = builder.add(
+        "square",
+        Operator::AveragePool(Pool::Square(2)),
+        &[NodeId::INPUT],
+    )?;
+    assert_eq!(
+        builder.shape(x),
+        Some(Shape::Planar {
+            channels: 2,
+            height: 2,
+            width: 3
+        })
+    );
+    let weight = Tensor::new(
+        "sum of the second square of each row",
+        [1, 12],
+        vec![0., 1., 0., 0., 1., 0., 0., 1., 0., 0., 1., 0.],
+    )?;
+    let x = builder.add("fc", Operator::Linear(Linear { weight, bias: None }), &[x])?;
+    let found = Reference::<f64>::new(&builder.finish("squares", x)?).forward(&picture)?;
+    // Columns 2 and 3: 2.5 + rows 0, 1: 3 -> 5.5; rows 2, 3: 17.5; the second channel is 24 more.
+    assert_eq!(found, [5.5 + 17.5 + 29.5 + 41.5]);
+
+    // Cyclic: 4 x 6 becomes 4 x 8, and the padding counts.
+    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 6), input(2, 4, 6))?;
+    let x = builder.add(
+        "pool",
+        Operator::AveragePool(Pool::Global),
+        &[NodeId::INPUT],
+    )?;
+    let found = Reference::<f64>::new(&builder.finish("global", x)?).forward(&picture)?;
+    assert_eq!(found, [11.5 * 24.0 / 32.0, 35.5 * 24.0 / 32.0]);
+    Ok(())
+}
+
+#[test]
+fn sums_reuse_no_buffer_that_is_still_read() -> Result<(), GraphError> {
+    let mut builder = GraphBuilder::new(Geometry::cyclic(1, 2), input(1, 1, 2))?;
+    let twice = builder.add("twice", Operator::Add, &[NodeId::INPUT, NodeId::INPUT])?;
+    let thrice = builder.add("thrice", Operator::Add, &[twice, NodeId::INPUT])?;
+    let five = builder.add("five", Operator::Add, &[thrice, twice])?;
+    let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[five])?;
+    let found = Reference::<f64>::new(&builder.finish("sums", x)?).forward(&[1.0, 3.0])?;
+    assert_eq!(found, [10.0]);
+    Ok(())
+}
