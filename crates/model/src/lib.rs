@@ -21,9 +21,7 @@ pub use error::{GraphError, ModelError};
 pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
 pub use input::{Input, Normalisation};
 pub use manifest::Manifest;
-pub use operator::{
-    BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS,
-};
+pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
 pub use reference::{Real, Reference};
 pub use shape::{Geometry, Shape};
 pub use softmax::{softmax, top_class};

@@ -21,10 +21,7 @@ impl Graph {
         if path.is_dir() {
             path.push("manifest.json");
         }
-        let in_manifest = |reason| ModelError::Graph {
-            path: path.clone(),
-            reason,
-        };
+        let in_manifest = |reason| ModelError::Graph { path: path.clone(), reason };
         let json = read_file(&path, "a manifest", MAX_MANIFEST)?;
         let manifest = Manifest::decode(&json).map_err(in_manifest)?;
         let weights = path.with_file_name(manifest.weights());
@@ -34,37 +31,19 @@ impl Graph {
 }
 
 /// The bytes of a regular file of at most `limit` bytes; allocates no more than its length.
-pub(crate) fn read_file(
-    path: &Path,
-    what: &'static str,
-    limit: u64,
-) -> Result<Vec<u8>, ModelError> {
-    let io = |reason| ModelError::Io {
-        path: PathBuf::from(path),
-        what,
-        reason,
-    };
+pub(crate) fn read_file(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, ModelError> {
+    let io = |reason| ModelError::Io { path: PathBuf::from(path), what, reason };
     // Before opening: opening a named pipe would wait for its other end.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
-        return Err(ModelError::NotAFile {
-            path: path.into(),
-            what,
-        });
+        return Err(ModelError::NotAFile { path: path.into(), what });
     }
     if metadata.len() > limit {
-        return Err(ModelError::TooLarge {
-            path: path.into(),
-            what,
-            found: metadata.len(),
-            limit,
-        });
+        return Err(ModelError::TooLarge { path: path.into(), what, found: metadata.len(), limit });
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     let file = File::open(path).map_err(io)?;
     // A file that grows meanwhile is cut here and fails to parse.
-    file.take(metadata.len())
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    file.take(metadata.len()).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }

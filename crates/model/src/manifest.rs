@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, Input, Linear,
-    NodeId, Normalisation, Operator, Polynomial, Pool, Range, Ranges, Tensor,
+    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId,
+    Normalisation, Operator, Polynomial, Pool, Range, Ranges, Tensor,
 };
 
 pub(crate) const FORMAT: &str = "umbra-network";
@@ -133,10 +133,7 @@ pub(crate) struct PolynomialEntry {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "coefficients must be [c, b, a] or the key of a tensor"
-)]
+#[serde(untagged, expecting = "coefficients must be [c, b, a] or the key of a tensor")]
 pub(crate) enum CoefficientsEntry {
     Shared([f64; 3]),
     Key(String),
@@ -188,9 +185,7 @@ impl Manifest {
             format: String,
             version: u64,
         }
-        let syntax = |error: serde_json::Error| GraphError::Syntax {
-            reason: error.to_string(),
-        };
+        let syntax = |error: serde_json::Error| GraphError::Syntax { reason: error.to_string() };
         let Version { format, version } = serde_json::from_slice(json).map_err(syntax)?;
         if format != FORMAT || version != VERSION {
             return Err(GraphError::Version {
@@ -208,15 +203,9 @@ impl Manifest {
             });
         }
         let nodes = std::mem::take(&mut head.nodes);
-        let nodes = nodes
-            .into_iter()
-            .enumerate()
-            .map(|(index, node)| Entry::decode(index, node))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            nodes: sorted(nodes)?,
-            head,
-        })
+        let nodes =
+            nodes.into_iter().enumerate().map(|(index, node)| Entry::decode(index, node)).collect::<Result<_, _>>()?;
+        Ok(Self { nodes: sorted(nodes)?, head })
     }
 
     /// The name of the weights file, in the manifest's folder.
@@ -238,21 +227,17 @@ impl Manifest {
     /// shapes that do not fit, and all else that a [`GraphBuilder`] refuses.
     pub fn graph(&self, weights: &[u8]) -> Result<Graph, GraphError> {
         let head = &self.head;
-        let tensors = SafeTensors::deserialize(weights).map_err(|e| GraphError::WeightsFormat {
-            reason: e.to_string(),
-        })?;
+        let tensors =
+            SafeTensors::deserialize(weights).map_err(|e| GraphError::WeightsFormat { reason: e.to_string() })?;
         let input = Input {
             channels: head.input.channels,
             height: head.input.height,
             width: head.input.width,
             normalisation: match &head.input.normalisation {
-                NormalisationEntry::PerPicture { min_std } => {
-                    Normalisation::PerPicture { min_std: *min_std }
+                NormalisationEntry::PerPicture { min_std } => Normalisation::PerPicture { min_std: *min_std },
+                NormalisationEntry::PerChannel { mean, std } => {
+                    Normalisation::PerChannel { mean: mean.clone(), std: std.clone() }
                 }
-                NormalisationEntry::PerChannel { mean, std } => Normalisation::PerChannel {
-                    mean: mean.clone(),
-                    std: std.clone(),
-                },
             },
         };
         input.check()?;
@@ -263,28 +248,18 @@ impl Manifest {
         let mut builder = GraphBuilder::new(geometry, input)?;
         let mut read = HashMap::new();
         for entry in &self.nodes {
-            let mut loader = Loader {
-                node: &entry.name,
-                weights: &head.weights,
-                tensors: &tensors,
-                read: &mut read,
-            };
+            let mut loader = Loader { node: &entry.name, weights: &head.weights, tensors: &tensors, read: &mut read };
             let operator = loader.operator(&entry.operation)?;
             let find = |input: &String| {
-                builder.find(input).ok_or_else(|| GraphError::UnknownInput {
-                    node: entry.name.clone(),
-                    input: input.clone(),
-                })
+                builder
+                    .find(input)
+                    .ok_or_else(|| GraphError::UnknownInput { node: entry.name.clone(), input: input.clone() })
             };
             let inputs: Vec<NodeId> = entry.inputs.iter().map(find).collect::<Result<_, _>>()?;
             builder.add(&entry.name, operator, &inputs)?;
         }
-        let unknown = |output: &String| GraphError::UnknownOutput {
-            output: output.clone(),
-        };
-        let output = builder
-            .find(&head.output)
-            .ok_or_else(|| unknown(&head.output))?;
+        let unknown = |output: &String| GraphError::UnknownOutput { output: output.clone() };
+        let output = builder.find(&head.output).ok_or_else(|| unknown(&head.output))?;
         let mut activations = BTreeMap::new();
         for (name, range) in &head.ranges.activations {
             let Some(id) = builder.find(name) else {
@@ -296,10 +271,7 @@ impl Manifest {
             };
             activations.insert(id, *range);
         }
-        let ranges = Ranges {
-            logits: head.ranges.logits,
-            activations,
-        };
+        let ranges = Ranges { logits: head.ranges.logits, activations };
         let description = Description {
             name: head.name.clone(),
             dataset: head.dataset.clone(),
@@ -351,17 +323,10 @@ impl Entry {
                 (vec![entry.input.clone()], Operation::Linear(entry))
             }
             _ => {
-                return Err(GraphError::UnknownOperator {
-                    node: name,
-                    operator: op,
-                });
+                return Err(GraphError::UnknownOperator { node: name, operator: op });
             }
         };
-        Ok(Self {
-            name,
-            inputs,
-            operation,
-        })
+        Ok(Self { name, inputs, operation })
     }
 }
 
@@ -373,9 +338,8 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn read<T: serde::de::DeserializeOwned>(self) -> Result<T, GraphError> {
-        serde_json::from_value(self.node).map_err(|error| GraphError::Syntax {
-            reason: format!("node {:?}: {error}", self.name),
-        })
+        serde_json::from_value(self.node)
+            .map_err(|error| GraphError::Syntax { reason: format!("node {:?}: {error}", self.name) })
     }
 }
 
@@ -384,9 +348,7 @@ fn sorted(entries: Vec<Entry>) -> Result<Vec<Entry>, GraphError> {
     let mut numbers = HashMap::new();
     for (number, entry) in entries.iter().enumerate() {
         if numbers.insert(entry.name.as_str(), number).is_some() {
-            return Err(GraphError::DuplicateName {
-                node: entry.name.clone(),
-            });
+            return Err(GraphError::DuplicateName { node: entry.name.clone() });
         }
     }
     let mut readers = vec![Vec::new(); entries.len()];
@@ -394,10 +356,7 @@ fn sorted(entries: Vec<Entry>) -> Result<Vec<Entry>, GraphError> {
     for (number, entry) in entries.iter().enumerate() {
         for input in entry.inputs.iter().filter(|i| *i != "input") {
             let Some(&source) = numbers.get(input.as_str()) else {
-                return Err(GraphError::UnknownInput {
-                    node: entry.name.clone(),
-                    input: input.clone(),
-                });
+                return Err(GraphError::UnknownInput { node: entry.name.clone(), input: input.clone() });
             };
             readers[source].push(number);
             missing[number] += 1;
@@ -418,10 +377,7 @@ fn sorted(entries: Vec<Entry>) -> Result<Vec<Entry>, GraphError> {
         return Err(cycle(&entries, &numbers, &missing));
     }
     let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
-    Ok(order
-        .into_iter()
-        .filter_map(|n| entries[n].take())
-        .collect())
+    Ok(order.into_iter().filter_map(|n| entries[n].take()).collect())
 }
 
 /// Walks from node to input among those that never became ready until one repeats.
@@ -436,15 +392,11 @@ fn cycle(entries: &[Entry], numbers: &HashMap<&str, usize>, missing: &[usize]) -
         }
         path.push(number);
         let inputs = entries[number].inputs.iter();
-        next = inputs
-            .filter_map(|input| numbers.get(input.as_str()).copied())
-            .find(|&source| missing[source] > 0);
+        next = inputs.filter_map(|input| numbers.get(input.as_str()).copied()).find(|&source| missing[source] > 0);
     }
     // From input to reader, as data flows.
     let nodes = path.iter().rev().map(|&n| entries[n].name.clone());
-    GraphError::Cycle {
-        nodes: nodes.collect(),
-    }
+    GraphError::Cycle { nodes: nodes.collect() }
 }
 
 /// Reads the tensors of one node.
@@ -505,14 +457,11 @@ impl Loader<'_> {
         if let Some(tensor) = self.read.get(key) {
             return Ok(tensor.clone());
         }
-        let view = self
-            .tensors
-            .tensor(key)
-            .map_err(|_| GraphError::MissingTensor {
-                node: self.node.into(),
-                tensor: key.into(),
-                weights: self.weights.into(),
-            })?;
+        let view = self.tensors.tensor(key).map_err(|_| GraphError::MissingTensor {
+            node: self.node.into(),
+            tensor: key.into(),
+            weights: self.weights.into(),
+        })?;
         let values = match view.dtype() {
             Dtype::F32 => {
                 let words = view.data().as_chunks::<4>().0;

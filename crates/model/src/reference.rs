@@ -69,13 +69,7 @@ impl<T: Real> Reference<T> {
             .filter(|(_, node)| matches!(node.operator(), Operator::Polynomial(_)))
             .map(|(id, node)| (node.inputs()[0], id))
             .collect();
-        Self {
-            input: (Embedding::new(graph), graph.input().len()),
-            steps,
-            output: graph.output(),
-            uses,
-            polynomials,
-        }
+        Self { input: (Embedding::new(graph), graph.input().len()), steps, output: graph.output(), uses, polynomials }
     }
 
     /// The logits of one normalised picture `[C, H, W]` (see [`Input::normalise`](crate::Input::normalise)).
@@ -120,11 +114,7 @@ impl<T: Real> Reference<T> {
                     } else {
                         Cow::Borrowed(values[first.index()].as_slice())
                     };
-                    step.apply(
-                        first,
-                        rest.first().map(|r| values[r.index()].as_slice()),
-                        &mut columns,
-                    )
+                    step.apply(first, rest.first().map(|r| values[r.index()].as_slice()), &mut columns)
                 }
             };
             for input in inputs.iter().skip(1) {
@@ -144,10 +134,7 @@ impl<T: Real> Reference<T> {
     /// # Errors
     /// As [`Reference::forward`].
     #[allow(clippy::type_complexity)]
-    pub fn activations(
-        &self,
-        picture: &[f32],
-    ) -> Result<(Vec<T>, BTreeMap<NodeId, Vec<T>>), GraphError> {
+    pub fn activations(&self, picture: &[f32]) -> Result<(Vec<T>, BTreeMap<NodeId, Vec<T>>), GraphError> {
         let mut activations = BTreeMap::new();
         let logits = self.forward_observed(picture, |id, values| {
             for (_, polynomial) in self.polynomials.iter().filter(|(source, _)| *source == id) {
@@ -163,10 +150,7 @@ impl<T: Real> Reference<T> {
     /// # Errors
     /// [`GraphError::Invalid`] where `pictures` is not a whole number of pictures.
     pub fn forward_batch(&self, pictures: &[f32]) -> Result<Vec<Vec<T>>, GraphError> {
-        pictures
-            .par_chunks(self.input.1)
-            .map(|picture| self.forward(picture))
-            .collect()
+        pictures.par_chunks(self.input.1).map(|picture| self.forward(picture)).collect()
     }
 }
 
@@ -191,13 +175,7 @@ impl Embedding {
             Geometry::Cyclic { pitch, positions } => (pitch, positions),
             Geometry::Textbook => (input.width, input.height * input.width),
         };
-        Self {
-            channels: input.channels,
-            width: input.width,
-            height: input.height,
-            pitch,
-            positions,
-        }
+        Self { channels: input.channels, width: input.width, height: input.height, pitch, positions }
     }
 
     pub(crate) fn embed<T: Real>(&self, picture: &[f32]) -> Vec<T> {
@@ -224,24 +202,13 @@ pub(crate) enum Step<T> {
     Polynomial(Vec<[T; 3]>),
     Add,
     GlobalPool(usize),
-    SquarePool {
-        k: usize,
-        height: usize,
-        width: usize,
-    },
+    SquarePool { k: usize, height: usize, width: usize },
     Linear(Array2<T>, Option<Vec<T>>),
 }
 
 impl<T: Real> Step<T> {
-    pub(crate) fn new(
-        operator: &Operator,
-        geometry: Geometry,
-        input: Shape,
-        output: Shape,
-    ) -> Self {
-        let vector = |t: &crate::Tensor| -> Vec<T> {
-            t.values().iter().map(|&v| T::of(f64::from(v))).collect()
-        };
+    pub(crate) fn new(operator: &Operator, geometry: Geometry, input: Shape, output: Shape) -> Self {
+        let vector = |t: &crate::Tensor| -> Vec<T> { t.values().iter().map(|&v| T::of(f64::from(v))).collect() };
         let matrix = |t: &crate::Tensor| {
             let rows = t.shape()[0];
             Array2::from_shape_fn((rows, t.values().len() / rows), |(r, c)| {
@@ -251,53 +218,29 @@ impl<T: Real> Step<T> {
         match operator {
             Operator::Input => Self::Input,
             Operator::Convolution(c) => Self::Convolution(
-                Window {
-                    kernel: c.kernel(),
-                    stride: c.stride,
-                    geometry,
-                    input,
-                    output,
-                },
+                Window { kernel: c.kernel(), stride: c.stride, geometry, input, output },
                 matrix(&c.weight),
                 c.bias.as_ref().map(vector),
             ),
-            Operator::BatchNorm(norm) => Self::Affine(
-                norm.affine()
-                    .into_iter()
-                    .map(|(factor, offset)| (T::of(factor), T::of(offset)))
-                    .collect(),
-            ),
-            Operator::Polynomial(p) => Self::Polynomial(
-                (0..input.channels())
-                    .map(|c| p.coefficients(c).map(T::of))
-                    .collect(),
-            ),
+            Operator::BatchNorm(norm) => {
+                Self::Affine(norm.affine().into_iter().map(|(factor, offset)| (T::of(factor), T::of(offset))).collect())
+            }
+            Operator::Polynomial(p) => {
+                Self::Polynomial((0..input.channels()).map(|c| p.coefficients(c).map(T::of)).collect())
+            }
             Operator::Add => Self::Add,
             Operator::AveragePool(Pool::Global) => Self::GlobalPool(input.positions()),
             Operator::AveragePool(Pool::Square(k)) => match input {
-                Shape::Planar { height, width, .. } => Self::SquarePool {
-                    k: *k,
-                    height,
-                    width,
-                },
+                Shape::Planar { height, width, .. } => Self::SquarePool { k: *k, height, width },
                 // Graphs have square pools only where shapes are planar; one row is what a ring is.
-                Shape::Cyclic { positions, .. } => Self::SquarePool {
-                    k: *k,
-                    height: 1,
-                    width: positions,
-                },
+                Shape::Cyclic { positions, .. } => Self::SquarePool { k: *k, height: 1, width: positions },
             },
             Operator::Linear(l) => Self::Linear(matrix(&l.weight), l.bias.as_ref().map(vector)),
         }
     }
 
     /// Evaluates the node; `columns` is scratch memory.
-    pub(crate) fn apply(
-        &self,
-        x: Cow<'_, [T]>,
-        other: Option<&[T]>,
-        columns: &mut Vec<T>,
-    ) -> Vec<T> {
+    pub(crate) fn apply(&self, x: Cow<'_, [T]>, other: Option<&[T]>, columns: &mut Vec<T>) -> Vec<T> {
         match self {
             Self::Input => x.into_owned(),
             Self::Convolution(window, weight, bias) => {
@@ -332,10 +275,7 @@ impl<T: Real> Step<T> {
                 }
                 sum
             }
-            Self::GlobalPool(positions) => x
-                .chunks_exact(*positions)
-                .map(|plane| T::of(mean(plane.iter())))
-                .collect(),
+            Self::GlobalPool(positions) => x.chunks_exact(*positions).map(|plane| T::of(mean(plane.iter()))).collect(),
             Self::SquarePool { k, height, width } => x
                 .chunks_exact(height * width)
                 .flat_map(|plane| {
@@ -364,10 +304,7 @@ fn product<T: Real>(weight: &Array2<T>, x: &[T], positions: usize, bias: Option<
             plane.fill(b);
         }
     }
-    let shapes = (
-        ArrayView2::from_shape((inner, positions), x),
-        ArrayViewMut2::from_shape((rows, positions), &mut y),
-    );
+    let shapes = (ArrayView2::from_shape((inner, positions), x), ArrayViewMut2::from_shape((rows, positions), &mut y));
     // Both lengths are products of checked shapes, so that both views exist.
     if let (Ok(x), Ok(mut y)) = shapes {
         general_mat_mul(T::of(1.0), weight, &x, T::of(1.0), &mut y);
@@ -427,21 +364,11 @@ impl Window {
     }
 
     /// `row[r, c] = plane[stride r + dr - k/2, stride c + dc - k/2]`, zero outside; `row` starts as zeros.
-    fn planar_tap<T: Copy>(
-        &self,
-        dr: usize,
-        dc: usize,
-        (height, width): (usize, usize),
-        plane: &[T],
-        row: &mut [T],
-    ) {
+    fn planar_tap<T: Copy>(&self, dr: usize, dc: usize, (height, width): (usize, usize), plane: &[T], row: &mut [T]) {
         let half = self.kernel / 2;
         let out_width = width.div_ceil(self.stride);
         for (r, out) in row.chunks_exact_mut(out_width).enumerate() {
-            let Some(y) = (r * self.stride + dr)
-                .checked_sub(half)
-                .filter(|y| *y < height)
-            else {
+            let Some(y) = (r * self.stride + dr).checked_sub(half).filter(|y| *y < height) else {
                 continue;
             };
             let source = &plane[y * width..(y + 1) * width];

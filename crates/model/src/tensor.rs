@@ -25,10 +25,7 @@ impl Tensor {
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
             return Err(GraphError::NotFinite { tensor: name.into(), index, found: f64::from(values[index]) });
         }
-        Ok(Self {
-            shape,
-            values: values.into(),
-        })
+        Ok(Self { shape, values: values.into() })
     }
 
     /// Sizes, slowest index first.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::reference::{Embedding, Step};
 use crate::{
-    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId,
-    Normalisation, Operator, Polynomial, Pool, Tensor,
+    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation, Operator,
+    Polynomial, Pool, Tensor,
 };
 
 /// The least-squares quadratic of ReLU on [-2, 2], `[c, b, a]` (paper, section on quadratic activations).
@@ -161,36 +161,16 @@ struct Calibrated<'a> {
 impl<'a> Calibrated<'a> {
     fn new(spec: &'a ResNet, input: Input) -> Result<Self, GraphError> {
         input.check()?;
-        let geometry = if spec.cyclic {
-            Geometry::cyclic(input.height, input.width)
-        } else {
-            Geometry::Textbook
-        };
+        let geometry = if spec.cyclic { Geometry::cyclic(input.height, input.width) } else { Geometry::Textbook };
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         let embedding = Embedding::of(geometry, &input);
-        let pictures = (0..CALIBRATION_PICTURES)
-            .map(|_| embedding.embed(&random_picture(&input, &mut rng)))
-            .collect();
-        Ok(Self {
-            spec,
-            builder: GraphBuilder::new(geometry, input)?,
-            geometry,
-            rng,
-            values: vec![pictures],
-        })
+        let pictures = (0..CALIBRATION_PICTURES).map(|_| embedding.embed(&random_picture(&input, &mut rng))).collect();
+        Ok(Self { spec, builder: GraphBuilder::new(geometry, input)?, geometry, rng, values: vec![pictures] })
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        operator: Operator,
-        inputs: &[NodeId],
-    ) -> Result<NodeId, GraphError> {
+    fn add(&mut self, name: &str, operator: Operator, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let id = self.builder.add(name, operator.clone(), inputs)?;
-        let shapes = inputs
-            .first()
-            .and_then(|&i| self.builder.shape(i))
-            .zip(self.builder.shape(id));
+        let shapes = inputs.first().and_then(|&i| self.builder.shape(i)).zip(self.builder.shape(id));
         let results = match (shapes, inputs) {
             (Some((input, output)), [first, rest @ ..]) => {
                 let step = Step::new(&operator, self.geometry, input, output);
@@ -214,13 +194,7 @@ impl<'a> Calibrated<'a> {
         self.builder.shape(id).map_or(0, |shape| shape.channels())
     }
 
-    fn block(
-        &mut self,
-        name: &str,
-        x: NodeId,
-        width: usize,
-        stride: usize,
-    ) -> Result<NodeId, GraphError> {
+    fn block(&mut self, name: &str, x: NodeId, width: usize, stride: usize) -> Result<NodeId, GraphError> {
         let spec = self.spec;
         let mut y = self.convolution(&format!("{name}.conv1"), x, width, 3, stride)?;
         y = self.batch_norm(&format!("{name}.bn1"), y)?;
@@ -260,11 +234,7 @@ impl<'a> Calibrated<'a> {
             true => Some(self.normal(name, &[out_channels], 0.0, 0.1)?),
             false => None,
         };
-        let convolution = Convolution {
-            weight,
-            bias,
-            stride,
-        };
+        let convolution = Convolution { weight, bias, stride };
         self.add(name, Operator::Convolution(convolution), &[x])
     }
 
@@ -287,10 +257,7 @@ impl<'a> Calibrated<'a> {
             let v = samples().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / n;
             let peak = samples().fold(0.0, |peak, &v| (f64::from(v) - m).abs().max(peak));
             let deviations = peak / v.sqrt().max(f64::MIN_POSITIVE);
-            scale.push(
-                (TYPICAL.min(LARGEST / deviations.max(1.0)) * self.rng.random_range(0.8..1.0))
-                    as f32,
-            );
+            scale.push((TYPICAL.min(LARGEST / deviations.max(1.0)) * self.rng.random_range(0.8..1.0)) as f32);
             mean.push(m as f32);
             variance.push(v as f32);
         }
@@ -331,13 +298,7 @@ impl<'a> Calibrated<'a> {
         self.add(name, Operator::Linear(linear), &[x])
     }
 
-    fn normal(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        mean: f64,
-        std: f64,
-    ) -> Result<Tensor, GraphError> {
+    fn normal(&mut self, name: &str, shape: &[usize], mean: f64, std: f64) -> Result<Tensor, GraphError> {
         let length = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let Some(length) = length.filter(|&n| n <= 1 << 28) else {
             return Err(GraphError::Invalid {
@@ -360,9 +321,7 @@ pub fn random_picture(input: &Input, rng: &mut impl rand::Rng) -> Vec<f32> {
             let (plane, row, column) = (i / (h * w) * h * w, i / w % h, i % w);
             // Half common to the channels, a 3 x 3 box of its own, some grain.
             let around = |base: usize| -> f64 {
-                (0..9)
-                    .map(|t| noise[base + (row + t / 3) % h * w + (column + t % 3) % w])
-                    .sum()
+                (0..9).map(|t| noise[base + (row + t / 3) % h * w + (column + t % 3) % w]).sum()
             };
             around(0) + around(plane) + noise[i]
         })
@@ -388,17 +347,10 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_named_networks() -> Result<(), GraphError> {
         let r20 = ResNet::cifar(20, 16).build()?;
-        let convolutions = r20
-            .nodes()
-            .iter()
-            .filter(|n| n.operator().name() == "convolution");
+        let convolutions = r20.nodes().iter().filter(|n| n.operator().name() == "convolution");
         assert_eq!(convolutions.count(), 19 + 2);
         // 41 M multiply-accumulates in the textbook geometry; the cyclic one keeps rows, so that later stages are wider.
-        let textbook = ResNet {
-            cyclic: false,
-            ..ResNet::cifar(20, 16)
-        }
-        .build()?;
+        let textbook = ResNet { cyclic: false, ..ResNet::cifar(20, 16) }.build()?;
         assert_eq!(textbook.multiply_accumulates() / 1_000_000, 40);
         assert_eq!(r20.classes().len(), 10);
         assert_eq!(r20, ResNet::cifar(20, 16).build()?);
@@ -408,10 +360,7 @@ mod tests {
     #[test]
     fn activations_stay_in_range() -> Result<(), GraphError> {
         for cyclic in [true, false] {
-            for (norm, bias) in [
-                (NormPlacement::AfterSum, false),
-                (NormPlacement::BeforeSum, true),
-            ] {
+            for (norm, bias) in [(NormPlacement::AfterSum, false), (NormPlacement::BeforeSum, true)] {
                 let spec = ResNet {
                     cyclic,
                     norm,
@@ -427,8 +376,7 @@ mod tests {
                 let (mut outside, mut all) = (0, 0);
                 for _ in 0..10 {
                     let picture = random_picture(graph.input(), &mut rng);
-                    let (logits, activations) =
-                        Reference::<f64>::new(&graph).activations(&picture)?;
+                    let (logits, activations) = Reference::<f64>::new(&graph).activations(&picture)?;
                     assert!(logits.iter().all(|l| l.abs() < 50.0), "{logits:?}");
                     for v in activations.values().flatten() {
                         assert!(v.abs() < 3.0, "{spec:?}: {v}");
@@ -445,32 +393,12 @@ mod tests {
     #[test]
     fn impossible_sizes_are_errors() {
         let tests = [
-            ResNet {
-                widths: vec![],
-                ..ResNet::default()
-            },
-            ResNet {
-                widths: vec![4; 12],
-                height: 4,
-                width: 4,
-                ..ResNet::default()
-            },
-            ResNet {
-                widths: vec![1 << 40],
-                ..ResNet::default()
-            },
-            ResNet {
-                height: 0,
-                ..ResNet::default()
-            },
-            ResNet {
-                classes: 0,
-                ..ResNet::default()
-            },
-            ResNet {
-                width: usize::MAX,
-                ..ResNet::default()
-            },
+            ResNet { widths: vec![], ..ResNet::default() },
+            ResNet { widths: vec![4; 12], height: 4, width: 4, ..ResNet::default() },
+            ResNet { widths: vec![1 << 40], ..ResNet::default() },
+            ResNet { height: 0, ..ResNet::default() },
+            ResNet { classes: 0, ..ResNet::default() },
+            ResNet { width: usize::MAX, ..ResNet::default() },
         ];
         for spec in tests {
             assert!(spec.build().is_err(), "{spec:?}");

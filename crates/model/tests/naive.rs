@@ -3,8 +3,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_model::{
-    Convolution, Geometry, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation,
-    Operator, Pool, Reference, Shape, Tensor,
+    Convolution, Geometry, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation, Operator, Pool, Reference,
+    Shape, Tensor,
 };
 
 fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
@@ -14,12 +14,7 @@ fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
 
 fn input(channels: usize, height: usize, width: usize) -> Input {
     let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    Input {
-        channels,
-        height,
-        width,
-        normalisation,
-    }
+    Input { channels, height, width, normalisation }
 }
 
 /// `y[p, co] = bias[co] + sum_{t, ci} K[co, ci, t] x[stride p + t mod P, ci]`, `t = pitch dr + dc`.
@@ -33,8 +28,7 @@ fn cyclic(c: &Convolution, pitch: usize, positions: usize, x: &[f64]) -> Vec<f64
                 for tap in 0..k * k {
                     let t = pitch as i64 * (tap / k - k / 2) + tap % k - k / 2;
                     let q = ((stride * p) as i64 + t).rem_euclid(positions as i64) as usize;
-                    let weight = c.weight.values()
-                        [((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
+                    let weight = c.weight.values()[((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
                     sum += f64::from(weight) * x[ci * positions + q];
                 }
             }
@@ -55,15 +49,10 @@ fn textbook(c: &Convolution, height: usize, width: usize, x: &[f64]) -> Vec<f64>
                 let mut sum = c.bias.as_ref().map_or(0.0, |b| f64::from(b.values()[co]));
                 for ci in 0..c.in_channels() {
                     for tap in 0..k * k {
-                        let (r, q) = (
-                            stride * row + tap / k - k / 2,
-                            stride * column + tap % k - k / 2,
-                        );
+                        let (r, q) = (stride * row + tap / k - k / 2, stride * column + tap % k - k / 2);
                         if (0..h).contains(&r) && (0..w).contains(&q) {
-                            let weight = c.weight.values()
-                                [((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
-                            sum +=
-                                f64::from(weight) * x[ci * height * width + (r * w + q) as usize];
+                            let weight = c.weight.values()[((co * c.in_channels() + ci) as i64 * k * k + tap) as usize];
+                            sum += f64::from(weight) * x[ci * height * width + (r * w + q) as usize];
                         }
                     }
                 }
@@ -92,31 +81,21 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
             false => Geometry::Textbook,
         };
         let mut builder = GraphBuilder::new(geometry, input(channels, height, width))?;
-        let y = builder.add(
-            "conv",
-            Operator::Convolution(convolution.clone()),
-            &[NodeId::INPUT],
-        )?;
+        let y = builder.add("conv", Operator::Convolution(convolution.clone()), &[NodeId::INPUT])?;
         let features = builder.shape(y).map_or(0, Shape::len);
         // The identity as a linear layer, to see every value.
         let mut identity = vec![0.0; features * features];
-        identity
-            .iter_mut()
-            .step_by(features + 1)
-            .for_each(|v| *v = 1.0);
+        identity.iter_mut().step_by(features + 1).for_each(|v| *v = 1.0);
         let weight = Tensor::new("identity", [features, features], identity)?;
         let y = builder.add("fc", Operator::Linear(Linear { weight, bias: None }), &[y])?;
         let graph = builder.finish("case", y)?;
 
-        let picture: Vec<f32> = (0..channels * height * width)
-            .map(|_| rng.random_range(-1.0..1.0))
-            .collect();
+        let picture: Vec<f32> = (0..channels * height * width).map(|_| rng.random_range(-1.0..1.0)).collect();
         let expected = match geometry {
             Geometry::Cyclic { pitch, positions } => {
                 let mut x = vec![0.0; channels * positions];
                 for (i, v) in picture.iter().enumerate() {
-                    let (plane, row, column) =
-                        (i / (height * width), i / width % height, i % width);
+                    let (plane, row, column) = (i / (height * width), i / width % height, i % width);
                     x[plane * positions + row * pitch + column] = f64::from(*v);
                 }
                 cyclic(&convolution, pitch, positions, &x)
@@ -127,16 +106,9 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
             }
         };
         let found = Reference::<f64>::new(&graph).forward(&picture)?;
-        assert_eq!(
-            found.len(),
-            expected.len(),
-            "case {case}: {geometry:?} {stride}"
-        );
+        assert_eq!(found.len(), expected.len(), "case {case}: {geometry:?} {stride}");
         for (f, e) in found.iter().zip(&expected) {
-            assert!(
-                (f - e).abs() < 1e-12,
-                "case {case}: {geometry:?}, stride {stride}: {f} {e}"
-            );
+            assert!((f - e).abs() < 1e-12, "case {case}: {geometry:?}, stride {stride}: {f} {e}");
         }
         let single = Reference::<f32>::new(&graph).forward(&picture)?;
         for (f, e) in single.iter().zip(&expected) {
@@ -150,19 +122,8 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
 fn pools_are_means() -> Result<(), GraphError> {
     let picture: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
     let mut builder = GraphBuilder::new(Geometry::Textbook, input(2, 4, 6))?;
-    let x = builder.add(
-        "square",
-        Operator::AveragePool(Pool::Square(2)),
-        &[NodeId::INPUT],
-    )?;
-    assert_eq!(
-        builder.shape(x),
-        Some(Shape::Planar {
-            channels: 2,
-            height: 2,
-            width: 3
-        })
-    );
+    let x = builder.add("square", Operator::AveragePool(Pool::Square(2)), &[NodeId::INPUT])?;
+    assert_eq!(builder.shape(x), Some(Shape::Planar { channels: 2, height: 2, width: 3 }));
     let weight = Tensor::new(
         "sum of the second square of each row",
         [1, 12],
@@ -175,11 +136,7 @@ fn pools_are_means() -> Result<(), GraphError> {
 
     // Cyclic: 4 x 6 becomes 4 x 8, and the padding counts.
     let mut builder = GraphBuilder::new(Geometry::cyclic(4, 6), input(2, 4, 6))?;
-    let x = builder.add(
-        "pool",
-        Operator::AveragePool(Pool::Global),
-        &[NodeId::INPUT],
-    )?;
+    let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT])?;
     let found = Reference::<f64>::new(&builder.finish("global", x)?).forward(&picture)?;
     assert_eq!(found, [11.5 * 24.0 / 32.0, 35.5 * 24.0 / 32.0]);
     Ok(())

@@ -16,10 +16,7 @@ fn floats(tensors: &SafeTensors<'_>, key: &str) -> Vec<f32> {
 /// The largest difference, relative to values above 1.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let each = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
+    let each = a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
     each.fold(0.0, f32::max)
 }
 
@@ -52,29 +49,17 @@ fn the_zoo_agrees_with_pytorch() {
                 let (found, activations) = reference.activations(&input).expect("a forward");
                 let classes = graph.classes().len();
                 let error = difference(&found, &logits[i * classes..(i + 1) * classes]);
-                assert!(
-                    error < 1e-4,
-                    "{}: logits of picture {i} differ by {error}",
-                    graph.name()
-                );
+                assert!(error < 1e-4, "{}: logits of picture {i} differ by {error}", graph.name());
                 for (id, found) in activations.iter().filter(|_| i < 2) {
                     let key = format!("activation.{}", graph.node(*id).name());
                     let expected = floats(&vectors, &key);
                     let part = &expected[i * found.len()..(i + 1) * found.len()];
                     let error = difference(found, part);
-                    assert!(
-                        error < 1e-4,
-                        "{}: {key} of picture {i} differs by {error}",
-                        graph.name()
-                    );
+                    assert!(error < 1e-4, "{}: {key} of picture {i} differs by {error}", graph.name());
                 }
                 compared += 1;
             }
         }
     }
-    assert!(
-        compared >= 20,
-        "only {compared} pictures in {}",
-        zoo.display()
-    );
+    assert!(compared >= 20, "only {compared} pictures in {}", zoo.display());
 }
