@@ -143,8 +143,10 @@ mod tests {
                 for (t, m) in to.iter().enumerate() {
                     for (i, &x) in x.iter().enumerate() {
                         let x = num(x, factor as i128, product);
-                        let near =
-                            |k: i128| m.reduce_i128(m.reduce_i128(x) as i128 + k * (product % m.value() as i128));
+                        let near = |k: i128| {
+                            let x = m.reduce_i128(x) as i128 + k * (product % m.value() as i128);
+                            m.reduce_i128(x * outer as i128)
+                        };
                         if exact {
                             assert_eq!(out[t][i], near(0));
                         } else {
