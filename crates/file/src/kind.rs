@@ -1,0 +1,56 @@
+//! What a file is.
+
+use std::fmt;
+
+/// What a file holds. The numbers are part of the format and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum Kind {
+    /// Whoever has it reads everything encrypted under it.
+    SecretKey = 1,
+    /// Relinearisation and rotation keys, for the server.
+    EvaluationKeys = 2,
+    /// One or more ciphertexts.
+    Ciphertext = 3,
+    /// A compiled network.
+    Program = 4,
+    /// Encrypts, does not decrypt.
+    PublicKey = 5,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program, Self::PublicKey];
+
+    /// The number in the file.
+    #[must_use]
+    pub fn tag(self) -> u16 {
+        self as u16
+    }
+
+    /// The kind of that number.
+    #[must_use]
+    pub fn from_tag(tag: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.tag() == tag)
+    }
+
+    /// Whether only its owner may read it (mode 0600).
+    #[must_use]
+    pub fn is_secret(self) -> bool {
+        self == Self::SecretKey
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SecretKey => "a secret key",
+            Self::EvaluationKeys => "evaluation keys",
+            Self::Ciphertext => "a ciphertext",
+            Self::Program => "a program",
+            Self::PublicKey => "a public key",
+        })
+    }
+}
