@@ -1,0 +1,468 @@
+//! Checks of a [`Program`]: one that was read from a file is hostile.
+
+use std::collections::BTreeSet;
+
+use umbra_model::{Geometry, GraphBuilder, Input};
+
+use crate::program::serves;
+use crate::{
+    Diagonal, InputLayout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError, RegisterState,
+    Step,
+};
+
+/// Registers a program may have at most.
+const MAX_REGISTERS: usize = 1 << 10;
+/// Ciphertexts a register may hold at most.
+const MAX_CIPHERTEXTS: usize = 1 << 8;
+/// Steps a program may have at most.
+const MAX_STEPS: usize = 1 << 14;
+/// Primes, levels and gadgets at most.
+const MAX_COUNT: usize = 512;
+/// Classes at most.
+const MAX_CLASSES: usize = 1 << 16;
+/// Relative difference at which scales count as equal.
+const SCALE_TOLERANCE: f64 = 1e-9;
+
+impl Program {
+    /// Checks everything that running the program relies on: indices, levels, scales, periods, the use of registers, finite
+    /// numbers. The security of the parameters is checked where they are built.
+    ///
+    /// # Errors
+    /// [`ProgramError`] for the first thing that does not fit.
+    pub fn check(&self) -> Result<(), ProgramError> {
+        self.check_parameters()?;
+        let mut registers = self.check_layouts()?;
+        if self.steps.len() > MAX_STEPS {
+            return Err(invalid("number of steps", self.steps.len(), format!("at most {MAX_STEPS}")));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            let state = StepCheck { program: self, index, step, registers: &registers }.check()?;
+            registers[step.destination] = Some(state);
+        }
+        let OutputLayout { register, level, scale, period, classes } = self.output;
+        let ciphertexts = classes.div_ceil(period);
+        match registers.get(register).copied().flatten() {
+            Some(s) if s.level == level && close(s.scale, scale) && s.ciphertexts == ciphertexts => Ok(()),
+            state => Err(invalid(
+                "output register",
+                format!("{state:?}"),
+                format!("{ciphertexts} ciphertexts at level {level} and scale {scale}"),
+            )),
+        }
+    }
+
+    fn check_parameters(&self) -> Result<(), ProgramError> {
+        let ParametersLiteral { log_n, primes, levels, gadgets } = &self.parameters;
+        if !(4..=17).contains(log_n) {
+            return Err(invalid("log2 of the ring degree", log_n, "4 to 17".into()));
+        }
+        for (what, count) in [
+            ("number of primes", primes.len()),
+            ("number of levels", levels.len()),
+            ("number of gadgets", gadgets.len()),
+        ] {
+            if count == 0 || count > MAX_COUNT {
+                return Err(invalid(what, count, format!("1 to {MAX_COUNT}")));
+            }
+        }
+        if let Some(p) = primes.iter().find(|p| **p >= 1 << 30 || **p % (2 << log_n) != 1) {
+            return Err(invalid("prime", p, format!("below 2^30 and 1 modulo 2^{}", log_n + 1)));
+        }
+        if primes.iter().collect::<BTreeSet<_>>().len() != primes.len() {
+            return Err(invalid("list of primes", "one with repetitions", "distinct primes".into()));
+        }
+        let known = |i: &u16| (*i as usize) < primes.len();
+        for level in levels {
+            if level.is_empty() || !level.iter().all(known) || !level.is_sorted_by(|a, b| a < b) {
+                return Err(invalid("level", format!("{level:?}"), "ascending indices of primes".into()));
+            }
+        }
+        if !levels.is_sorted_by(|a, b| self.log2(a) < self.log2(b)) {
+            return Err(invalid("list of levels", "one that does not grow", "ascending moduli".into()));
+        }
+        for gadget in gadgets {
+            let all: Vec<u16> = gadget.digits.iter().flatten().chain(&gadget.special).copied().collect();
+            let distinct = all.iter().collect::<BTreeSet<_>>().len() == all.len();
+            let full = !gadget.special.is_empty() && !gadget.digits.is_empty();
+            if !full || gadget.digits.iter().any(Vec::is_empty) || !distinct || !all.iter().all(known) {
+                let expected = "disjoint nonempty digits and special primes";
+                return Err(invalid("gadget", format!("{gadget:?}"), expected.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks pictures, classes, input and output; returns the registers before the first step.
+    fn check_layouts(&self) -> Result<Vec<Option<RegisterState>>, ProgramError> {
+        if self.registers == 0 || self.registers > MAX_REGISTERS {
+            return Err(invalid("number of registers", self.registers, format!("1 to {MAX_REGISTERS}")));
+        }
+        let Input { height, width, channels, .. } = self.picture;
+        // The limits on pictures are those of networks.
+        let geometry = Geometry::cyclic(height.min(1 << 20), width.min(1 << 20));
+        if let Err(reason) = GraphBuilder::new(geometry, self.picture.clone()) {
+            return Err(invalid("picture", reason, "one that a network can take".into()));
+        }
+        let InputLayout { register, positions, pitch, ref ciphertexts, level, scale } = self.input;
+        if geometry != (Geometry::Cyclic { pitch, positions }) {
+            return Err(invalid(
+                "input layout",
+                format!("pitch {pitch}, {positions} positions"),
+                format!("{geometry:?}"),
+            ));
+        }
+        let slots = self.slots();
+        let in_range = |&(colour, tap): &(usize, i64)| colour < channels && tap.unsigned_abs() < positions as u64;
+        let fits = |c: &Vec<Option<(usize, i64)>>| {
+            positions <= slots && c.len() == slots / positions && c.iter().flatten().all(in_range)
+        };
+        if ciphertexts.is_empty() || ciphertexts.len() > MAX_CIPHERTEXTS || !ciphertexts.iter().all(fits) {
+            let expected = format!("{} channels a ciphertext", slots / positions.max(1));
+            return Err(invalid("input layout", "another number of channels or taps out of range", expected));
+        }
+        if register >= self.registers || level >= self.parameters.levels.len() || !is_scale(scale) {
+            return Err(invalid("input", format!("{register}, {level}, {scale}"), "register, level, scale".into()));
+        }
+        let OutputLayout { period, classes, .. } = self.output;
+        if classes == 0 || classes > MAX_CLASSES || classes != self.classes.len() {
+            return Err(invalid("number of classes", classes, format!("that of the names, {}", self.classes.len())));
+        }
+        if !period.is_power_of_two() || period > slots {
+            return Err(invalid("output period", period, format!("a power of two up to {slots}")));
+        }
+        if self.logit_range.is_some_and(|[min, max]| !(min.is_finite() && max.is_finite() && min <= max)) {
+            return Err(invalid("range of the logits", format!("{:?}", self.logit_range), "[min, max]".into()));
+        }
+        let mut registers = vec![None; self.registers];
+        registers[register] = Some(RegisterState { level, scale, ciphertexts: ciphertexts.len() });
+        Ok(registers)
+    }
+}
+
+fn invalid(what: &'static str, found: impl ToString, expected: String) -> ProgramError {
+    ProgramError::Invalid { what, found: found.to_string(), expected }
+}
+
+fn is_scale(scale: f64) -> bool {
+    scale.is_finite() && scale >= 1.0
+}
+
+fn close(a: f64, b: f64) -> bool {
+    ((a - b) / b).abs() <= SCALE_TOLERANCE
+}
+
+/// One step and what the registers hold before it.
+struct StepCheck<'a> {
+    program: &'a Program,
+    index: usize,
+    step: &'a Step,
+    registers: &'a [Option<RegisterState>],
+}
+
+impl StepCheck<'_> {
+    fn error(&self, what: &'static str, found: impl ToString, expected: impl ToString) -> ProgramError {
+        ProgramError::Step {
+            step: self.index,
+            node: self.step.node.clone(),
+            what,
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }
+    }
+
+    fn check(&self) -> Result<RegisterState, ProgramError> {
+        let Step { operation, destination, level_in, level_out, scale_out, estimate, .. } = self.step;
+        let levels = &self.program.parameters.levels;
+        if *destination >= self.program.registers {
+            return Err(self.error("destination", destination, format!("below {}", self.program.registers)));
+        }
+        if *level_in >= levels.len() || level_out > level_in {
+            return Err(self.error("level", format!("{level_in} to {level_out}"), "levels that exist, not ascending"));
+        }
+        if !(is_scale(*scale_out) && estimate.seconds.is_finite() && estimate.error_std.is_finite()) {
+            return Err(self.error("scale or estimate", scale_out, "finite numbers"));
+        }
+        let (scale, ciphertexts) = match operation {
+            Operation::Square { source, gadget } => {
+                let state = self.source(*source)?;
+                self.gadget(*gadget)?;
+                (state.scale * state.scale, state.ciphertexts)
+            }
+            Operation::RotateSum { source, rotations, gadget } => {
+                let state = self.source(*source)?;
+                self.gadget(*gadget)?;
+                self.rotations("rotations", rotations)?;
+                if rotations.contains(&0) || level_out != level_in {
+                    return Err(self.error("rotations", format!("{rotations:?}"), "nonzero rotations and no rescale"));
+                }
+                (state.scale, state.ciphertexts)
+            }
+            Operation::Linear(linear) => (self.linear(linear)?, linear.outputs()),
+        };
+        let expected = scale / self.program.rescale_factor(*level_in, *level_out);
+        if !close(expected, *scale_out) {
+            return Err(self.error("scale of the result", scale_out, expected));
+        }
+        Ok(RegisterState { level: *level_out, scale: *scale_out, ciphertexts })
+    }
+
+    fn source(&self, register: usize) -> Result<RegisterState, ProgramError> {
+        let Some(state) = self.registers.get(register).copied().flatten() else {
+            return Err(self.error("source", register, "a register written before"));
+        };
+        let levels = &self.program.parameters.levels;
+        let own = &levels[self.step.level_in];
+        if state.level < self.step.level_in || !own.iter().all(|p| levels[state.level].contains(p)) {
+            let expected = format!("level {} or one that contains its primes", self.step.level_in);
+            return Err(self.error("level of an operand", state.level, expected));
+        }
+        Ok(state)
+    }
+
+    fn gadget(&self, gadget: usize) -> Result<(), ProgramError> {
+        let parameters = &self.program.parameters;
+        let level = &parameters.levels[self.step.level_in];
+        match parameters.gadgets.get(gadget) {
+            Some(g) if serves(g, level) => Ok(()),
+            _ => Err(self.error("gadget", gadget, format!("one that serves level {}", self.step.level_in))),
+        }
+    }
+
+    fn rotations(&self, what: &'static str, rotations: &[i32]) -> Result<(), ProgramError> {
+        let half = (self.program.slots() / 2) as i32;
+        if rotations.len() > 1 << 15 || !rotations.iter().all(|r| (-half + 1..=half).contains(r)) {
+            return Err(self.error(what, "a rotation out of range", format!("{} to {half}", -half + 1)));
+        }
+        if rotations.iter().collect::<BTreeSet<_>>().len() != rotations.len() {
+            return Err(self.error(what, "a list with repetitions", "distinct rotations"));
+        }
+        Ok(())
+    }
+
+    /// Returns the scale of the products.
+    fn linear(&self, linear: &Linear) -> Result<f64, ProgramError> {
+        let Linear { inputs, plan, diagonals, period, bias, gadget } = linear;
+        if !period.is_power_of_two() || *period > self.program.slots() {
+            return Err(self.error("period", period, format!("a power of two up to {}", self.program.slots())));
+        }
+        if bias.is_empty() || bias.len() > MAX_CIPHERTEXTS || bias.iter().any(|b| b.len() != *period) {
+            return Err(self.error(
+                "bias",
+                bias.len(),
+                format!("1 to {MAX_CIPHERTEXTS} ciphertexts of {period} values"),
+            ));
+        }
+        if !bias.iter().flatten().all(|v| v.is_finite()) {
+            return Err(self.error("bias", "not finite", "finite numbers"));
+        }
+        let (mut ciphertexts, mut scale) = (0, None);
+        for input in inputs {
+            let state = self.source(input.source)?;
+            ciphertexts += state.ciphertexts;
+            let product = state.scale * input.weight_scale;
+            if !is_scale(input.weight_scale) || !is_scale(product) || scale.is_some_and(|s| !close(s, product)) {
+                return Err(self.error(
+                    "scale of the products",
+                    product,
+                    format!("that of the first input, {scale:?}"),
+                ));
+            }
+            scale = scale.or(Some(product));
+        }
+        let Some(scale) = scale else { return Err(self.error("number of inputs", 0, "at least 1")) };
+        let mut rotated = false;
+        for (what, list) in [("babies", &plan.babies), ("inner giants", &plan.inner), ("outer giants", &plan.outer)] {
+            self.rotations(what, list)?;
+            rotated |= list.iter().any(|r| *r != 0);
+            if !list.contains(&0) {
+                return Err(self.error(what, "a list without 0", "one with 0"));
+            }
+        }
+        if rotated {
+            self.gadget(*gadget)?;
+        }
+        let key = |d: &Diagonal| (d.output, d.outer, d.inner, d.input, d.baby);
+        if !diagonals.is_sorted_by(|a, b| key(a) < key(b)) {
+            return Err(self.error("list of diagonals", "not in order", "each once, sorted"));
+        }
+        for d in diagonals {
+            let fits = (d.output as usize) < bias.len()
+                && (d.input as usize) < ciphertexts
+                && (d.outer as usize) < plan.outer.len()
+                && (d.inner as usize) < plan.inner.len()
+                && (d.baby as usize) < plan.babies.len();
+            if !fits || d.values.len() != *period || !d.values.iter().all(|v| v.is_finite()) {
+                return Err(self.error("diagonal", format!("{:?}", key(d)), "indices in range, one period of numbers"));
+            }
+        }
+        Ok(scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umbra_model::Normalisation;
+
+    use super::*;
+    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, LinearInput, Report};
+
+    /// Squares a 2 x 2 picture after a transform with a baby, an inner and an outer step, and sums over positions.
+    fn small() -> Program {
+        let log_n = 5;
+        let primes = umbra_ring::primes::nearest(log_n, 29.0, 5, &[]).unwrap();
+        let levels = vec![vec![0, 1], vec![0, 1, 2]];
+        let gadgets = vec![GadgetLiteral { digits: vec![vec![0, 1], vec![2]], special: vec![3, 4] }];
+        let drop = f64::from(primes[2]);
+        let (input_scale, weight_scale) = ((1u64 << 30) as f64, (1u64 << 20) as f64);
+        let z_scale = input_scale * weight_scale / drop;
+        let diagonal = |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, values: vec![0.5; 4] };
+        let linear = Linear {
+            inputs: vec![LinearInput { source: 0, weight_scale }],
+            plan: Bsgs { babies: vec![0, 1], inner: vec![0, 2], outer: vec![0, -4] },
+            diagonals: vec![diagonal(0, 0, 1), diagonal(0, 1, 0), diagonal(1, 0, 0)],
+            period: 4,
+            bias: vec![vec![0.25; 4]],
+            gadget: 0,
+        };
+        let step = |operation, level_in, level_out, scale_out| Step {
+            node: "n".into(),
+            operation,
+            destination: 0,
+            level_in,
+            level_out,
+            scale_out,
+            estimate: Estimate::default(),
+        };
+        Program {
+            name: "small".into(),
+            network: [1; 32],
+            classes: vec!["a".into(), "b".into()],
+            picture: Input {
+                channels: 1,
+                height: 2,
+                width: 2,
+                normalisation: Normalisation::PerPicture { min_std: 0.05 },
+            },
+            logit_range: None,
+            input: InputLayout {
+                register: 0,
+                positions: 4,
+                pitch: 2,
+                ciphertexts: vec![vec![Some((0, 0)), Some((0, 1)), None, None]],
+                level: 1,
+                scale: input_scale,
+            },
+            output: OutputLayout { register: 0, level: 0, scale: z_scale * z_scale, period: 4, classes: 2 },
+            parameters: ParametersLiteral { log_n, primes, levels, gadgets },
+            registers: 1,
+            steps: vec![
+                step(Operation::Linear(Box::new(linear)), 1, 0, z_scale),
+                step(Operation::Square { source: 0, gadget: 0 }, 0, 0, z_scale * z_scale),
+                step(Operation::RotateSum { source: 0, rotations: vec![4, 8, -4], gadget: 0 }, 0, 0, z_scale * z_scale),
+            ],
+            report: Report::default(),
+        }
+    }
+
+    fn linear(program: &mut Program) -> &mut Linear {
+        match &mut program.steps[0].operation {
+            Operation::Linear(linear) => linear,
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_sound_program_passes_and_names_its_keys() {
+        let program = small();
+        assert_eq!(program.check(), Ok(()));
+        let keys = program.key_set();
+        let of = |kind| keys.iter().find(|k| k.kind == kind).copied();
+        assert_eq!(keys.len(), 6);
+        let relinearise = of(KeyKind::Relinearise).unwrap();
+        assert_eq!((relinearise.level, relinearise.primes(&program.parameters)), (0, vec![0, 1]));
+        // One digit of two primes and two special ones, N = 32 words each.
+        assert_eq!(relinearise.bytes(&program.parameters), 4 * 32 * 4);
+        assert_eq!(of(KeyKind::Rotate(1)).unwrap().level, 1);
+        // Used at both levels.
+        assert_eq!(of(KeyKind::Rotate(-4)).unwrap().bytes(&program.parameters), 2 * 5 * 32 * 4);
+        assert_eq!(of(KeyKind::Rotate(8)).unwrap().level, 0);
+        let states = program.states();
+        assert_eq!(states.len(), 4);
+        assert_eq!(states[1][0].unwrap().level, 0);
+    }
+
+    #[test]
+    fn every_damage_is_found() {
+        type Damage = fn(&mut Program);
+        let damages: Vec<Damage> = vec![
+            |p| p.parameters.log_n = 40,
+            |p| p.parameters.primes[0] = 15,
+            |p| p.parameters.primes[1] = p.parameters.primes[0],
+            |p| p.parameters.levels[0] = vec![1, 0],
+            |p| p.parameters.levels[0] = vec![0, 9],
+            |p| p.parameters.levels.swap(0, 1),
+            |p| p.parameters.levels.clear(),
+            |p| p.parameters.gadgets[0].special.clear(),
+            |p| p.parameters.gadgets[0].special = vec![2, 3],
+            |p| p.parameters.gadgets[0].digits[1] = vec![77],
+            |p| p.parameters.gadgets[0].digits.swap(0, 1),
+            |p| p.registers = 0,
+            |p| p.registers = usize::MAX,
+            |p| p.picture.height = 0,
+            |p| p.picture.width = usize::MAX,
+            |p| p.picture.normalisation = Normalisation::PerPicture { min_std: f64::NAN },
+            |p| p.input.positions = 8,
+            |p| p.input.pitch = 1,
+            |p| p.input.ciphertexts.clear(),
+            |p| p.input.ciphertexts[0][0] = Some((1, 0)),
+            |p| p.input.ciphertexts[0][0] = Some((0, i64::MIN)),
+            |p| p.input.ciphertexts[0].truncate(3),
+            |p| p.input.level = 2,
+            |p| p.input.scale = f64::INFINITY,
+            |p| p.input.register = 1,
+            |p| p.output.register = 1,
+            |p| p.output.level = 1,
+            |p| p.output.scale *= 2.0,
+            |p| p.output.period = 3,
+            |p| p.output.period = 1,
+            |p| p.output.classes = 3,
+            |p| p.logit_range = Some([1.0, 0.0]),
+            |p| p.steps[0].destination = 1,
+            |p| p.steps[0].level_in = 0,
+            |p| p.steps[0].level_in = 2,
+            |p| p.steps[0].level_out = 1,
+            |p| p.steps[1].level_out = 1,
+            |p| p.steps[1].level_in = 1,
+            |p| p.steps[1].scale_out = f64::NAN,
+            |p| p.steps[1].estimate.error_std = f64::NAN,
+            |p| p.steps[1].operation = Operation::Square { source: 0, gadget: 1 },
+            |p| p.steps[1].operation = Operation::Square { source: 5, gadget: 0 },
+            |p| p.steps[2].operation = Operation::RotateSum { source: 0, rotations: vec![0], gadget: 0 },
+            |p| p.steps[2].operation = Operation::RotateSum { source: 0, rotations: vec![4, 4], gadget: 0 },
+            |p| p.steps[2].operation = Operation::RotateSum { source: 0, rotations: vec![-8], gadget: 0 },
+            |p| linear(p).inputs.clear(),
+            |p| linear(p).inputs[0].source = 3,
+            |p| linear(p).inputs[0].weight_scale = 0.0,
+            |p| linear(p).inputs.push(LinearInput { source: 0, weight_scale: 3.0 }),
+            |p| linear(p).plan.babies = vec![1, 2],
+            |p| linear(p).plan.inner = vec![0, 100],
+            |p| linear(p).plan.outer.push(0),
+            |p| linear(p).diagonals.swap(0, 1),
+            |p| linear(p).diagonals[0].input = 1,
+            |p| linear(p).diagonals[2].output = 1,
+            |p| linear(p).diagonals[0].baby = 9,
+            |p| linear(p).diagonals[0].values.truncate(1),
+            |p| linear(p).diagonals[0].values[1] = f32::NAN,
+            |p| linear(p).period = 6,
+            |p| linear(p).bias.clear(),
+            |p| linear(p).bias[0][0] = f64::NAN,
+            |p| linear(p).gadget = 4,
+            |p| p.classes.clear(),
+        ];
+        for (i, damage) in damages.iter().enumerate() {
+            let mut program = small();
+            damage(&mut program);
+            assert!(program.check().is_err(), "damage {i} passes");
+        }
+    }
+}

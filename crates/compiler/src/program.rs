@@ -1,0 +1,369 @@
+//! Programs: what an encrypted inference does, step by step, with levels, scales, rotations and keys.
+//!
+//! A register holds one or more ciphertexts of the same level and scale. In a register with *period* `C` the value of
+//! channel `j` at position `p` is in ciphertext `j / C`, slot `p * C + j % C` (cyclic packing). Rotating by `r` means
+//! `rot_r(x)[i] = x[(i + r) mod n]` with `n = N/2` slots.
+//!
+//! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use umbra_model::Input;
+
+use crate::{GadgetLiteral, ParametersLiteral};
+
+/// A compiled network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// The network's name.
+    pub name: String,
+    /// BLAKE3 of the network (nodes and weights).
+    pub network: [u8; 32],
+    /// One name a logit.
+    pub classes: Vec<String>,
+    /// Size and normalisation of the pictures.
+    pub picture: Input,
+    /// Range of the logits in training, where known: results far outside are not to be believed.
+    pub logit_range: Option<[f64; 2]>,
+    /// How a picture becomes ciphertexts.
+    pub input: InputLayout,
+    /// Where the logits are.
+    pub output: OutputLayout,
+    /// Parameters of the scheme.
+    pub parameters: ParametersLiteral,
+    /// Number of registers.
+    pub registers: usize,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// Estimates and reasons, for people.
+    pub report: Report,
+}
+
+/// How a picture becomes ciphertexts.
+///
+/// The normalised picture `[channels, height, width]` is laid out on `P` positions `p = pitch * row + column` (pitch: the
+/// width padded to a power of two; positions without pixel are 0). Slot `(p, c)` of ciphertext `k` is
+/// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputLayout {
+    /// Register that holds the encrypted picture before the first step.
+    pub register: usize,
+    /// Number of positions `P`, a power of two.
+    pub positions: usize,
+    /// Positions a row.
+    pub pitch: usize,
+    /// Per ciphertext, per channel slot (`n / P` of them): colour and tap, or nothing.
+    pub ciphertexts: Vec<Vec<Option<(usize, i64)>>>,
+    /// Level of the fresh ciphertexts.
+    pub level: usize,
+    /// Their scale.
+    pub scale: f64,
+}
+
+/// Where the logits are after the last step.
+///
+/// Logit `j` is the value of slot `p * period + j % period` of ciphertext `j / period`, at every position `p`; every other
+/// slot holds 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputLayout {
+    /// Register.
+    pub register: usize,
+    /// Level of its ciphertexts.
+    pub level: usize,
+    /// Their scale.
+    pub scale: f64,
+    /// Distance of positions in slots.
+    pub period: usize,
+    /// Number of logits.
+    pub classes: usize,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The nodes of the network that it realises, for people.
+    pub node: String,
+    /// What it does.
+    pub operation: Operation,
+    /// The register written. It may be one of those read.
+    pub destination: usize,
+    /// Level at which it works. Operands at higher levels are dropped to it, which needs its primes to be a subset of theirs.
+    pub level_in: usize,
+    /// Level of the result: where lower than `level_in`, the step ends with a (rational) rescale.
+    pub level_out: usize,
+    /// Scale of the result.
+    pub scale_out: f64,
+    /// What it costs and how far off its result is.
+    pub estimate: Estimate,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Squares every ciphertext of `source` and relinearises; then rescales where `level_out < level_in`.
+    Square {
+        /// Register read.
+        source: usize,
+        /// Gadget of the relinearisation key.
+        gadget: usize,
+    },
+    /// A linear transform by periodic diagonals, plus a bias.
+    Linear(Box<Linear>),
+    /// `source + sum_r rot_r(source)`, all rotations of one decomposition; same level and scale.
+    RotateSum {
+        /// Register read.
+        source: usize,
+        /// Rotations, none of them 0.
+        rotations: Vec<i32>,
+        /// Gadget of the rotation keys.
+        gadget: usize,
+    },
+}
+
+/// `y_o = bias_o + sum_{i, r} w_{o,i,r} (.) rot_r(x_i)` where every rotation is split as `r = outer + inner + baby`:
+///
+/// `y_o = bias_o + sum_outer rot_outer( sum_inner rot_inner( sum_{i, baby} rot_{-(outer+inner)}(w_{o,i,r}) (.) rot_baby(x_i) ) )`
+///
+/// where `i` runs over all ciphertexts of all inputs, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// Registers read. All products have the same scale.
+    pub inputs: Vec<LinearInput>,
+    /// The rotations.
+    pub plan: Bsgs,
+    /// The nonzero diagonals, sorted by (output, outer, inner, input, baby).
+    pub diagonals: Vec<Diagonal>,
+    /// Length of a diagonal: it repeats with this period over the slots. Channels per ciphertext of the result.
+    pub period: usize,
+    /// Per ciphertext of the result, one period.
+    pub bias: Vec<Vec<f64>>,
+    /// Gadget of the rotation keys; 0 and unused where every rotation is 0.
+    pub gadget: usize,
+}
+
+impl Linear {
+    /// Number of ciphertexts of the result.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+}
+
+/// One operand of a [`Linear`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearInput {
+    /// Register read.
+    pub source: usize,
+    /// Scale at which the diagonals that multiply it are encoded.
+    pub weight_scale: f64,
+}
+
+/// Baby steps and two levels of giant steps. Each list contains 0 and no rotation twice; a rotation is in
+/// `(-n/2, n/2]`. Baby rotations share one decomposition; each giant step costs a key switch of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bsgs {
+    /// Rotations of the inputs.
+    pub babies: Vec<i32>,
+    /// Rotations of sums over babies.
+    pub inner: Vec<i32>,
+    /// Rotations of sums over inner giants.
+    pub outer: Vec<i32>,
+}
+
+/// One periodic diagonal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagonal {
+    /// Ciphertext of the result.
+    pub output: u32,
+    /// Ciphertext read, counted over all inputs.
+    pub input: u32,
+    /// Index into [`Bsgs::outer`].
+    pub outer: u16,
+    /// Index into [`Bsgs::inner`].
+    pub inner: u16,
+    /// Index into [`Bsgs::babies`].
+    pub baby: u16,
+    /// `w_{o,i,r}`, one period, not yet rotated.
+    pub values: Vec<f32>,
+}
+
+/// Predictions for one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Core-seconds.
+    pub seconds: f64,
+    /// Bytes of evaluation keys read (both halves).
+    pub key_bytes: u64,
+    /// Standard deviation of the error of a result's slot, in units of the value that the step computes.
+    pub error_std: f64,
+    /// Rotations applied to ciphertexts, hoisted ones included.
+    pub rotations: u32,
+    /// Decompositions for key switching.
+    pub decompositions: u32,
+}
+
+/// Estimates for a whole program, and why it is as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Base-2 logarithm of the largest modulus under which anything is encrypted, special primes included.
+    pub log_qp: f64,
+    /// What 128-bit security allows.
+    pub log_qp_limit: u32,
+    /// Core-seconds of one inference.
+    pub seconds: f64,
+    /// Bytes of the evaluation keys in a file (one half; the other comes from a seed).
+    pub key_bytes: u64,
+    /// Standard deviation of a logit's error.
+    pub logit_error_std: f64,
+    /// Names of the passes that were switched off.
+    pub without: Vec<String>,
+    /// One line a choice: what was chosen and why.
+    pub notes: Vec<String>,
+}
+
+/// An evaluation key that a program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyId {
+    /// Index of the gadget.
+    pub gadget: u16,
+    /// The highest level at which the key is used. It needs limbs for the primes of this level, of every lower level that the
+    /// gadget serves, and of the special primes: see [`KeyId::primes`].
+    pub level: u16,
+    /// What it switches from.
+    pub kind: KeyKind,
+}
+
+/// What a key switches from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum KeyKind {
+    /// The square of the secret.
+    Relinearise,
+    /// The rotated secret: steps, in `(-n/2, n/2]`.
+    Rotate(i32),
+}
+
+impl KeyId {
+    /// The primes the key has limbs for, ascending; special primes not included. Empty for indices that do not exist.
+    #[must_use]
+    pub fn primes(&self, parameters: &ParametersLiteral) -> Vec<u16> {
+        let Some(gadget) = parameters.gadgets.get(self.gadget as usize) else { return Vec::new() };
+        let levels = parameters.levels.iter().take(self.level as usize + 1);
+        let primes: BTreeSet<u16> = levels.filter(|level| serves(gadget, level)).flatten().copied().collect();
+        primes.into_iter().collect()
+    }
+
+    /// Bytes in a file: one half of the key.
+    #[must_use]
+    pub fn bytes(&self, parameters: &ParametersLiteral) -> u64 {
+        let Some(gadget) = parameters.gadgets.get(self.gadget as usize) else { return 0 };
+        let primes = self.primes(parameters);
+        let digits = gadget.digits.iter().filter(|d| d.iter().any(|p| primes.contains(p))).count();
+        ((digits * (primes.len() + gadget.special.len())) as u64) << (parameters.log_n + 2)
+    }
+}
+
+/// Whether a gadget can switch keys at a level: the digits that keep a prime come first.
+pub(crate) fn serves(gadget: &GadgetLiteral, level: &[u16]) -> bool {
+    let covered = level.iter().all(|p| gadget.digits.iter().flatten().any(|d| d == p));
+    let kept = |digit: &Vec<u16>| digit.iter().any(|p| level.contains(p));
+    let in_front = gadget.digits.iter().map(kept).is_sorted_by(|a, b| a >= b);
+    covered && in_front && !level.iter().any(|p| gadget.special.contains(p))
+}
+
+/// What a register holds between steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegisterState {
+    /// Level of its ciphertexts.
+    pub level: usize,
+    /// Their scale.
+    pub scale: f64,
+    /// Number of ciphertexts.
+    pub ciphertexts: usize,
+}
+
+impl Program {
+    /// Number of slots of a ciphertext: N/2.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        1 << (self.parameters.log_n.clamp(1, 31) - 1)
+    }
+
+    /// The keys that the steps need, each once, at the highest level of its use.
+    #[must_use]
+    pub fn key_set(&self) -> Vec<KeyId> {
+        let mut levels: BTreeMap<(u16, KeyKind), u16> = BTreeMap::new();
+        for step in &self.steps {
+            let mut need = |gadget: usize, kind: KeyKind| {
+                let level = levels.entry((gadget as u16, kind)).or_default();
+                *level = (*level).max(step.level_in as u16);
+            };
+            match &step.operation {
+                Operation::Square { gadget, .. } => need(*gadget, KeyKind::Relinearise),
+                Operation::RotateSum { rotations, gadget, .. } => {
+                    rotations.iter().for_each(|&r| need(*gadget, KeyKind::Rotate(r)));
+                }
+                Operation::Linear(linear) => {
+                    for &r in linear.plan.rotations().filter(|r| **r != 0) {
+                        need(linear.gadget, KeyKind::Rotate(r));
+                    }
+                }
+            }
+        }
+        levels.into_iter().map(|((gadget, kind), level)| KeyId { gadget, level, kind }).collect()
+    }
+
+    /// What each register holds before each step and after the last: `states()[step][register]`. The program must have been
+    /// checked.
+    #[must_use]
+    pub fn states(&self) -> Vec<Vec<Option<RegisterState>>> {
+        let mut registers = vec![None; self.registers];
+        let InputLayout { register, level, scale, ref ciphertexts, .. } = self.input;
+        if let Some(input) = registers.get_mut(register) {
+            *input = Some(RegisterState { level, scale, ciphertexts: ciphertexts.len() });
+        }
+        let mut states = vec![registers.clone()];
+        for step in &self.steps {
+            let count = |source: usize| registers.get(source).copied().flatten().map_or(0, |s| s.ciphertexts);
+            let ciphertexts = match &step.operation {
+                Operation::Square { source, .. } | Operation::RotateSum { source, .. } => count(*source),
+                Operation::Linear(linear) => linear.outputs(),
+            };
+            let state = RegisterState { level: step.level_out, scale: step.scale_out, ciphertexts };
+            if let Some(destination) = registers.get_mut(step.destination) {
+                *destination = Some(state);
+            }
+            states.push(registers.clone());
+        }
+        states
+    }
+
+    /// Base-2 logarithm of a product of primes; the indices must exist.
+    pub(crate) fn log2(&self, primes: &[u16]) -> f64 {
+        primes.iter().map(|&i| f64::from(self.parameters.primes[i as usize]).log2()).sum()
+    }
+
+    /// What rescaling from one level to another divides by.
+    pub(crate) fn rescale_factor(&self, from: usize, to: usize) -> f64 {
+        let levels = &self.parameters.levels;
+        let product = |a: &[u16], b: &[u16]| -> f64 {
+            a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(self.parameters.primes[i as usize])).product()
+        };
+        product(&levels[from], &levels[to]) / product(&levels[to], &levels[from])
+    }
+}
+
+impl Bsgs {
+    /// All rotations, 0 included, some possibly twice.
+    pub fn rotations(&self) -> impl Iterator<Item = &i32> {
+        self.babies.iter().chain(&self.inner).chain(&self.outer)
+    }
+}
