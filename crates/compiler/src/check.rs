@@ -228,8 +228,8 @@ impl StepCheck<'_> {
         }
     }
 
-    fn rotations(&self, what: &'static str, rotations: &[i32]) -> Result<(), ProgramError> {
-        let half = (self.program.slots() / 2) as i32;
+    fn rotations(&self, what: &'static str, rotations: &[i64]) -> Result<(), ProgramError> {
+        let half = (self.program.slots() / 2) as i64;
         if rotations.len() > 1 << 15 || !rotations.iter().all(|r| (-half + 1..=half).contains(r)) {
             return Err(self.error(what, "a rotation out of range", format!("{} to {half}", -half + 1)));
         }
@@ -270,17 +270,13 @@ impl StepCheck<'_> {
             scale = scale.or(Some(product));
         }
         let Some(scale) = scale else { return Err(self.error("number of inputs", 0, "at least 1")) };
-        let mut rotated = false;
         for (what, list) in [("babies", &plan.babies), ("inner giants", &plan.inner), ("outer giants", &plan.outer)] {
             self.rotations(what, list)?;
-            rotated |= list.iter().any(|r| *r != 0);
             if !list.contains(&0) {
                 return Err(self.error(what, "a list without 0", "one with 0"));
             }
         }
-        if rotated {
-            self.gadget(*gadget)?;
-        }
+        self.gadget(*gadget)?;
         let key = |d: &Diagonal| (d.output, d.outer, d.inner, d.input, d.baby);
         if !diagonals.is_sorted_by(|a, b| key(a) < key(b)) {
             return Err(self.error("list of diagonals", "not in order", "each once, sorted"));

@@ -118,7 +118,7 @@ pub enum Operation {
         /// Register read.
         source: usize,
         /// Rotations, none of them 0.
-        rotations: Vec<i32>,
+        rotations: Vec<i64>,
         /// Gadget of the rotation keys.
         gadget: usize,
     },
@@ -141,7 +141,7 @@ pub struct Linear {
     pub period: usize,
     /// Per ciphertext of the result, one period.
     pub bias: Vec<Vec<f64>>,
-    /// Gadget of the rotation keys; 0 and unused where every rotation is 0.
+    /// Gadget of the rotation keys; it serves `level_in` even where nothing is rotated.
     pub gadget: usize,
 }
 
@@ -169,11 +169,11 @@ pub struct LinearInput {
 #[serde(deny_unknown_fields)]
 pub struct Bsgs {
     /// Rotations of the inputs.
-    pub babies: Vec<i32>,
+    pub babies: Vec<i64>,
     /// Rotations of sums over babies.
-    pub inner: Vec<i32>,
+    pub inner: Vec<i64>,
     /// Rotations of sums over inner giants.
-    pub outer: Vec<i32>,
+    pub outer: Vec<i64>,
 }
 
 /// One periodic diagonal.
@@ -237,7 +237,7 @@ pub struct KeyId {
     pub gadget: u16,
     /// The highest level at which the key is used. It needs limbs for the primes of this level, of every lower level that the
     /// gadget serves, and of the special primes: see [`KeyId::primes`].
-    pub level: u16,
+    pub level: usize,
     /// What it switches from.
     pub kind: KeyKind,
 }
@@ -248,7 +248,7 @@ pub enum KeyKind {
     /// The square of the secret.
     Relinearise,
     /// The rotated secret: steps, in `(-n/2, n/2]`.
-    Rotate(i32),
+    Rotate(i64),
 }
 
 impl KeyId {
@@ -256,7 +256,7 @@ impl KeyId {
     #[must_use]
     pub fn primes(&self, parameters: &ParametersLiteral) -> Vec<u16> {
         let Some(gadget) = parameters.gadgets.get(self.gadget as usize) else { return Vec::new() };
-        let levels = parameters.levels.iter().take(self.level as usize + 1);
+        let levels = parameters.levels.iter().take(self.level + 1);
         let primes: BTreeSet<u16> = levels.filter(|level| serves(gadget, level)).flatten().copied().collect();
         primes.into_iter().collect()
     }
@@ -300,11 +300,11 @@ impl Program {
     /// The keys that the steps need, each once, at the highest level of its use.
     #[must_use]
     pub fn key_set(&self) -> Vec<KeyId> {
-        let mut levels: BTreeMap<(u16, KeyKind), u16> = BTreeMap::new();
+        let mut levels: BTreeMap<(u16, KeyKind), usize> = BTreeMap::new();
         for step in &self.steps {
             let mut need = |gadget: usize, kind: KeyKind| {
                 let level = levels.entry((gadget as u16, kind)).or_default();
-                *level = (*level).max(step.level_in as u16);
+                *level = (*level).max(step.level_in);
             };
             match &step.operation {
                 Operation::Square { gadget, .. } => need(*gadget, KeyKind::Relinearise),
@@ -363,7 +363,7 @@ impl Program {
 
 impl Bsgs {
     /// All rotations, 0 included, some possibly twice.
-    pub fn rotations(&self) -> impl Iterator<Item = &i32> {
+    pub fn rotations(&self) -> impl Iterator<Item = &i64> {
         self.babies.iter().chain(&self.inner).chain(&self.outer)
     }
 }
