@@ -1,0 +1,176 @@
+//! Exact division by part of the modulus: mod-down, rescaling, and both at once.
+//!
+//! From a basis `B` to a basis `T`, with `D` the product of `B \ T` (dropped) and `A` that of `T \ B`
+//! (added), a polynomial `x` becomes `round(A x / D)` modulo `T`. Mod-down is `B = Q u P, T = Q`;
+//! rescaling is `B = Q_i, T = Q_j`, possibly with added primes ("rational rescaling"); their
+//! fusion is `B = Q_i u P, T = Q_j`. One base conversion, one rounding.
+
+use crate::Parameters;
+use rayon::prelude::*;
+use umbra_ring::{Modulus, Polys, convert::BaseConverter};
+
+/// Rows of target limbs converted and transformed by one task.
+pub(crate) const LIMB_GROUP: usize = 4;
+/// Coefficients converted at a time, so that all columns of a chunk stay in the first-level cache.
+pub(crate) const COEFFICIENT_CHUNK: usize = 1024;
+
+/// A prepared division, see the module.
+#[derive(Debug)]
+pub struct BasisDivision {
+    target: Vec<u16>,
+    /// Positions in the source of the dropped primes, in the converter's order.
+    dropped: Vec<usize>,
+    /// For each target prime: its position in the source, if common, and `A / D` in Montgomery form.
+    kept: Vec<Option<(usize, u32)>>,
+    /// `[A x]_D` times `-1/D`.
+    converter: BaseConverter,
+    dropped_primes: Vec<u16>,
+}
+
+impl BasisDivision {
+    /// With `exact`, the quotient is the nearest integer; without, it is off by up to half the
+    /// number of dropped primes.
+    pub(crate) fn new(parameters: &Parameters, source: &[u16], target: &[u16], exact: bool) -> Self {
+        let dropped: Vec<usize> = (0..source.len()).filter(|&i| !target.contains(&source[i])).collect();
+        let dropped_primes: Vec<u16> = dropped.iter().map(|&i| source[i]).collect();
+        let added: Vec<u16> = target.iter().copied().filter(|p| !source.contains(p)).collect();
+        let product = |primes: &[u16], m: &Modulus| {
+            primes.iter().fold(1, |acc, &p| m.mul(acc, parameters.modulus(p).value() % m.value()))
+        };
+        let moduli = |primes: &[u16]| -> Vec<Modulus> { primes.iter().map(|&p| *parameters.modulus(p)).collect() };
+        let converter = BaseConverter::new(
+            &moduli(&dropped_primes),
+            &moduli(target),
+            exact,
+            |m| product(&added, m),
+            |m| m.neg(m.inv(product(&dropped_primes, m))),
+        );
+        let kept = (target.iter())
+            .map(|&p| {
+                let m = parameters.modulus(p);
+                let factor = m.to_montgomery(m.mul(product(&added, m), m.inv(product(&dropped_primes, m))));
+                source.iter().position(|&s| s == p).map(|i| (i, factor))
+            })
+            .collect();
+        Self { target: target.to_vec(), dropped, kept, converter, dropped_primes }
+    }
+
+    /// Divides the chosen polynomials (`columns`) of `x`, all in transformed form.
+    pub(crate) fn apply(&self, parameters: &Parameters, x: &Polys, columns: &[usize]) -> Polys {
+        if self.dropped.is_empty() {
+            return self.scale_only(parameters, x, columns);
+        }
+        let kernels = parameters.kernels();
+        let prepared = self.prepare(parameters, columns.len(), |dropped, column, out| {
+            let mut limb = x.limb(self.dropped[dropped], columns[column]).to_vec();
+            parameters.table(self.dropped_primes[dropped]).inverse(&mut limb);
+            self.converter.prepare(kernels, dropped, &limb, out);
+        });
+        let mut out = Polys::zero(x.n(), self.target.len(), columns.len());
+        self.convert(parameters, &prepared, &mut out, |limb, target, column| {
+            parameters.table(self.target[target]).forward(limb);
+            if let Some((position, factor)) = self.kept[target] {
+                let source = x.limb(position, columns[column]);
+                kernels.mul_const_add(parameters.modulus(self.target[target]), limb, source, factor);
+            }
+        });
+        out
+    }
+
+    /// Divides polynomials in coefficient form, which stay so.
+    pub(crate) fn apply_coefficients(&self, parameters: &Parameters, x: &Polys) -> Polys {
+        let kernels = parameters.kernels();
+        let prepared = self.prepare(parameters, x.count(), |dropped, column, out| {
+            self.converter.prepare(kernels, dropped, x.limb(self.dropped[dropped], column), out);
+        });
+        let mut out = Polys::zero(x.n(), self.target.len(), x.count());
+        self.convert(parameters, &prepared, &mut out, |limb, target, column| {
+            if let Some((position, factor)) = self.kept[target] {
+                let source = x.limb(position, column);
+                kernels.mul_const_add(parameters.modulus(self.target[target]), limb, source, factor);
+            }
+        });
+        out
+    }
+
+    /// Nothing is dropped: multiply by the added primes.
+    fn scale_only(&self, parameters: &Parameters, x: &Polys, columns: &[usize]) -> Polys {
+        let mut out = Polys::zero(x.n(), self.target.len(), columns.len());
+        for (target, kept) in self.kept.iter().enumerate() {
+            let Some((position, factor)) = *kept else { continue };
+            for (to, &from) in columns.iter().enumerate() {
+                let limb = out.limb_mut(target, to);
+                limb.copy_from_slice(x.limb(position, from));
+                parameters.kernels().mul_const(parameters.modulus(self.target[target]), limb, factor);
+            }
+        }
+        out
+    }
+
+    /// The converter's input columns of `count` polynomials: polynomial-major, then dropped primes,
+    /// then the quotient.
+    fn prepare(
+        &self,
+        parameters: &Parameters,
+        count: usize,
+        fill: impl Fn(usize, usize, &mut [i32]) + Sync,
+    ) -> Vec<i32> {
+        let (n, width) = (parameters.n(), self.converter.columns());
+        let mut prepared = vec![0i32; count * width * n];
+        prepared.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
+            if i % width < self.dropped.len() {
+                fill(i % width, i / width, out);
+            }
+        });
+        if width > self.dropped.len() {
+            prepared.par_chunks_mut(width * n).for_each(|columns| {
+                let (y, u) = columns.split_at_mut(self.dropped.len() * n);
+                let y: Vec<&[i32]> = y.chunks_exact(n).collect();
+                self.converter.quotient(&y, u);
+            });
+        }
+        prepared
+    }
+
+    fn convert(
+        &self,
+        parameters: &Parameters,
+        prepared: &[i32],
+        out: &mut Polys,
+        finish: impl Fn(&mut [u32], usize, usize) + Sync,
+    ) {
+        let (n, width, count) = (parameters.n(), self.converter.columns(), out.count());
+        let stride = out.stride();
+        out.words_mut().par_chunks_mut(LIMB_GROUP * stride).enumerate().for_each(|(group, limbs)| {
+            let first = group * LIMB_GROUP;
+            for column in 0..count {
+                let columns = &prepared[column * width * n..(column + 1) * width * n];
+                let mut rows: Vec<&mut [u32]> =
+                    limbs.chunks_exact_mut(stride).map(|l| &mut l[column * n..(column + 1) * n]).collect();
+                convert_chunked(parameters, &self.converter, first, columns, &mut rows);
+                for (i, row) in rows.into_iter().enumerate() {
+                    finish(row, first + i, column);
+                }
+            }
+        });
+    }
+}
+
+/// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are
+/// the converter's columns one after the other.
+pub(crate) fn convert_chunked(
+    parameters: &Parameters,
+    converter: &BaseConverter,
+    first: usize,
+    columns: &[i32],
+    rows: &mut [&mut [u32]],
+) {
+    let n = parameters.n();
+    let chunk = COEFFICIENT_CHUNK.min(n);
+    for at in (0..n).step_by(chunk) {
+        let inputs: Vec<&[i32]> =
+            columns.chunks_exact(n).take(converter.columns()).map(|c| &c[at..at + chunk]).collect();
+        let mut outputs: Vec<&mut [u32]> = rows.iter_mut().map(|r| &mut r[at..at + chunk]).collect();
+        converter.convert(parameters.kernels(), first, &inputs, &mut outputs);
+    }
+}

@@ -1,0 +1,196 @@
+//! Between vectors of numbers and integer polynomials: the canonical embedding of CKKS.
+//!
+//! Slot `j` of a polynomial `m` is `m(zeta^(5^j))` over the scale, `zeta = exp(i pi / N)`. A vector of
+//! period `C` is the embedding of a polynomial in `Y = X^(N/2C)`, found by the same encoder for
+//! degree `2C`.
+
+use crate::{CkksError, Parameters, Plaintext};
+use num_complex::Complex64;
+use rayon::prelude::*;
+use rustfft::{Fft, FftPlanner};
+use std::sync::Arc;
+use umbra_ring::{Polys, subring::SubringNtt};
+
+/// Encoder for ring degree M = 2 * slots.
+#[derive(Clone)]
+pub struct Encoder {
+    log_m: u32,
+    forward: Arc<dyn Fft<f64>>,
+    inverse: Arc<dyn Fft<f64>>,
+    /// `zeta^i` for `i < M`.
+    twist: Arc<[Complex64]>,
+    /// `(5^j mod 2M - 1) / 2`: where slot `j` sits among the odd powers of `zeta`.
+    places: Arc<[u32]>,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoder({} slots)", self.slots())
+    }
+}
+
+impl Encoder {
+    /// An encoder of `2^(log_m - 1)` slots; `log_m` at least 1.
+    pub fn new(log_m: u32) -> Self {
+        let m = 1usize << log_m;
+        let mut planner = FftPlanner::new();
+        let twist = (0..m).map(|i| Complex64::cis(std::f64::consts::PI * i as f64 / m as f64)).collect();
+        let mut power = 1u32;
+        let places = (0..m / 2)
+            .map(|_| {
+                let place = power >> 1;
+                power = power.wrapping_mul(5) & (2 * m as u32 - 1);
+                place
+            })
+            .collect();
+        Self { log_m, forward: planner.plan_fft_forward(m), inverse: planner.plan_fft_inverse(m), twist, places }
+    }
+
+    /// Number of slots.
+    pub fn slots(&self) -> usize {
+        1 << (self.log_m - 1)
+    }
+
+    /// The real polynomial (2 * slots coefficients) whose slots are the given values.
+    /// `values.len()` must be the number of slots.
+    pub fn embed(&self, values: &[Complex64]) -> Vec<f64> {
+        let m = 1usize << self.log_m;
+        debug_assert_eq!(values.len(), self.slots());
+        let mut buffer = vec![Complex64::ZERO; m];
+        for (&place, &v) in self.places.iter().zip(values) {
+            buffer[place as usize] = v;
+            // The conjugate root has exponent 2M - 5^j.
+            buffer[m - 1 - place as usize] = v.conj();
+        }
+        self.forward.process(&mut buffer);
+        buffer.iter().zip(self.twist.iter()).map(|(b, t)| (b * t.conj()).re / m as f64).collect()
+    }
+
+    /// The slots of a real polynomial with 2 * slots coefficients.
+    pub fn slots_of(&self, coefficients: &[f64]) -> Vec<Complex64> {
+        debug_assert_eq!(coefficients.len(), 1 << self.log_m);
+        let mut buffer: Vec<Complex64> = coefficients.iter().zip(self.twist.iter()).map(|(&c, t)| t * c).collect();
+        self.inverse.process(&mut buffer);
+        self.places.iter().map(|&p| buffer[p as usize]).collect()
+    }
+
+    /// Integer coefficients of real slot values at a scale.
+    ///
+    /// # Errors
+    /// [`CkksError::Length`], [`CkksError::NotFinite`]; [`CkksError::Overflow`] when a coefficient
+    /// exceeds 2^120.
+    pub fn integers(&self, values: &[f64], scale: f64) -> Result<Vec<i128>, CkksError> {
+        const OP: &str = "encode";
+        if values.len() != self.slots() {
+            return Err(CkksError::Length { op: OP, what: "slots", expected: self.slots(), got: values.len() });
+        }
+        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+            return Err(CkksError::NotFinite { op: OP, index });
+        }
+        let complex: Vec<Complex64> = values.iter().map(|&v| Complex64::new(v * scale, 0.0)).collect();
+        let coefficients = self.embed(&complex);
+        let largest = coefficients.iter().fold(0.0f64, |a, c| a.max(c.abs()));
+        if largest >= 2f64.powi(120) {
+            return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available: 120.0 });
+        }
+        Ok(coefficients.iter().map(|c| c.round() as i128).collect())
+    }
+}
+
+/// Encodes a real slot vector of a power-of-two period (all N/2 slots for a dense one) at a level.
+///
+/// # Errors
+/// [`CkksError::Length`] when the period is not a power of two up to N/2, and those of
+/// [`Encoder::integers`]; [`CkksError::Overflow`] when it does not fit the level's modulus.
+pub fn encode(parameters: &Parameters, values: &[f64], level: usize, scale: f64) -> Result<Plaintext, CkksError> {
+    const OP: &str = "encode";
+    parameters.check_level(OP, level)?;
+    if !values.len().is_power_of_two() || values.len() > parameters.slots() {
+        return Err(CkksError::Length { op: OP, what: "slots", expected: parameters.slots(), got: values.len() });
+    }
+    let log_m = values.len().ilog2() + 1;
+    let integers = Encoder::new(log_m).integers(values, scale)?;
+    let largest = integers.iter().fold(0u128, |a, c| a.max(c.unsigned_abs()));
+    let available = parameters.log_q(level) - 1.0;
+    if (largest as f64).log2() > available {
+        return Err(CkksError::Overflow { op: OP, value: largest as f64 / scale, scale, available });
+    }
+    let polys = to_blocks(parameters, parameters.level(level), log_m, std::slice::from_ref(&integers));
+    Ok(Plaintext { polys, level, scale })
+}
+
+/// Block values (see [`umbra_ring::subring`]) of integer polynomials in a subring of degree
+/// `2^log_m`, over a basis.
+pub(crate) fn to_blocks(parameters: &Parameters, basis: &[u16], log_m: u32, integers: &[Vec<i128>]) -> Polys {
+    let m = 1usize << log_m;
+    let mut out = Polys::zero(m, basis.len(), integers.len());
+    let stride = out.stride();
+    out.words_mut().par_chunks_mut(stride).zip(basis).for_each(|(limb, &prime)| {
+        let table = parameters.table(prime);
+        let small = (log_m < parameters.log_n()).then(|| SubringNtt::new(table, log_m));
+        for (values, integers) in limb.chunks_exact_mut(m).zip(integers) {
+            for (v, &c) in values.iter_mut().zip(integers) {
+                *v = table.modulus().reduce_i128(c);
+            }
+            match &small {
+                Some(small) => small.forward(table, values),
+                None => table.forward(values),
+            }
+        }
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    #[test]
+    fn slots_are_evaluations_and_invert() {
+        let mut rng = StdRng::seed_from_u64(11);
+        for log_m in [1, 2, 4, 8] {
+            let encoder = Encoder::new(log_m);
+            let m = 1usize << log_m;
+            let values: Vec<Complex64> = (0..encoder.slots())
+                .map(|_| Complex64::new(rng.random_range(-1.0..1.0), rng.random_range(-1.0..1.0)))
+                .collect();
+            let coefficients = encoder.embed(&values);
+            let mut exponent = 1usize;
+            for (j, v) in values.iter().enumerate() {
+                let slow: Complex64 = (coefficients.iter().enumerate())
+                    .map(|(i, &c)| {
+                        Complex64::cis(std::f64::consts::PI * (exponent * i % (2 * m)) as f64 / m as f64) * c
+                    })
+                    .sum();
+                assert!((slow - v).norm() < 1e-9, "slot {j}");
+                exponent = exponent * 5 % (2 * m);
+            }
+            let back = encoder.slots_of(&coefficients);
+            assert!(back.iter().zip(&values).all(|(a, b)| (a - b).norm() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn a_periodic_vector_lies_in_the_subring() {
+        let mut rng = StdRng::seed_from_u64(12);
+        let (big, small) = (Encoder::new(8), Encoder::new(4));
+        let period: Vec<Complex64> = (0..8).map(|_| Complex64::new(rng.random_range(-1.0..1.0), 0.0)).collect();
+        let repeated: Vec<Complex64> = (0..128).map(|j| period[j % 8]).collect();
+        let (coefficients, small) = (big.embed(&repeated), small.embed(&period));
+        for (i, c) in coefficients.iter().enumerate() {
+            let want = if i % 16 == 0 { small[i / 16] } else { 0.0 };
+            assert!((c - want).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_encode() {
+        let encoder = Encoder::new(4);
+        assert!(matches!(encoder.integers(&[0.0; 7], 1.0), Err(CkksError::Length { expected: 8, got: 7, .. })));
+        let mut values = [0.0; 8];
+        values[3] = f64::NAN;
+        assert!(matches!(encoder.integers(&values, 1.0), Err(CkksError::NotFinite { index: 3, .. })));
+        assert!(matches!(encoder.integers(&[1.0; 8], 1e40), Err(CkksError::Overflow { .. })));
+    }
+}

@@ -1,0 +1,358 @@
+//! Encryption and decryption.
+
+use crate::ciphertext::check_residues;
+use crate::encoder::{Encoder, to_blocks};
+use crate::keys::{entropy, masked, transform_small};
+use crate::{Ciphertext, CkksError, Parameters, Plaintext, PublicKey, SecretKey};
+use chacha20::ChaCha20Rng;
+use rand::Rng;
+use rayon::prelude::*;
+use umbra_ring::sampling::{self, Seed};
+use umbra_ring::{Modulus, Polys};
+use zeroize::Zeroize;
+
+/// A fresh ciphertext under the secret key whose `c1` is expanded from a seed: half the bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeededCiphertext {
+    level: usize,
+    scale: f64,
+    seed: Seed,
+    /// `c0`, limb by limb.
+    c0: Polys,
+}
+
+const C1_DOMAIN: &str = "umbra 2026 ciphertext c1 v1";
+
+impl SeededCiphertext {
+    /// From parts that came from outside.
+    ///
+    /// # Errors
+    /// As [`Ciphertext::from_words`].
+    pub fn from_parts(
+        parameters: &Parameters,
+        level: usize,
+        scale: f64,
+        seed: Seed,
+        c0: &[u32],
+    ) -> Result<Self, CkksError> {
+        const OP: &str = "read ciphertext";
+        parameters.check_level(OP, level)?;
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(CkksError::NotFinite { op: OP, index: 0 });
+        }
+        let (n, basis) = (parameters.n(), parameters.level(level));
+        let wrong = CkksError::Length { op: OP, what: "words", expected: n * basis.len(), got: c0.len() };
+        if c0.len() != n * basis.len() {
+            return Err(wrong);
+        }
+        for (&prime, limb) in basis.iter().zip(c0.chunks_exact(n)) {
+            check_residues("ciphertext", parameters, prime, limb)?;
+        }
+        Ok(Self { level, scale, seed, c0: Polys::from_words(n, 1, c0).ok_or(wrong)? })
+    }
+
+    /// The level.
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// The scale.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The seed of `c1`.
+    pub fn seed(&self) -> &Seed {
+        &self.seed
+    }
+
+    /// Words of `c0`.
+    pub fn words(&self) -> &[u32] {
+        self.c0.words()
+    }
+
+    /// The whole ciphertext.
+    pub fn expand(&self, parameters: &Parameters) -> Ciphertext {
+        let (n, basis) = (parameters.n(), parameters.level(self.level));
+        let mut polys = Polys::zero(n, basis.len(), 2);
+        polys.words_mut().par_chunks_mut(2 * n).zip(basis).enumerate().for_each(|(i, (limb, &prime))| {
+            let (c0, c1) = limb.split_at_mut(n);
+            c0.copy_from_slice(self.c0.limb(i, 0));
+            expand_c1(parameters, &self.seed, prime, c1);
+        });
+        Ciphertext { polys, level: self.level, scale: self.scale }
+    }
+}
+
+fn expand_c1(parameters: &Parameters, seed: &Seed, prime: u16, out: &mut [u32]) {
+    let modulus = parameters.modulus(prime);
+    sampling::uniform(&mut sampling::stream(seed, C1_DOMAIN, &[modulus.value() as u64]), modulus, out);
+}
+
+/// Encrypts plaintexts, with fresh operating-system entropy for each instance.
+pub struct Encryptor {
+    parameters: Parameters,
+    rng: ChaCha20Rng,
+}
+
+impl std::fmt::Debug for Encryptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Encryptor(..)")
+    }
+}
+
+impl Encryptor {
+    /// An encryptor for these parameters.
+    ///
+    /// # Errors
+    /// [`CkksError::Randomness`].
+    pub fn new(parameters: &Parameters) -> Result<Self, CkksError> {
+        Ok(Self { parameters: parameters.clone(), rng: entropy()? })
+    }
+
+    /// Encrypts under the secret key. Noise: one error polynomial.
+    ///
+    /// # Errors
+    /// [`CkksError::Length`] unless the plaintext is dense (all slots).
+    pub fn encrypt_seeded(&mut self, secret: &SecretKey, message: &Plaintext) -> Result<SeededCiphertext, CkksError> {
+        let parameters = &self.parameters;
+        let (n, basis) = (parameters.n(), dense_basis(parameters, message)?);
+        let error = sampling::gaussian(&mut self.rng, n);
+        let mut errors = transform_small(parameters, basis, &[&error]);
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let mut c0 = Polys::zero(n, basis.len(), 1);
+        (c0.words_mut().par_chunks_mut(n)).zip(errors.words_mut().par_chunks_mut(n)).zip(basis).enumerate().for_each(
+            |(i, ((c0, e), &prime))| {
+                let mut a = vec![0; n];
+                expand_c1(parameters, &seed, prime, &mut a);
+                parameters.kernels().add(parameters.modulus(prime), e, message.polys.limb(i, 0));
+                masked(parameters, prime, c0, &a, secret.polys.limb(prime as usize, 0), e);
+            },
+        );
+        errors.zeroize();
+        Ok(SeededCiphertext { level: message.level, scale: message.scale, seed, c0 })
+    }
+
+    /// Encrypts under the public key: `v (b, a) + (e0 + m, e1)` for a ternary `v`.
+    ///
+    /// # Errors
+    /// [`CkksError::Length`] unless the plaintext is dense; [`CkksError::NotASubset`] for a level with
+    /// primes that the highest lacks.
+    pub fn encrypt(&mut self, public: &PublicKey, message: &Plaintext) -> Result<Ciphertext, CkksError> {
+        let parameters = &self.parameters;
+        let (n, basis) = (parameters.n(), dense_basis(parameters, message)?);
+        let top = parameters.top_level();
+        let rows = subset_rows(parameters, "encrypt", top, message.level)?;
+        let v = sampling::ternary(&mut self.rng, n);
+        let (e0, e1) = (sampling::gaussian(&mut self.rng, n), sampling::gaussian(&mut self.rng, n));
+        let mut small = transform_small(parameters, basis, &[&e0, &e1, &v]);
+        let mut polys = Polys::zero(n, basis.len(), 2);
+        (polys.words_mut().par_chunks_mut(2 * n)).zip(basis).enumerate().for_each(|(i, (limb, &prime))| {
+            let (kernels, m) = (parameters.kernels(), parameters.modulus(prime));
+            for (part, c) in limb.chunks_exact_mut(n).enumerate() {
+                kernels.mul(m, c, public.polys.limb(rows[i], part), small.limb(i, 2));
+                kernels.add(m, c, small.limb(i, part));
+            }
+            kernels.add(m, &mut limb[..n], message.polys.limb(i, 0));
+        });
+        small.zeroize();
+        Ok(Ciphertext { polys, level: message.level, scale: message.scale })
+    }
+}
+
+fn dense_basis<'a>(parameters: &'a Parameters, message: &Plaintext) -> Result<&'a [u16], CkksError> {
+    if message.polys.n() != parameters.n() {
+        let (expected, got) = (parameters.slots(), message.period());
+        return Err(CkksError::Length { op: "encrypt", what: "slots", expected, got });
+    }
+    Ok(parameters.level(message.level))
+}
+
+/// Where each prime of level `to` is among those of level `from`.
+pub(crate) fn subset_rows(
+    parameters: &Parameters,
+    op: &'static str,
+    from: usize,
+    to: usize,
+) -> Result<Vec<usize>, CkksError> {
+    let basis = parameters.level(from);
+    (parameters.level(to).iter())
+        .map(|p| basis.iter().position(|q| q == p).ok_or(CkksError::NotASubset { op, from, to }))
+        .collect()
+}
+
+/// Dense plaintext of real slot values (N/2 of them) at a level and scale: [`crate::encoder::encode`] with a
+/// prepared encoder.
+///
+/// # Errors
+/// Those of [`Encoder::integers`] and [`CkksError::NoSuchLevel`].
+pub fn encode_dense(
+    parameters: &Parameters,
+    encoder: &Encoder,
+    values: &[f64],
+    level: usize,
+    scale: f64,
+) -> Result<Plaintext, CkksError> {
+    parameters.check_level("encode", level)?;
+    let mut integers = encoder.integers(values, scale)?;
+    let polys = to_blocks(parameters, parameters.level(level), parameters.log_n(), std::slice::from_ref(&integers));
+    integers.zeroize();
+    Ok(Plaintext { polys, level, scale })
+}
+
+/// Decrypts.
+pub struct Decryptor {
+    parameters: Parameters,
+    secret: SecretKey,
+    encoder: Encoder,
+}
+
+impl std::fmt::Debug for Decryptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decryptor(..)")
+    }
+}
+
+/// Bits of modulus that decryption looks at: enough for any message, few enough for 128-bit integers.
+const DECRYPTED_BITS: f64 = 118.0;
+
+impl Decryptor {
+    /// A decryptor that owns a copy of the secret.
+    pub fn new(parameters: &Parameters, secret: &SecretKey) -> Self {
+        Self { parameters: parameters.clone(), secret: secret.clone(), encoder: Encoder::new(parameters.log_n()) }
+    }
+
+    /// All slots (real parts), exactly as decrypted.
+    ///
+    /// The noise in these numbers depends on the secret key: whoever sees many of them can attack it
+    /// (Li and Micciancio, eprint 2020/1533). They are for the key's owner; share
+    /// [`DecryptedValues::rounded`] only.
+    pub fn decrypt(&self, ciphertext: &Ciphertext) -> DecryptedValues {
+        let coefficients = self.phase(ciphertext);
+        let values = self.encoder.slots_of(&coefficients).iter().map(|v| v.re / ciphertext.scale).collect();
+        DecryptedValues { values }
+    }
+
+    /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed.
+    fn phase(&self, ciphertext: &Ciphertext) -> Vec<f64> {
+        let parameters = &self.parameters;
+        let (n, kernels) = (parameters.n(), parameters.kernels());
+        let mut basis: Vec<u16> = Vec::new();
+        let mut bits = 0.0;
+        for &prime in parameters.level(ciphertext.level) {
+            bits += parameters.modulus(prime).log2();
+            if bits > DECRYPTED_BITS {
+                break;
+            }
+            basis.push(prime);
+        }
+        let mut message = Polys::zero(n, basis.len(), 1);
+        (message.words_mut().par_chunks_mut(n)).zip(&basis).enumerate().for_each(|(i, (out, &prime))| {
+            kernels.mul(
+                parameters.modulus(prime),
+                out,
+                ciphertext.polys.limb(i, 1),
+                self.secret.polys.limb(prime as usize, 0),
+            );
+            kernels.add(parameters.modulus(prime), out, ciphertext.polys.limb(i, 0));
+            parameters.table(prime).inverse(out);
+        });
+        let moduli: Vec<Modulus> = basis.iter().map(|&p| *parameters.modulus(p)).collect();
+        let out = (0..n).into_par_iter().map(|j| garner(&moduli, |i| message.limb(i, 0)[j]) as f64).collect();
+        message.zeroize();
+        out
+    }
+}
+
+/// The centred integer with the given residues (Garner's mixed-radix algorithm).
+fn garner(moduli: &[Modulus], residue: impl Fn(usize) -> u32) -> i128 {
+    let (mut value, mut product) = (0i128, 1i128);
+    for (i, m) in moduli.iter().enumerate() {
+        let difference = m.sub(residue(i), m.reduce_i128(value));
+        let digit = m.mul(difference, m.inv(m.reduce_i128(product)));
+        value += digit as i128 * product;
+        product *= m.value() as i128;
+    }
+    if value > product / 2 { value - product } else { value }
+}
+
+/// Decrypted slots.
+#[derive(Clone)]
+pub struct DecryptedValues {
+    values: Vec<f64>,
+}
+
+impl std::fmt::Debug for DecryptedValues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DecryptedValues({} slots)", self.values.len())
+    }
+}
+
+impl DecryptedValues {
+    /// The numbers as decrypted, for the key's owner alone (see [`Decryptor::decrypt`]).
+    pub fn danger_raw(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The numbers rounded to multiples of `2^-bits`. Coarser than the noise, this tells others nothing
+    /// about it except near the midpoints.
+    pub fn rounded(&self, bits: i32) -> Vec<f64> {
+        let unit = 2f64.powi(bits);
+        self.values.iter().map(|v| (v * unit).round() / unit).collect()
+    }
+}
+
+impl Drop for DecryptedValues {
+    fn drop(&mut self) {
+        self.values.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyGenerator;
+    use crate::noise;
+    use crate::parameters::tests::toy;
+    use umbra_ring::kernels::Kernels;
+
+    #[test]
+    fn round_trips_with_the_predicted_noise() {
+        for log_n in [9, 11] {
+            let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
+            let mut generator = KeyGenerator::new(&parameters).unwrap();
+            let secret = generator.secret_key().unwrap();
+            let public = generator.public_key(&secret);
+            let mut encryptor = Encryptor::new(&parameters).unwrap();
+            let decryptor = Decryptor::new(&parameters, &secret);
+            let encoder = Encoder::new(log_n);
+            let values: Vec<f64> = (0..parameters.slots()).map(|i| (i as f64 * 0.37).sin()).collect();
+            for level in [0, 1, 2] {
+                let scale = 2f64.powi(25);
+                let plaintext = encode_dense(&parameters, &encoder, &values, level, scale).unwrap();
+                let seeded = encryptor.encrypt_seeded(&secret, &plaintext).unwrap();
+                let seeded = (seeded.expand(&parameters), noise::fresh_secret(log_n));
+                let mut all = vec![seeded];
+                if level == 2 {
+                    all.push((encryptor.encrypt(&public, &plaintext).unwrap(), noise::fresh_public(log_n)));
+                }
+                for (ciphertext, std) in all {
+                    let got = decryptor.decrypt(&ciphertext);
+                    let errors: Vec<f64> = got.danger_raw().iter().zip(&values).map(|(g, v)| (g - v) * scale).collect();
+                    let measured = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
+                    assert!((0.8..1.25).contains(&(measured / std)), "N = 2^{log_n}: {measured} for {std}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn garner_centres() {
+        let moduli: Vec<Modulus> = [97u32, 193, 257].iter().map(|&p| Modulus::new(p).unwrap()).collect();
+        let product = 97 * 193 * 257i128;
+        for x in [-(product / 2), -5, 0, 1, 12345, product / 2] {
+            assert_eq!(garner(&moduli, |i| moduli[i].reduce_i128(x)), x);
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Linear transforms by rotations and periodic weights: the engine of encrypted convolutions.
+//!
+//! `y_o = sum_{i, r} w_{o,i,r} (.) rot_r(x_i)`, every `w` of one period. With `r = outer + inner + baby`,
+//!
+//! ```text
+//! y_o = sum_outer rot_outer( sum_inner rot_inner( sum_{i, baby} rot_{-(outer + inner)}(w_{o,i,r}) (.) rot_baby(x_i) ) )
+//! ```
+//!
+//! (baby step, giant step, with two levels of giants that share keys). The babies of an input share one
+//! decomposition ("hoisting", Halevi and Shoup, eprint 2018/244) and stay in the extended basis, where
+//! the weighted sums and the giants' results accumulate; there is one division at the end, by P and by
+//! the primes that rescaling drops at once.
+//!
+//! The weighted sums never touch memory as rotated ciphertexts: for one limb and one block of outputs
+//! (in which every periodic weight is constant, see [`umbra_ring::subring`]) the rotated inputs are
+//! made in a small buffer, and multiplied by the matrix of weights while they are in the cache.
+
+use crate::encoder::{Encoder, encode, to_blocks};
+use crate::evaluator::{add_blocks, check_scales};
+use crate::keys::{KeyKind, SwitchingKey};
+use crate::keyswitch::{BoundKey, SwitchPlan, column, to_coefficients};
+use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use umbra_ring::Polys;
+
+/// A two-level baby-step giant-step plan: all rotations are `outer + inner + baby`. Each list contains 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bsgs {
+    /// Hoisted rotations of the inputs.
+    pub babies: Vec<i64>,
+    /// First giants.
+    pub inner: Vec<i64>,
+    /// Second giants.
+    pub outer: Vec<i64>,
+}
+
+/// Weights that multiply one rotation of one input into one output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagonal {
+    /// Output ciphertext.
+    pub output: u32,
+    /// Input ciphertext.
+    pub input: u32,
+    /// Index into [`Bsgs::outer`].
+    pub outer: u16,
+    /// Index into [`Bsgs::inner`].
+    pub inner: u16,
+    /// Index into [`Bsgs::babies`].
+    pub baby: u16,
+    /// One period of weights, not rotated.
+    pub values: Vec<f32>,
+}
+
+/// A linear transform in numbers.
+#[derive(Debug, Clone)]
+pub struct TransformSpec<'a> {
+    /// Level of the products.
+    pub level: usize,
+    /// Gadget of the rotations.
+    pub gadget: usize,
+    /// Level of the outputs; lower than `level` to rescale.
+    pub level_out: usize,
+    /// Scale of each input's weights.
+    pub weight_scales: &'a [f64],
+    /// Number of output ciphertexts.
+    pub outputs: usize,
+    /// Period of all weights and biases, a power of two.
+    pub period: usize,
+    /// Rotations.
+    pub plan: &'a Bsgs,
+    /// Weights.
+    pub diagonals: &'a [Diagonal],
+    /// One period of biases for each output.
+    pub bias: &'a [Vec<f64>],
+    /// Scale of the outputs, at which biases are encoded.
+    pub scale_out: f64,
+}
+
+/// A sum under construction: the terms of one output that still have these giants to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    output: u32,
+    outer: u16,
+    inner: u16,
+}
+
+/// A linear transform with encoded weights, for one level and gadget.
+#[derive(Debug)]
+pub struct LinearTransform {
+    level: usize,
+    gadget: usize,
+    level_out: usize,
+    weight_scales: Vec<f64>,
+    scale_out: f64,
+    plan: Bsgs,
+    switch: Arc<SwitchPlan>,
+    rows: Vec<Row>,
+    /// (input, baby) of each rotated input.
+    columns: Vec<(u32, u16)>,
+    blocks: usize,
+    /// For each limb and block the matrix rows x columns, in Montgomery form, centred.
+    weights: Vec<i32>,
+    bias: Vec<Plaintext>,
+}
+
+impl LinearTransform {
+    /// Encodes the weights.
+    ///
+    /// # Errors
+    /// [`CkksError::Length`] for indices, periods or biases that do not fit together;
+    /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`], and those of encoding.
+    pub fn new(parameters: &Parameters, spec: &TransformSpec<'_>) -> Result<Self, CkksError> {
+        const OP: &str = "linear transform";
+        parameters.check_level(OP, spec.level_out)?;
+        let switch = parameters.switch_plan(OP, spec.level, spec.gadget)?;
+        let wrong = |what, expected, got| CkksError::Length { op: OP, what, expected, got };
+        let period = spec.period;
+        if !period.is_power_of_two() || period > parameters.slots() {
+            return Err(wrong("slots of a period (a power of two)", parameters.slots(), period));
+        }
+        if spec.bias.len() != spec.outputs {
+            return Err(wrong("biases", spec.outputs, spec.bias.len()));
+        }
+        for list in [&spec.plan.babies, &spec.plan.inner, &spec.plan.outer] {
+            if !list.contains(&0) || list.len() > usize::from(u16::MAX) {
+                return Err(wrong("zeros in a list of rotations", 1, 0));
+            }
+        }
+        let plan = spec.plan;
+        for d in spec.diagonals {
+            for (what, got, limit) in [
+                ("as output of a diagonal", d.output as usize, spec.outputs),
+                ("as input of a diagonal", d.input as usize, spec.weight_scales.len()),
+                ("as outer rotation of a diagonal", d.outer.into(), plan.outer.len()),
+                ("as inner rotation of a diagonal", d.inner.into(), plan.inner.len()),
+                ("as baby rotation of a diagonal", d.baby.into(), plan.babies.len()),
+            ] {
+                if got >= limit {
+                    return Err(wrong(what, limit, got));
+                }
+            }
+            if d.values.len() != period {
+                return Err(wrong("weights in a diagonal", period, d.values.len()));
+            }
+        }
+        let (rows, columns) = layout(spec);
+        let blocks = 2 * period;
+        let encoder = Encoder::new(period.ilog2() + 1);
+        let integers: Vec<Vec<i128>> = (spec.diagonals.par_iter())
+            .map(|d| {
+                let giant = plan.outer[d.outer as usize] + plan.inner[d.inner as usize];
+                let rotated: Vec<f64> = (0..period as i64)
+                    .map(|c| d.values[(c - giant).rem_euclid(period as i64) as usize].into())
+                    .collect();
+                encoder.integers(&rotated, spec.weight_scales[d.input as usize])
+            })
+            .collect::<Result<_, _>>()?;
+        let places: Vec<usize> = (spec.diagonals.iter())
+            .map(|d| {
+                let row = rows.binary_search(&Row { output: d.output, outer: d.outer, inner: d.inner });
+                let column = columns.binary_search(&(d.input, d.baby));
+                // Both lists were made from these diagonals.
+                row.unwrap_or(0) * columns.len() + column.unwrap_or(0)
+            })
+            .collect();
+        let matrix = rows.len() * columns.len();
+        let mut weights = vec![0i32; switch.extended.len() * blocks * matrix];
+        if !integers.is_empty() {
+            (weights.par_chunks_mut(blocks * matrix)).zip(&switch.extended).for_each(|(limb, &prime)| {
+                let m = parameters.modulus(prime);
+                let values = to_blocks(parameters, &[prime], period.ilog2() + 1, &integers);
+                for (diagonal, &place) in places.iter().enumerate() {
+                    for (block, &v) in values.limb(0, diagonal).iter().enumerate() {
+                        limb[block * matrix + place] = m.centre(m.to_montgomery(v));
+                    }
+                }
+            });
+        }
+        let bias = (spec.bias.iter())
+            .map(|b| {
+                if b.len() != period {
+                    return Err(wrong("biases in a period", period, b.len()));
+                }
+                encode(parameters, b, spec.level_out, spec.scale_out)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            level: spec.level,
+            gadget: spec.gadget,
+            level_out: spec.level_out,
+            weight_scales: spec.weight_scales.to_vec(),
+            scale_out: spec.scale_out,
+            plan: plan.clone(),
+            switch,
+            rows,
+            columns,
+            blocks,
+            weights,
+            bias,
+        })
+    }
+
+    /// Bytes of the encoded weights.
+    pub fn bytes(&self) -> usize {
+        4 * self.weights.len()
+    }
+
+    /// Row that gathers what is left to be rotated by `outer` and by `inner`.
+    fn row(&self, output: u32, outer: u16, inner: u16) -> usize {
+        self.rows.binary_search(&Row { output, outer, inner }).unwrap_or(0)
+    }
+}
+
+fn index_of_zero(list: &[i64]) -> u16 {
+    list.iter().position(|&x| x == 0).unwrap_or(0) as u16
+}
+
+/// The rows and columns in use, sorted; rows include those that giants' results are added to.
+fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
+    let (inner, outer) = (index_of_zero(&spec.plan.inner), index_of_zero(&spec.plan.outer));
+    let mut rows: Vec<Row> = (0..spec.outputs as u32).map(|output| Row { output, outer, inner }).collect();
+    for d in spec.diagonals {
+        rows.push(Row { output: d.output, outer: d.outer, inner: d.inner });
+        rows.push(Row { output: d.output, outer: d.outer, inner });
+    }
+    let mut columns: Vec<(u32, u16)> = spec.diagonals.iter().map(|d| (d.input, d.baby)).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    columns.sort_unstable();
+    columns.dedup();
+    (rows, columns)
+}
+
+/// Longest run of residues for which rotated inputs are made at a time.
+const BLOCK: usize = 1024;
+
+impl Evaluator<'_> {
+    /// Applies a linear transform to its input ciphertexts, in order. Inputs at higher levels are
+    /// dropped to that of the transform.
+    ///
+    /// # Errors
+    /// [`CkksError::Length`] for a wrong number of inputs, [`CkksError::Scale`] when an input's scale
+    /// times its weights' does not give the transform's, [`CkksError::NotASubset`],
+    /// [`CkksError::MissingKey`].
+    pub fn transform(&self, inputs: &[&Ciphertext], transform: &LinearTransform) -> Result<Vec<Ciphertext>, CkksError> {
+        const OP: &str = "linear transform";
+        let parameters = &self.parameters;
+        if inputs.len() != transform.weight_scales.len() {
+            let (expected, got) = (transform.weight_scales.len(), inputs.len());
+            return Err(CkksError::Length { op: OP, what: "inputs", expected, got });
+        }
+        let factor = parameters.rescale_factor(transform.level, transform.level_out);
+        for (input, weight_scale) in inputs.iter().zip(&transform.weight_scales) {
+            check_scales(OP, input.scale * weight_scale / factor, transform.scale_out)?;
+        }
+        let inputs = inputs.iter().map(|c| self.drop_to(c, transform.level)).collect::<Result<Vec<_>, _>>()?;
+        let mut sums = self.weighted_sums(&inputs, transform)?;
+        self.giants(&mut sums, transform)?;
+        let division = parameters.division(&transform.switch.extended, parameters.level(transform.level_out), true);
+        let (inner, outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
+        let outputs = (transform.bias.iter().enumerate())
+            .map(|(output, bias)| {
+                let row = transform.row(output as u32, outer, inner);
+                let mut polys = division.apply(parameters, &sums, &[2 * row, 2 * row + 1]);
+                for (i, &prime) in parameters.level(transform.level_out).iter().enumerate() {
+                    add_blocks(parameters, prime, polys.limb_mut(i, 0), bias.polys.limb(i, 0));
+                }
+                Ciphertext { polys, level: transform.level_out, scale: transform.scale_out }
+            })
+            .collect();
+        Ok(outputs)
+    }
+
+    /// The keys of the given rotations at the transform's level; `None` for no rotation.
+    fn rotation_keys(
+        &self,
+        steps: &[i64],
+        used: impl Fn(usize) -> bool,
+        transform: &LinearTransform,
+    ) -> Result<Vec<Option<Arc<SwitchingKey>>>, CkksError> {
+        (steps.iter().enumerate())
+            .map(|(i, &s)| {
+                (s != 0 && used(i))
+                    .then(|| self.keys.key(transform.gadget, KeyKind::Rotate(s), transform.level))
+                    .transpose()
+            })
+            .collect()
+    }
+
+    /// For every row the sum of weighted rotated inputs, in the extended basis, times P.
+    fn weighted_sums(&self, inputs: &[Ciphertext], transform: &LinearTransform) -> Result<Polys, CkksError> {
+        let parameters = &self.parameters;
+        let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
+        let basis = parameters.level(transform.level);
+        let used = |baby: usize| transform.columns.iter().any(|c| c.1 as usize == baby);
+        let keys = self.rotation_keys(&transform.plan.babies, used, transform)?;
+        let bound = (keys.iter())
+            .map(|k| k.as_ref().map(|k| switch.bind(parameters, k, transform.level)).transpose())
+            .collect::<Result<Vec<Option<BoundKey<'_>>>, _>>()?;
+        let digits: Vec<Option<Polys>> = (inputs.iter().enumerate())
+            .map(|(i, c)| {
+                let rotated =
+                    transform.columns.iter().any(|&(input, b)| input as usize == i && bound[b as usize].is_some());
+                rotated.then(|| {
+                    let transformed = column(&c.polys, 1);
+                    let mut coefficients = transformed.clone();
+                    to_coefficients(parameters, basis, &mut coefficients);
+                    switch.decompose(parameters, &coefficients, Some(&transformed))
+                })
+            })
+            .collect();
+        let (rows, columns) = (transform.rows.len(), &transform.columns);
+        let mut sums = Polys::zero(n, switch.extended.len(), 2 * rows);
+        let stride = sums.stride();
+        let matrix = rows * columns.len();
+        let block = n / transform.blocks;
+        let run = block.min(BLOCK);
+        sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
+            let m = parameters.modulus(prime);
+            let moduli = vec![*m; rows];
+            // P c0: what the products with keys are added to.
+            let lift = (limb < switch.limbs).then(|| switch.special_product[limb]);
+            let lifted: Vec<Option<Vec<u32>>> = (inputs.iter())
+                .map(|c| {
+                    lift.map(|p| {
+                        let mut c0 = c.polys.limb(limb, 0).to_vec();
+                        kernels.mul_const(m, &mut c0, p);
+                        c0
+                    })
+                })
+                .collect();
+            let mut rotated = vec![0i32; 2 * run * columns.len()];
+            for start in (0..n).step_by(run) {
+                let range = start..start + run;
+                for (&(input, baby), out) in columns.iter().zip(rotated.chunks_exact_mut(2 * run)) {
+                    let (out0, out1) = out.split_at_mut(run);
+                    let input = input as usize;
+                    match (&bound[baby as usize], &digits[input], lift) {
+                        (Some(key), Some(digits), _) => {
+                            let addend = lifted[input].as_deref();
+                            let product = key.product(m, limb, range.clone(), digits.row(limb), addend);
+                            kernels.rotate_product_centred(&product, out0, out1);
+                        }
+                        (_, _, Some(p)) => {
+                            kernels.scale_centre(m, out0, &inputs[input].polys.limb(limb, 0)[range.clone()], p);
+                            kernels.scale_centre(m, out1, &inputs[input].polys.limb(limb, 1)[range.clone()], p);
+                        }
+                        // Without rotation a ciphertext is a multiple of P: zero modulo special primes.
+                        (_, _, None) => out.fill(0),
+                    }
+                }
+                let at = (limb * transform.blocks + start / block) * matrix;
+                let weights = &transform.weights[at..at + matrix];
+                for part in 0..2 {
+                    let operands: Vec<&[i32]> =
+                        rotated.chunks_exact(2 * run).map(|c| &c[part * run..(part + 1) * run]).collect();
+                    let mut outputs: Vec<&mut [u32]> =
+                        sums.chunks_exact_mut(n).skip(part).step_by(2).map(|s| &mut s[range.clone()]).collect();
+                    kernels.matmul(&moduli, weights, &operands, &mut outputs);
+                }
+            }
+        });
+        Ok(sums)
+    }
+
+    /// Rotates rows by their giants, first the inner ones, and adds them up.
+    fn giants(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
+        let (zero_inner, zero_outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
+        for inner in 0..transform.plan.inner.len() as u16 {
+            let moves: Vec<(usize, usize)> = (transform.rows.iter().enumerate())
+                .filter(|(_, r)| r.inner == inner && inner != zero_inner)
+                .map(|(i, r)| (i, transform.row(r.output, r.outer, zero_inner)))
+                .collect();
+            self.rotate_rows(sums, &moves, transform.plan.inner[inner as usize], transform)?;
+        }
+        for outer in 0..transform.plan.outer.len() as u16 {
+            let moves: Vec<(usize, usize)> = (transform.rows.iter().enumerate())
+                .filter(|(_, r)| r.outer == outer && r.inner == zero_inner && outer != zero_outer)
+                .map(|(i, r)| (i, transform.row(r.output, zero_outer, zero_inner)))
+                .collect();
+            self.rotate_rows(sums, &moves, transform.plan.outer[outer as usize], transform)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rotation of row `from` to row `to` for each `(from, to)`, all in the extended basis.
+    fn rotate_rows(
+        &self,
+        sums: &mut Polys,
+        moves: &[(usize, usize)],
+        steps: i64,
+        transform: &LinearTransform,
+    ) -> Result<(), CkksError> {
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let parameters = &self.parameters;
+        let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
+        let key = self.keys.key(transform.gadget, KeyKind::Rotate(steps), transform.level)?;
+        let bound = switch.bind(parameters, &key, transform.level)?;
+        let mut second = Polys::zero(n, switch.extended.len(), moves.len());
+        let stride = second.stride();
+        (second.words_mut().par_chunks_mut(stride)).zip(&switch.extended).enumerate().for_each(
+            |(i, (limb, &prime))| {
+                for (out, &(from, _)) in limb.chunks_exact_mut(n).zip(moves) {
+                    out.copy_from_slice(sums.limb(i, 2 * from + 1));
+                    parameters.table(prime).inverse(out);
+                }
+            },
+        );
+        let coefficients = switch.mod_down.apply_coefficients(parameters, &second);
+        drop(second);
+        let digits = switch.decompose(parameters, &coefficients, None);
+        let width = switch.digit_count() * n;
+        let stride = sums.stride();
+        (sums.words_mut().par_chunks_mut(stride)).zip(&switch.extended).enumerate().for_each(|(i, (limb, &prime))| {
+            for (index, &(from, to)) in moves.iter().enumerate() {
+                let digits = &digits.row(i)[index * width..(index + 1) * width];
+                // Rows are distinct, so one of the two lies wholly before the other.
+                let (low, high) = limb.split_at_mut(2 * n * from.max(to));
+                let (source, target) = if from < to {
+                    (&low[2 * n * from..], &mut high[..2 * n])
+                } else {
+                    (&high[..], &mut low[2 * n * to..2 * n * (to + 1)])
+                };
+                let (out0, out1) = target.split_at_mut(n);
+                let product = bound.product(parameters.modulus(prime), i, 0..n, digits, Some(&source[..n]));
+                kernels.rotate_product_add(&product, out0, out1);
+            }
+        });
+        Ok(())
+    }
+}

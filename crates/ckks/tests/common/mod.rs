@@ -1,0 +1,79 @@
+//! Small rings and their keys for tests.
+
+use umbra_ckks::{
+    Ciphertext, Decryptor, Encoder, Encryptor, GadgetLiteral, KeyGenerator, KeyId, KeyKind, MemoryKeys, Parameters,
+    ParametersLiteral, SecretKey, encryption::encode_dense,
+};
+use umbra_ring::{kernels::Kernels, primes};
+
+/// `levels` levels of about 32 bits above a base of 60 bits, some with fine primes that the next
+/// lower level lacks or adds; two gadgets: one for all levels, one with a larger P for the two lowest.
+pub fn literal(log_n: u32, levels: usize) -> ParametersLiteral {
+    let mut all = primes::nearest(log_n, 30.0, levels + 6, &[]).unwrap();
+    let fine = all.len() as u16;
+    for bits in [28.0, 26.0] {
+        let more = primes::nearest(log_n, bits, 1, &all).unwrap();
+        all.extend(more);
+    }
+    let level = |i: usize| -> Vec<u16> {
+        let mut level: Vec<u16> = (0..2 + i as u16).collect();
+        if !i.is_multiple_of(3) {
+            level.push(fine + (i % 3) as u16 - 1);
+        }
+        level
+    };
+    let top = levels as u16 + 1;
+    let mut digits: Vec<Vec<u16>> = (0..top).collect::<Vec<_>>().chunks(3).map(<[u16]>::to_vec).collect();
+    digits[0].extend([fine, fine + 1]);
+    let low = GadgetLiteral { digits: vec![vec![0, 1, 2, fine, fine + 1]], special: (3..8.min(fine)).collect() };
+    ParametersLiteral {
+        log_n,
+        primes: all,
+        levels: (0..levels).map(level).collect(),
+        gadgets: vec![GadgetLiteral { digits, special: (top..top + 5).collect() }, low],
+    }
+}
+
+pub struct Bench {
+    pub parameters: Parameters,
+    pub secret: SecretKey,
+    pub keys: MemoryKeys,
+    pub encoder: Encoder,
+    pub encryptor: Encryptor,
+    pub decryptor: Decryptor,
+    generator: KeyGenerator,
+}
+
+impl Bench {
+    pub fn new(log_n: u32, levels: usize, kernels: &'static Kernels) -> Self {
+        let parameters = Parameters::insecure_for_tests(literal(log_n, levels), kernels).unwrap();
+        let mut generator = KeyGenerator::new(&parameters).unwrap();
+        let secret = generator.secret_key().unwrap();
+        Self {
+            encoder: Encoder::new(log_n),
+            encryptor: Encryptor::new(&parameters).unwrap(),
+            decryptor: Decryptor::new(&parameters, &secret),
+            keys: MemoryKeys::default(),
+            parameters,
+            secret,
+            generator,
+        }
+    }
+
+    pub fn add_key(&mut self, gadget: u16, kind: KeyKind, level: usize) {
+        let key = self.generator.switching_key(&self.secret, KeyId { gadget, kind, level }).unwrap();
+        self.keys.insert(key);
+    }
+
+    pub fn encrypt(&mut self, values: &[f64], level: usize, scale: f64) -> Ciphertext {
+        let plaintext = encode_dense(&self.parameters, &self.encoder, values, level, scale).unwrap();
+        self.encryptor.encrypt_seeded(&self.secret, &plaintext).unwrap().expand(&self.parameters)
+    }
+
+    /// Root mean square of `decrypted - expected`, in units of 1/scale.
+    pub fn error(&self, ciphertext: &Ciphertext, expected: &[f64]) -> f64 {
+        let got = self.decryptor.decrypt(ciphertext);
+        let sum: f64 = got.danger_raw().iter().zip(expected).map(|(g, e)| (g - e).powi(2)).sum();
+        (sum / expected.len() as f64).sqrt() * ciphertext.scale()
+    }
+}

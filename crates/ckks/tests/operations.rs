@@ -1,0 +1,260 @@
+//! Every homomorphic operation against arithmetic on the slots, its error against the predicted noise,
+//! at several ring degrees, levels and kernels.
+
+mod common;
+
+use common::Bench;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use umbra_ckks::{
+    Bsgs, Ciphertext, CkksError, Diagonal, Evaluator, KeyKind, LinearTransform, TransformSpec, encoder::encode, noise,
+};
+use umbra_ring::kernels::Kernels;
+
+fn random(rng: &mut StdRng, len: usize) -> Vec<f64> {
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn rotated(x: &[f64], steps: i64) -> Vec<f64> {
+    (0..x.len() as i64).map(|i| x[(i + steps).rem_euclid(x.len() as i64) as usize]).collect()
+}
+
+fn zip(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
+}
+
+/// The measured deviation is that predicted, within the fluctuation of a few hundred samples.
+fn assert_noise(what: &str, measured: f64, predicted: f64) {
+    assert!(
+        (0.75..1.3).contains(&(measured / predicted)),
+        "{what}: measured {measured:.3e}, predicted {predicted:.3e}"
+    );
+}
+
+fn hypot(parts: &[f64]) -> f64 {
+    parts.iter().map(|p| p * p).sum::<f64>().sqrt()
+}
+
+#[test]
+fn additions_products_and_rescaling() {
+    for (seed, log_n) in [(1, 9), (2, 11)] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bench = Bench::new(log_n, 5, Kernels::best());
+        let slots = bench.parameters.slots();
+        let (x, y) = (random(&mut rng, slots), random(&mut rng, slots));
+        let fresh = noise::fresh_secret(log_n);
+        for level in [0, 2, 4] {
+            let scale = 2f64.powi(30);
+            let (a, b) = (bench.encrypt(&x, level, scale), bench.encrypt(&y, level, scale));
+            let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+            let two = hypot(&[fresh, fresh]);
+            assert_noise("add", bench.error(&evaluator.add(&a, &b).unwrap(), &zip(&x, &y, |x, y| x + y)), two);
+            assert_noise("sub", bench.error(&evaluator.sub(&a, &b).unwrap(), &zip(&x, &y, |x, y| x - y)), two);
+            let thrice: Vec<f64> = x.iter().map(|x| -3.0 * x).collect();
+            assert_noise("mul_integer", bench.error(&evaluator.mul_integer(&a, -3), &thrice), 3.0 * fresh);
+            for period in [1, 8, slots] {
+                let w = random(&mut rng, period);
+                let spread: Vec<f64> = (0..slots).map(|i| w[i % period]).collect();
+                let plain = encode(&bench.parameters, &w, level, scale).unwrap();
+                let sum = evaluator.add_plain(&a, &plain).unwrap();
+                let want = hypot(&[fresh, noise::encoding(period)]);
+                assert_noise("add_plain", bench.error(&sum, &zip(&x, &spread, |x, w| x + w)), want);
+                let weights = encode(&bench.parameters, &w, level, 2f64.powi(12)).unwrap();
+                let product = evaluator.mul_plain(&a, &weights).unwrap();
+                let rms = |v: &[f64]| (v.iter().map(|v| v * v).sum::<f64>() / v.len() as f64).sqrt();
+                if period == slots {
+                    let want = hypot(&[fresh * rms(&w) * 4096.0, noise::encoding(period) * rms(&x) * scale]);
+                    assert_noise("mul_plain", bench.error(&product, &zip(&x, &spread, |x, w| x * w)), want);
+                } else {
+                    assert!(bench.error(&product, &zip(&x, &spread, |x, w| x * w)) / product.scale() < 4e-3);
+                }
+            }
+            if level > 0 {
+                let high = bench.encrypt(&x, level, 2f64.powi(52));
+                let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+                let low = evaluator.rescale(&high, level - 1).unwrap();
+                assert_eq!(low.level(), level - 1);
+                assert_noise("rescale", bench.error(&low, &x), noise::rescale(log_n));
+                assert!(matches!(evaluator.rescale(&low, level), Err(CkksError::Level { .. })));
+            }
+        }
+        let (a, b) = (bench.encrypt(&x, 4, 2f64.powi(30)), bench.encrypt(&x, 3, 2f64.powi(30)));
+        let c = bench.encrypt(&x, 3, 2f64.powi(31));
+        let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+        assert_noise("drop", bench.error(&evaluator.drop_to(&b, 0).unwrap(), &x), fresh);
+        assert!(matches!(evaluator.drop_to(&a, 2), Err(CkksError::NotASubset { .. })));
+        assert!(matches!(evaluator.add(&a, &b), Err(CkksError::Level { .. })));
+        assert!(matches!(evaluator.add(&b, &c), Err(CkksError::Scale { .. })));
+        assert!(matches!(evaluator.square(&a, 0), Err(CkksError::MissingKey(_))));
+        assert!(matches!(evaluator.square(&a, 1), Err(CkksError::Gadget { .. })));
+    }
+}
+
+#[test]
+fn key_switching_with_the_predicted_noise() {
+    for (seed, log_n) in [(3, 9), (4, 11)] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bench = Bench::new(log_n, 5, Kernels::best());
+        for (gadget, level) in [(0, 4), (1, 1)] {
+            bench.add_key(gadget, KeyKind::Relinearise, level);
+            for steps in [1, -7] {
+                bench.add_key(gadget, KeyKind::Rotate(steps), level);
+            }
+        }
+        let slots = bench.parameters.slots();
+        let (x, y) = (random(&mut rng, slots), random(&mut rng, slots));
+        let fresh = noise::fresh_secret(log_n);
+        for (gadget, level) in [(0, 4), (0, 2), (0, 1), (1, 1), (1, 0)] {
+            let scale = 2f64.powi(22);
+            let (a, b) = (bench.encrypt(&x, level, scale), bench.encrypt(&y, level, scale));
+            let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+            let switch = noise::key_switch(&bench.parameters, level, gadget, true).unwrap();
+            let all = evaluator.rotate_hoisted(&a, &[1, -7], gadget).unwrap();
+            for (c, steps) in all.iter().zip([1, -7]) {
+                assert_noise("rotate", bench.error(c, &rotated(&x, steps)), hypot(&[fresh, switch]));
+                assert_eq!(c, &evaluator.rotate(&a, steps, gadget).unwrap());
+            }
+            let sum = evaluator.rotate_and_sum(&a, &[1, -7], gadget).unwrap();
+            let want = zip(&zip(&x, &rotated(&x, 1), |a, b| a + b), &rotated(&x, -7), |a, b| a + b);
+            assert!(bench.error(&sum, &want) < 4.0 * hypot(&[fresh, switch]));
+            let rms = (1.0f64 / 3.0).sqrt();
+            let square = evaluator.square(&a, gadget).unwrap();
+            let want = hypot(&[2.0 * fresh * rms * scale, switch]);
+            assert_noise("square", bench.error(&square, &zip(&x, &x, |x, y| x * y)), want);
+            let product = evaluator.mul(&a, &b, gadget).unwrap();
+            let want = hypot(&[fresh * rms * scale, fresh * rms * scale, switch]);
+            assert_noise("mul", bench.error(&product, &zip(&x, &y, |x, y| x * y)), want);
+        }
+    }
+}
+
+/// A random transform with every kind of giant, its expected result, and its inputs.
+struct Case {
+    plan: Bsgs,
+    diagonals: Vec<Diagonal>,
+    bias: Vec<Vec<f64>>,
+    inputs: Vec<Vec<f64>>,
+    expected: Vec<Vec<f64>>,
+    period: usize,
+}
+
+fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: usize, density: f64) -> Case {
+    let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32] };
+    let inputs: Vec<Vec<f64>> = (0..inputs).map(|_| random(rng, slots)).collect();
+    let bias: Vec<Vec<f64>> = (0..outputs).map(|_| random(rng, period)).collect();
+    let spread = |w: &[f64]| -> Vec<f64> { (0..slots).map(|i| w[i % period]).collect() };
+    let mut expected: Vec<Vec<f64>> = bias.iter().map(|b| spread(b)).collect();
+    let mut diagonals = Vec::new();
+    for output in 0..outputs {
+        for (input, x) in inputs.iter().enumerate() {
+            for (o, outer) in plan.outer.iter().enumerate() {
+                for (g, inner) in plan.inner.iter().enumerate() {
+                    for (b, baby) in plan.babies.iter().enumerate() {
+                        if rng.random_range(0.0..1.0) > density {
+                            continue;
+                        }
+                        let values: Vec<f32> = (0..period).map(|_| rng.random_range(-1.0..1.0)).collect();
+                        let w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
+                        let term = zip(&w, &rotated(x, outer + inner + baby), |w, x| w * x);
+                        expected[output] = zip(&expected[output], &term, |e, t| e + t);
+                        diagonals.push(Diagonal {
+                            output: output as u32,
+                            input: input as u32,
+                            outer: o as u16,
+                            inner: g as u16,
+                            baby: b as u16,
+                            values,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    Case { plan, diagonals, bias, inputs, expected, period }
+}
+
+fn add_rotation_keys(bench: &mut Bench, plan: &Bsgs, level: usize) {
+    for &steps in plan.babies.iter().chain(&plan.inner).chain(&plan.outer).filter(|&&s| s != 0) {
+        bench.add_key(0, KeyKind::Rotate(steps), level);
+    }
+}
+
+fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ciphertext> {
+    let parameters = bench.parameters.clone();
+    let (weight_scale, scale_out) = (2f64.powi(18), 2f64.powi(40));
+    let input_scale = scale_out * parameters.rescale_factor(level, level_out) / weight_scale;
+    let spec = TransformSpec {
+        level,
+        gadget: 0,
+        level_out,
+        weight_scales: &vec![weight_scale; case.inputs.len()],
+        outputs: case.expected.len(),
+        period: case.period,
+        plan: &case.plan,
+        diagonals: &case.diagonals,
+        bias: &case.bias,
+        scale_out,
+    };
+    let transform = LinearTransform::new(&parameters, &spec).unwrap();
+    let inputs: Vec<Ciphertext> = case.inputs.iter().map(|x| bench.encrypt(x, level, input_scale)).collect();
+    let evaluator = Evaluator::new(&parameters, &bench.keys);
+    evaluator.transform(&inputs.iter().collect::<Vec<_>>(), &transform).unwrap()
+}
+
+#[test]
+fn linear_transforms_equal_naive_sums() {
+    for (seed, log_n, inputs, outputs, period, density, levels) in [
+        (5, 10, 1, 1, 8, 1.0, (4, 3)),
+        (6, 11, 2, 3, 16, 0.4, (3, 2)),
+        (7, 9, 1, 2, 4, 0.1, (2, 2)),
+        (8, 9, 1, 1, 256, 0.3, (2, 1)),
+    ] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bench = Bench::new(log_n, 5, Kernels::best());
+        let case = case(&mut rng, bench.parameters.slots(), inputs, outputs, period, density);
+        add_rotation_keys(&mut bench, &case.plan, 4);
+        for (out, want) in run(&mut bench, &case, levels.0, levels.1).iter().zip(&case.expected) {
+            let error = bench.error(out, want) / out.scale();
+            assert!(error < 1e-3, "case {seed}: error {error:.2e}");
+        }
+    }
+}
+
+#[test]
+fn same_words_on_every_kernel_and_thread_count() {
+    let mut rng = StdRng::seed_from_u64(9);
+    let mut bench = Bench::new(9, 5, Kernels::best());
+    let case = case(&mut rng, bench.parameters.slots(), 1, 2, 8, 0.6);
+    add_rotation_keys(&mut bench, &case.plan, 4);
+    bench.add_key(0, KeyKind::Relinearise, 4);
+    let input = bench.encrypt(&case.inputs[0], 4, 2f64.powi(40));
+    let literal = bench.parameters.literal().clone();
+    let mut all: Vec<Vec<Ciphertext>> = Vec::new();
+    for kernels in Kernels::available() {
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let out = pool.install(|| {
+                let parameters = umbra_ckks::Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
+                let spec = TransformSpec {
+                    level: 4,
+                    gadget: 0,
+                    level_out: 3,
+                    weight_scales: &[2f64.powi(18)],
+                    outputs: 2,
+                    period: 8,
+                    plan: &case.plan,
+                    diagonals: &case.diagonals,
+                    bias: &case.bias,
+                    scale_out: 2f64.powi(58) / parameters.rescale_factor(4, 3),
+                };
+                let transform = LinearTransform::new(&parameters, &spec).unwrap();
+                let evaluator = Evaluator::new(&parameters, &bench.keys);
+                let mut out = evaluator.transform(&[&input], &transform).unwrap();
+                out.push(evaluator.square(&out[0], 0).unwrap());
+                out.push(evaluator.rescale(&out[0], 1).unwrap());
+                out
+            });
+            all.push(out);
+        }
+    }
+    assert!(all.windows(2).all(|w| w[0] == w[1]));
+}
