@@ -1,7 +1,7 @@
 //! Keys: secret, public, and evaluation keys.
 
 use crate::ciphertext::check_residues;
-use crate::{CkksError, Parameters};
+use crate::{CkksError, Parameters, ParametersLiteral};
 use chacha20::ChaCha20Rng;
 use rand::{Rng, SeedableRng, TryRng};
 use rayon::prelude::*;
@@ -97,41 +97,44 @@ impl KeyId {
         }
     }
 
-    /// The primes of the key: those of the level, then the special ones.
-    ///
-    /// # Errors
-    /// [`CkksError::Gadget`] or [`CkksError::NoSuchLevel`] when the parameters have no such key.
-    pub fn basis(&self, parameters: &Parameters) -> Result<Vec<u16>, CkksError> {
-        let plan = parameters.switch_plan("evaluation key", self.level, self.gadget as usize)?;
-        // A key also serves lower levels, which may have primes that the highest lacks.
-        let mut basis = parameters.level(self.level).to_vec();
-        for level in 0..self.level {
-            if parameters.switch_plan("evaluation key", level, self.gadget as usize).is_ok() {
-                basis.extend(parameters.level(level));
-            }
-        }
-        basis.sort_unstable();
-        basis.dedup();
-        basis.extend(&plan.extended[plan.limbs..]);
-        Ok(basis)
+    /// The primes that the key has limbs for, ascending, without the special ones: those of its level and
+    /// of all lower levels that its gadget serves. Empty for indices that do not exist.
+    pub fn primes(&self, literal: &ParametersLiteral) -> Vec<u16> {
+        let Some(gadget) = literal.gadgets.get(self.gadget as usize) else { return Vec::new() };
+        let levels = literal.levels.iter().take(self.level + 1).filter(|l| gadget.serves(l));
+        let mut primes: Vec<u16> = levels.flatten().copied().collect();
+        primes.sort_unstable();
+        primes.dedup();
+        primes
     }
 
-    /// Digits of the key.
-    ///
-    /// # Errors
-    /// As [`Self::basis`].
-    pub fn digits(&self, parameters: &Parameters) -> Result<usize, CkksError> {
-        let basis = self.basis(parameters)?;
-        let gadget = &parameters.literal().gadgets[self.gadget as usize];
-        Ok(gadget.digits.iter().take_while(|d| d.iter().any(|p| basis.contains(p))).count())
+    /// Number of digits of the key.
+    pub fn digits(&self, literal: &ParametersLiteral) -> usize {
+        let primes = self.primes(literal);
+        let gadget = literal.gadgets.get(self.gadget as usize);
+        gadget.map_or(0, |g| g.digits.iter().filter(|d| d.iter().any(|p| primes.contains(p))).count())
     }
 
     /// Words of one half (`a` or `b`) of the key: digits times limbs times N.
+    pub fn half_words(&self, literal: &ParametersLiteral) -> usize {
+        let special = literal.gadgets.get(self.gadget as usize).map_or(0, |g| g.special.len());
+        (self.digits(literal) * (self.primes(literal).len() + special)) << literal.log_n
+    }
+
+    /// Bytes of the key in a file: one half.
+    pub fn bytes(&self, literal: &ParametersLiteral) -> u64 {
+        4 * self.half_words(literal) as u64
+    }
+
+    /// The limbs of the key: [`Self::primes`], then the special ones.
     ///
     /// # Errors
-    /// As [`Self::basis`].
-    pub fn half_words(&self, parameters: &Parameters) -> Result<usize, CkksError> {
-        Ok(self.digits(parameters)? * self.basis(parameters)?.len() * parameters.n())
+    /// [`CkksError::Gadget`] or [`CkksError::NoSuchLevel`] when the parameters have no such key.
+    pub(crate) fn basis(&self, parameters: &Parameters) -> Result<Vec<u16>, CkksError> {
+        let plan = parameters.switch_plan("evaluation key", self.level, self.gadget as usize)?;
+        let mut basis = self.primes(parameters.literal());
+        basis.extend(&plan.extended[plan.limbs..]);
+        Ok(basis)
     }
 }
 
@@ -177,13 +180,14 @@ impl SwitchingKey {
     /// From a seed and the `b` half.
     ///
     /// # Errors
-    /// Those of [`KeyId::basis`]; [`CkksError::Length`], [`CkksError::Residue`].
+    /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`], [`CkksError::Length`], [`CkksError::Residue`].
     pub fn from_parts(parameters: &Parameters, id: KeyId, seed: Seed, b: &[u32]) -> Result<Self, CkksError> {
-        let expected = id.half_words(parameters)?;
+        let basis = id.basis(parameters)?;
+        let (expected, digits) = (id.half_words(parameters.literal()), id.digits(parameters.literal()));
         if b.len() != expected {
             return Err(CkksError::Length { op: "read evaluation key", what: "words", expected, got: b.len() });
         }
-        let (basis, digits, n) = (id.basis(parameters)?, id.digits(parameters)?, parameters.n());
+        let n = parameters.n();
         let mut polys = Polys::zero(n, basis.len(), 2 * digits);
         let stride = polys.stride();
         (polys.words_mut().par_chunks_mut(stride)).zip(&basis).zip(b.par_chunks_exact(digits * n)).try_for_each(
@@ -323,10 +327,10 @@ impl KeyGenerator {
     /// The switching key of this name.
     ///
     /// # Errors
-    /// Those of [`KeyId::basis`].
+    /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`].
     pub fn switching_key(&mut self, secret: &SecretKey, id: KeyId) -> Result<SwitchingKey, CkksError> {
         let parameters = &self.parameters;
-        let (basis, digits, n) = (id.basis(parameters)?, id.digits(parameters)?, parameters.n());
+        let (basis, digits, n) = (id.basis(parameters)?, id.digits(parameters.literal()), parameters.n());
         let gadget = &parameters.literal().gadgets[id.gadget as usize];
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);

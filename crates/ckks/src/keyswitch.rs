@@ -40,22 +40,16 @@ impl SwitchPlan {
         let unserved = CkksError::Gadget { op, gadget, level };
         let literal = parameters.literal().gadgets.get(gadget).ok_or(unserved.clone())?;
         let basis = parameters.level(level);
-        let in_digits = |p: &u16| literal.digits.iter().any(|d| d.contains(p));
-        if !basis.iter().all(in_digits) || basis.iter().any(|p| literal.special.contains(p)) {
+        if !literal.serves(basis) {
             return Err(unserved);
         }
         let extended: Vec<u16> = basis.iter().chain(&literal.special).copied().collect();
         let moduli: Vec<Modulus> = extended.iter().map(|&p| *parameters.modulus(p)).collect();
         let mut digits: Vec<DigitPlan> = Vec::new();
-        let mut ended = false;
         for digit in &literal.digits {
             let own: Vec<usize> = (0..basis.len()).filter(|&i| digit.contains(&basis[i])).collect();
             if own.is_empty() {
-                ended = true;
                 continue;
-            }
-            if ended {
-                return Err(unserved);
             }
             let from: Vec<Modulus> = own.iter().map(|&i| moduli[i]).collect();
             let to: Vec<Modulus> = (0..moduli.len()).filter(|i| !own.contains(i)).map(|i| moduli[i]).collect();

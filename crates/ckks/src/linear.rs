@@ -37,6 +37,13 @@ pub struct Bsgs {
     pub outer: Vec<i64>,
 }
 
+impl Bsgs {
+    /// All rotations, 0 included, some possibly twice.
+    pub fn rotations(&self) -> impl Iterator<Item = &i64> {
+        self.babies.iter().chain(&self.inner).chain(&self.outer)
+    }
+}
+
 /// Weights that multiply one rotation of one input into one output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagonal {

@@ -76,6 +76,16 @@ impl PartialEq for Parameters {
     }
 }
 
+impl GadgetLiteral {
+    /// Whether the gadget can switch keys at a level of these primes.
+    pub fn serves(&self, level: &[u16]) -> bool {
+        let covered = level.iter().all(|p| self.digits.iter().flatten().any(|d| d == p));
+        let kept = |digit: &Vec<u16>| digit.iter().any(|p| level.contains(p));
+        let in_front = self.digits.iter().map(kept).is_sorted_by(|a, b| a >= b);
+        covered && in_front && !level.iter().any(|p| self.special.contains(p))
+    }
+}
+
 impl ParametersLiteral {
     /// Sum of the base-2 logarithms of the primes with these indices.
     fn log2_of<'a>(&self, primes: impl IntoIterator<Item = &'a u16>) -> f64 {

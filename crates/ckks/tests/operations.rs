@@ -144,7 +144,7 @@ fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: u
     let spread = |w: &[f64]| -> Vec<f64> { (0..slots).map(|i| w[i % period]).collect() };
     let mut expected: Vec<Vec<f64>> = bias.iter().map(|b| spread(b)).collect();
     let mut diagonals = Vec::new();
-    for output in 0..outputs {
+    for (output, expected) in expected.iter_mut().enumerate() {
         for (input, x) in inputs.iter().enumerate() {
             for (o, outer) in plan.outer.iter().enumerate() {
                 for (g, inner) in plan.inner.iter().enumerate() {
@@ -155,7 +155,7 @@ fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: u
                         let values: Vec<f32> = (0..period).map(|_| rng.random_range(-1.0..1.0)).collect();
                         let w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
                         let term = zip(&w, &rotated(x, outer + inner + baby), |w, x| w * x);
-                        expected[output] = zip(&expected[output], &term, |e, t| e + t);
+                        *expected = zip(expected, &term, |e, t| e + t);
                         diagonals.push(Diagonal {
                             output: output as u32,
                             input: input as u32,

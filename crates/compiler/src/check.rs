@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use umbra_model::{Geometry, GraphBuilder, Input};
 
-use crate::program::serves;
 use crate::{
     Diagonal, InputLayout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError, RegisterState,
     Step,
@@ -223,7 +222,7 @@ impl StepCheck<'_> {
         let parameters = &self.program.parameters;
         let level = &parameters.levels[self.step.level_in];
         match parameters.gadgets.get(gadget) {
-            Some(g) if serves(g, level) => Ok(()),
+            Some(g) if g.serves(level) => Ok(()),
             _ => Err(self.error("gadget", gadget, format!("one that serves level {}", self.step.level_in))),
         }
     }

@@ -4,12 +4,10 @@
 
 mod check;
 mod error;
-mod literal;
 pub mod program;
 
 pub use error::ProgramError;
-pub use literal::{GadgetLiteral, ParametersLiteral};
 pub use program::{
-    Bsgs, Diagonal, Estimate, InputLayout, KeyId, KeyKind, Linear, LinearInput, Operation, OutputLayout, Program,
-    RegisterState, Report, Step,
+    Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
 };
+pub use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, KeyId, KeyKind, ParametersLiteral};

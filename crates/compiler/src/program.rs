@@ -6,12 +6,12 @@
 //!
 //! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use umbra_model::Input;
 
-use crate::{GadgetLiteral, ParametersLiteral};
+use umbra_ckks::{Bsgs, Diagonal, KeyId, KeyKind, ParametersLiteral};
 
 /// A compiled network.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,36 +163,6 @@ pub struct LinearInput {
     pub weight_scale: f64,
 }
 
-/// Baby steps and two levels of giant steps. Each list contains 0 and no rotation twice; a rotation is in
-/// `(-n/2, n/2]`. Baby rotations share one decomposition; each giant step costs a key switch of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bsgs {
-    /// Rotations of the inputs.
-    pub babies: Vec<i64>,
-    /// Rotations of sums over babies.
-    pub inner: Vec<i64>,
-    /// Rotations of sums over inner giants.
-    pub outer: Vec<i64>,
-}
-
-/// One periodic diagonal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Diagonal {
-    /// Ciphertext of the result.
-    pub output: u32,
-    /// Ciphertext read, counted over all inputs.
-    pub input: u32,
-    /// Index into [`Bsgs::outer`].
-    pub outer: u16,
-    /// Index into [`Bsgs::inner`].
-    pub inner: u16,
-    /// Index into [`Bsgs::babies`].
-    pub baby: u16,
-    /// `w_{o,i,r}`, one period, not yet rotated.
-    pub values: Vec<f32>,
-}
-
 /// Predictions for one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -227,56 +197,6 @@ pub struct Report {
     pub without: Vec<String>,
     /// One line a choice: what was chosen and why.
     pub notes: Vec<String>,
-}
-
-/// An evaluation key that a program needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyId {
-    /// Index of the gadget.
-    pub gadget: u16,
-    /// The highest level at which the key is used. It needs limbs for the primes of this level, of every lower level that the
-    /// gadget serves, and of the special primes: see [`KeyId::primes`].
-    pub level: usize,
-    /// What it switches from.
-    pub kind: KeyKind,
-}
-
-/// What a key switches from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum KeyKind {
-    /// The square of the secret.
-    Relinearise,
-    /// The rotated secret: steps, in `(-n/2, n/2]`.
-    Rotate(i64),
-}
-
-impl KeyId {
-    /// The primes the key has limbs for, ascending; special primes not included. Empty for indices that do not exist.
-    #[must_use]
-    pub fn primes(&self, parameters: &ParametersLiteral) -> Vec<u16> {
-        let Some(gadget) = parameters.gadgets.get(self.gadget as usize) else { return Vec::new() };
-        let levels = parameters.levels.iter().take(self.level + 1);
-        let primes: BTreeSet<u16> = levels.filter(|level| serves(gadget, level)).flatten().copied().collect();
-        primes.into_iter().collect()
-    }
-
-    /// Bytes in a file: one half of the key.
-    #[must_use]
-    pub fn bytes(&self, parameters: &ParametersLiteral) -> u64 {
-        let Some(gadget) = parameters.gadgets.get(self.gadget as usize) else { return 0 };
-        let primes = self.primes(parameters);
-        let digits = gadget.digits.iter().filter(|d| d.iter().any(|p| primes.contains(p))).count();
-        ((digits * (primes.len() + gadget.special.len())) as u64) << (parameters.log_n + 2)
-    }
-}
-
-/// Whether a gadget can switch keys at a level: the digits that keep a prime come first.
-pub(crate) fn serves(gadget: &GadgetLiteral, level: &[u16]) -> bool {
-    let covered = level.iter().all(|p| gadget.digits.iter().flatten().any(|d| d == p));
-    let kept = |digit: &Vec<u16>| digit.iter().any(|p| level.contains(p));
-    let in_front = gadget.digits.iter().map(kept).is_sorted_by(|a, b| a >= b);
-    covered && in_front && !level.iter().any(|p| gadget.special.contains(p))
 }
 
 /// What a register holds between steps.
@@ -358,12 +278,5 @@ impl Program {
             a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(self.parameters.primes[i as usize])).product()
         };
         product(&levels[from], &levels[to]) / product(&levels[to], &levels[from])
-    }
-}
-
-impl Bsgs {
-    /// All rotations, 0 included, some possibly twice.
-    pub fn rotations(&self) -> impl Iterator<Item = &i64> {
-        self.babies.iter().chain(&self.inner).chain(&self.outer)
     }
 }
