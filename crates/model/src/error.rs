@@ -188,4 +188,31 @@ pub enum ModelError {
         /// What is wrong.
         reason: GraphError,
     },
+    /// A data set that is not one.
+    #[error("{}: {reason}", path.display())]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: crate::DatasetError,
+    },
+    /// A picture that is not one.
+    #[error("{}: {reason}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: crate::PictureError,
+    },
+    /// A folder cannot be made.
+    #[error("{}: cannot make this folder: {reason}; check the permissions or write elsewhere", path.display())]
+    CreateFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        reason: io::Error,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] umbra_file::FileError),
 }

@@ -1,4 +1,4 @@
-//! The manifest: a network as JSON beside a safetensors file of weights.
+//! The manifest: a network as JSON beside a safetensors file of weights (`docs/network-format.md`).
 //!
 //! Decoding is in two pure steps, [`Manifest::decode`] and [`Manifest::graph`], because the first says which file the second
 //! needs; [`Graph::load`] does both.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a network treats pixel positions (cyclic packing; see `docs/`).
+/// How a network treats pixel positions (see `docs/network-format.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Geometry {
     /// Pixel `p = pitch * row + column` on the ring `Z_P`. A `k x k` kernel is the set of taps `pitch * dr + dc`, where

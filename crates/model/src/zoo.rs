@@ -112,7 +112,7 @@ impl ResNet {
         }
     }
 
-    /// `R<depth>-<first width>`, and what differs from the default.
+    /// `R<depth>-<first width> random`.
     #[must_use]
     pub fn name(&self) -> String {
         let depth = 2 * self.blocks * self.widths.len() + 2;

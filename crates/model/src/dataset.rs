@@ -1,0 +1,217 @@
+//! CIFAR-10 and CIFAR-100 in their official binary formats (Krizhevsky, 2009).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::ModelError;
+use crate::load::read_file;
+
+/// Which data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DatasetKind {
+    /// 10 classes; a record is 1 label byte and 3,072 of picture.
+    Cifar10,
+    /// 100 classes; a record is a coarse label, a fine label and 3,072 bytes of picture. The fine label is the class.
+    Cifar100,
+}
+
+/// Which pictures of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// The 50,000 for training.
+    Train,
+    /// The 10,000 for testing.
+    Test,
+}
+
+/// Bytes of a picture: 1,024 red, 1,024 green, 1,024 blue, row by row.
+const PICTURE: usize = 3 * 32 * 32;
+/// Both data sets have 60,000 pictures, 184 MB, in all.
+const MAX_FILE: u64 = 1 << 28;
+
+impl DatasetKind {
+    /// Every data set that can be read.
+    pub const ALL: [Self; 2] = [Self::Cifar10, Self::Cifar100];
+
+    /// The data set of that name, such as `CIFAR-10`, `cifar10`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().replace(['-', '_', ' '], "").as_str() {
+            "cifar10" => Some(Self::Cifar10),
+            "cifar100" => Some(Self::Cifar100),
+            _ => None,
+        }
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(self) -> usize {
+        match self {
+            Self::Cifar10 => 10,
+            Self::Cifar100 => 100,
+        }
+    }
+
+    /// Height, width and channels of its pictures are the same for both: 3 x 32 x 32 values, channel by channel.
+    #[must_use]
+    pub fn picture_bytes(self) -> usize {
+        PICTURE
+    }
+
+    /// Upper bounds of the label bytes before each picture; the last is the class.
+    fn labels(self) -> &'static [u8] {
+        match self {
+            Self::Cifar10 => &[10],
+            Self::Cifar100 => &[20, 100],
+        }
+    }
+
+    /// The folder that the official archive makes, and the files in it.
+    fn files(self, split: Split) -> (&'static str, &'static [&'static str]) {
+        match (self, split) {
+            (Self::Cifar10, Split::Train) => (
+                "cifar-10-batches-bin",
+                &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+            ),
+            (Self::Cifar10, Split::Test) => ("cifar-10-batches-bin", &["test_batch.bin"]),
+            (Self::Cifar100, Split::Train) => ("cifar-100-binary", &["train.bin"]),
+            (Self::Cifar100, Split::Test) => ("cifar-100-binary", &["test.bin"]),
+        }
+    }
+}
+
+impl fmt::Display for DatasetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cifar10 => "CIFAR-10",
+            Self::Cifar100 => "CIFAR-100",
+        })
+    }
+}
+
+/// What is wrong with the bytes of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// Not a whole number of records.
+    #[error(
+        "{found} bytes are not a whole number of {kind} records of {record} bytes; use the official binary version, complete"
+    )]
+    Length {
+        /// What it was read as.
+        kind: DatasetKind,
+        /// Bytes of the file.
+        found: usize,
+        /// Bytes of a record.
+        record: usize,
+    },
+    /// A label that there is not.
+    #[error("record {record} has label {found}, {kind} has labels below {limit}; use the official binary version")]
+    Label {
+        /// What it was read as.
+        kind: DatasetKind,
+        /// Number of the record.
+        record: usize,
+        /// The label.
+        found: u8,
+        /// The number of such labels.
+        limit: u8,
+    },
+}
+
+/// Pictures with their classes, in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    kind: DatasetKind,
+    pictures: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+impl Dataset {
+    /// Reads one file of records.
+    ///
+    /// # Errors
+    /// [`DatasetError`]: a wrong length, a wrong label.
+    pub fn decode(kind: DatasetKind, bytes: &[u8]) -> Result<Self, DatasetError> {
+        let limits = kind.labels();
+        let record = limits.len() + PICTURE;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
+            return Err(DatasetError::Length { kind, found: bytes.len(), record });
+        }
+        let count = bytes.len() / record;
+        let mut dataset =
+            Self { kind, pictures: Vec::with_capacity(count * PICTURE), labels: Vec::with_capacity(count) };
+        for (number, bytes) in bytes.chunks_exact(record).enumerate() {
+            let (labels, picture) = bytes.split_at(limits.len());
+            for (&found, &limit) in labels.iter().zip(limits) {
+                if found >= limit {
+                    return Err(DatasetError::Label { kind, record: number, found, limit });
+                }
+            }
+            dataset.labels.extend(labels.last());
+            dataset.pictures.extend_from_slice(picture);
+        }
+        Ok(dataset)
+    }
+
+    /// Reads a file of records, or the official files of `split` from a folder (or from the folder that the official archive
+    /// makes inside it).
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn open(kind: DatasetKind, path: impl AsRef<Path>, split: Split) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        let files: Vec<PathBuf> = if path.is_dir() {
+            let (folder, names) = kind.files(split);
+            let inner = path.join(folder);
+            let folder = if inner.is_dir() { &inner } else { path };
+            names.iter().map(|name| folder.join(name)).collect()
+        } else {
+            vec![path.to_path_buf()]
+        };
+        let mut all = Self { kind, pictures: Vec::new(), labels: Vec::new() };
+        for path in files {
+            let bytes = read_file(&path, "a file of a data set", MAX_FILE)?;
+            let part = Self::decode(kind, &bytes).map_err(|reason| ModelError::Dataset { path, reason })?;
+            all.pictures.extend(part.pictures);
+            all.labels.extend(part.labels);
+        }
+        Ok(all)
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn kind(&self) -> DatasetKind {
+        self.kind
+    }
+
+    /// Number of pictures.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// One picture, `[3, 32, 32]` bytes, if there are so many: the input of [`Input::normalise`](crate::Input::normalise).
+    #[must_use]
+    pub fn picture(&self, index: usize) -> Option<&[u8]> {
+        self.pictures.chunks_exact(PICTURE).nth(index)
+    }
+
+    /// The class of a picture.
+    #[must_use]
+    pub fn label(&self, index: usize) -> Option<usize> {
+        self.labels.get(index).map(|&label| label.into())
+    }
+
+    /// All pictures with their classes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], usize)> {
+        self.pictures.chunks_exact(PICTURE).zip(self.labels.iter().map(|&label| usize::from(label)))
+    }
+}
