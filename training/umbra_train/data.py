@@ -1,0 +1,83 @@
+"""CIFAR in its official binary formats, normalisation, and augmentation of whole batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class DataError(ValueError):
+    """A data file is missing or is not what its name says; the message says what to do."""
+
+
+FORMATS = {
+    "CIFAR-10": ("cifar-10-batches-bin", [f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"], "batches.meta.txt", 1),
+    "CIFAR-100": ("cifar-100-binary", ["train.bin"], ["test.bin"], "fine_label_names.txt", 2),
+}
+
+
+def load(root: str | Path, dataset: str, split: str) -> tuple[Tensor, Tensor, list[str]]:
+    """-> pictures uint8 [n, 3, 32, 32], labels int64 [n], class names. `split` is train or test."""
+    if dataset not in FORMATS:
+        raise DataError(f"dataset {dataset!r}: use one of {', '.join(FORMATS)}")
+    folder, train, test, names_file, label_bytes = FORMATS[dataset]
+    folder = Path(root) / folder
+    record, pictures, labels = 3072 + label_bytes, [], []
+    for file in (train if split == "train" else test):
+        raw = np.frombuffer(read(folder / file), np.uint8)
+        if raw.size == 0 or raw.size % record:
+            raise DataError(f"{folder / file}: {raw.size} bytes is no multiple of the {record}-byte record; unpack {dataset} again")
+        raw = raw.reshape(-1, record)
+        pictures.append(raw[:, label_bytes:].reshape(-1, 3, 32, 32))
+        labels.append(raw[:, label_bytes - 1])
+    names = read(folder / names_file).decode("utf-8", "replace").split()
+    labels = torch.from_numpy(np.concatenate(labels).astype(np.int64))
+    if int(labels.max()) >= len(names):
+        raise DataError(f"{folder}: label {int(labels.max())} but {names_file} names {len(names)} classes; unpack {dataset} again")
+    return torch.from_numpy(np.concatenate(pictures)), labels, names
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; --data must be the folder that holds {path.parent.name}/") from error
+
+
+def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
+    """uint8 [n, 3, H, W] -> float32, by the manifest's `normalisation`."""
+    x = pictures.float() / 255
+    if normalisation["kind"] == "per_picture":
+        flat = x.flatten(1)
+        std = flat.std(1).clamp_min(normalisation["min_std"])
+        return (x - flat.mean(1).view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
+    mean, std = (torch.tensor(normalisation[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    return (x - mean) / std
+
+
+class Batches:
+    """Endless epochs of augmented batches on one device: random crop of the reflected picture, and flip.
+
+    A picture is flipped in every second epoch, starting at random, so that two epochs see both sides.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor, batch: int, generator: torch.Generator, margin: int = 4):
+        padded = torch.nn.functional.pad(inputs.float(), (margin,) * 4, mode="reflect").to(inputs.dtype)
+        self.crops = padded.unfold(2, 32, 1).unfold(3, 32, 1)
+        self.labels, self.batch, self.generator, self.positions = labels, batch, generator, 2 * margin + 1
+        self.flip = torch.randint(0, 2, (len(labels),), generator=generator).bool()
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.batch
+
+    def epoch(self, number: int):
+        order = torch.randperm(len(self.labels), generator=self.generator)
+        for chosen in order[: len(self) * self.batch].split(self.batch):
+            row, column = torch.randint(0, self.positions, (2, self.batch), generator=self.generator)
+            x = self.crops[chosen, :, row, column]
+            mirrored = self.flip[chosen] ^ bool(number & 1)
+            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+            yield x.contiguous(memory_format=torch.channels_last), self.labels[chosen]

@@ -1,0 +1,64 @@
+"""Plain inference: no clamp, no noise, float32, the cyclic network in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .graph import Network
+
+ESCAPE = 8.0
+"""An activation input beyond this counts its picture as escaping: four times the range [-2, 2] that training aims at."""
+
+
+@dataclass
+class Result:
+    accuracy: float
+    escaping: int
+    worst: float
+    """Largest magnitude of any activation input."""
+    ranges: dict[str, tuple[float, float]] = field(repr=False)
+    """Inputs of each polynomial over the pictures that do not escape."""
+    logits: tuple[float, float] = (0.0, 0.0)
+    """Over the pictures that do not escape."""
+
+    def summary(self) -> dict:
+        return {"accuracy": round(self.accuracy, 2), "escaping": self.escaping, "worst": round(self.worst, 3)}
+
+
+@torch.no_grad()
+def evaluate(network: Network, inputs: Tensor, labels: Tensor, batch: int = 250, noise: float = 0.0) -> Result:
+    """`noise`: standard deviation of Gaussian noise added to every activation input, as encryption would."""
+    thin, training = network.thin, network.training
+    network.eval()
+    network.thin = False
+    hooks = []
+    if noise:
+        hooks = [a.register_forward_pre_hook(lambda _, x: (x[0] + noise * torch.randn_like(x[0]),)) for a in network.activations()]
+    result = Result(0.0, 0, 0.0, {}, NOTHING)
+    for x, y in zip(inputs.split(batch), labels.split(batch)):
+        record = {}
+        logits, _ = network.run(x.contiguous(memory_format=torch.channels_last), record)
+        result.accuracy += 100 * (logits.argmax(1) == y).sum().item() / len(labels)
+        worst = torch.stack([value.abs().amax((1, 2, 3)) for value in record.values()]).amax(0).nan_to_num(nan=float("inf"))
+        tame = worst <= ESCAPE
+        result.escaping += (~tame).sum().item()
+        result.worst = max(result.worst, worst.max().item())
+        if tame.any():
+            for name, value in record.items():
+                result.ranges[name] = union(result.ranges.get(name, NOTHING), value[tame])
+            result.logits = union(result.logits, logits[tame])
+    for hook in hooks:
+        hook.remove()
+    network.thin = thin
+    network.train(training)
+    return result
+
+
+NOTHING = (float("inf"), float("-inf"))
+
+
+def union(range: tuple[float, float], values: Tensor) -> tuple[float, float]:
+    return min(range[0], values.min().item()), max(range[1], values.max().item())

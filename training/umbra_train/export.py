@@ -1,0 +1,92 @@
+"""Writes a trained network as the Rust side reads it: manifest.json, weights, test vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .activation import Quadratic
+from .data import normalise
+from .evaluate import Result
+from .graph import INPUT, GraphError, Network, key
+
+VERSION = 1
+PICTURES, TRACED = 20, 2
+
+
+def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, dict[str, Tensor]]:
+    """-> the manifest without `ranges` and `training`, and the tensors it names."""
+    tensors: dict[str, Tensor] = {}
+
+    def store(name: str, value: Tensor) -> str:
+        value = value.detach().clone().contiguous()
+        if not value.isfinite().all():
+            raise GraphError(f"tensor {name}: holds values that are not finite; this network cannot be exported")
+        tensors[name] = value.half() if half and value.ndim > 1 else value.float()
+        return name
+
+    def convert(node: dict) -> dict:
+        name, op = node["name"], node["op"]
+        out = {"name": name, "op": op, **({"inputs": node["inputs"]} if op == "add" else {"input": node["input"]})}
+        part = network.parts[key(name)] if op != "add" else None
+        match op:
+            case "convolution":
+                out |= {"weight": store(f"{name}.weight", part.weight), "stride": part.stride[0],
+                        "bias": None if part.bias is None else store(f"{name}.bias", part.bias)}
+            case "batch_norm":
+                out |= {"scale": store(f"{name}.scale", part.weight), "shift": store(f"{name}.shift", part.bias),
+                        "mean": store(f"{name}.mean", part.running_mean), "variance": store(f"{name}.variance", part.running_var),
+                        "epsilon": part.eps}
+            case "polynomial":
+                if not isinstance(part, Quadratic):
+                    raise GraphError(f"node {name}: a ReLU cannot be exported; train with a quadratic activation")
+                shared = part.fixed is not None
+                out["coefficients"] = list(part.fixed) if shared else store(f"{name}.coefficients", part.coefficients)
+            case "average_pool":
+                out["kernel"] = node["kernel"]
+            case "linear":
+                out |= {"weight": store(f"{name}.weight", part.weight), "bias": store(f"{name}.bias", part.bias)}
+        return out
+
+    nodes = [convert(node) for node in network.nodes]
+    head = {"format": "umbra-network", "version": VERSION, **network.description, "weights": weights}
+    return {**head, "nodes": nodes, "output": network.output}, tensors
+
+
+@torch.no_grad()
+def vectors(network: Network, pictures: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Test vectors over the first pictures given: everything a reader needs to compare itself with PyTorch in float32."""
+    network.eval()
+    pictures, labels = pictures[:PICTURES], labels[:PICTURES]
+    inputs, record = normalise(pictures, network.description[INPUT]["normalisation"]), {}
+    logits, _ = network.run(inputs, record)
+    traced = {f"activation.{name}": value[:TRACED] for name, value in record.items()}
+    return {k: v.contiguous() for k, v in {"pictures": pictures, "labels": labels, "inputs": inputs, "logits": logits, **traced}.items()}
+
+
+def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result | None, training: dict, half: bool = False) -> None:
+    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it."""
+    stem = network.description["name"].lower()
+    head, tensors = manifest(network, f"{stem}.safetensors", half)
+    if result is not None and result.ranges:
+        head["ranges"] = {"logits": result.logits, "activations": result.ranges}
+        training = {**training, "accuracy_plain": round(result.accuracy, 2), "escaping_pictures": result.escaping,
+                    "worst_activation": float(f"{result.worst:.6g}") if result.worst < float("inf") else None, "test_pictures": len(labels)}
+    head["training"] = training
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / f"{stem}.safetensors", lambda path: save_file(tensors, path))
+    write(folder / f"{stem}.vectors.safetensors", lambda path: save_file(vectors(network, pictures, labels), path))
+    text = json.dumps(head, indent=1, allow_nan=False) + "\n"
+    write(folder / "manifest.json", lambda path: path.write_text(text))
+
+
+def write(path: Path, writer) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    writer(temporary)
+    temporary.chmod(0o644)
+    os.replace(temporary, path)

@@ -1,0 +1,90 @@
+"""Recipes: TOML files that say everything about a run but its seed and data folder."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import networks
+from .activation import Quadratic
+from .graph import Network
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """The recipe is missing or malformed."""
+
+
+@dataclass
+class Phase:
+    """From progress `start` on: what the activations do while training."""
+
+    name: str
+    start: float
+    range: float | None = None
+    clamp: float | None = None
+    noise: float = 0.0
+    thin: bool = False
+
+    def apply(self, network: Network) -> None:
+        network.thin = self.thin
+        for activation in network.activations():
+            if isinstance(activation, Quadratic):
+                activation.range, activation.clamp, activation.noise = self.range, self.clamp, self.noise
+
+
+class Recipe:
+    def __init__(self, values: dict):
+        self.values = values
+        self.phases = [Phase(**phase) for phase in values["phases"]]
+
+    def __getitem__(self, table: str) -> dict:
+        return self.values[table]
+
+    def change(self, text: str) -> None:
+        """`table.key=value`, the value in TOML."""
+        try:
+            target, value = text.split("=", 1)
+            table, key = target.split(".")
+            self.values[table][key] = tomllib.loads(f"v = {value}")["v"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{text!r}: expected table.key=value with the value in TOML, of a table in the recipe") from error
+
+    def phase(self, progress: float) -> Phase:
+        return [phase for phase in self.phases if phase.start <= progress][-1]
+
+    def learning_rate(self, progress: float) -> float:
+        """Linear warm-up, then half a cosine to zero."""
+        t = self["training"]
+        warm = t["warm_up"]
+        if progress < warm:
+            return t["learning_rate"] * max(progress / warm, 0.05)
+        return t["learning_rate"] * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+
+    def penalty(self, epoch: int) -> tuple[float, float]:
+        """-> zeta, weight of the cross-entropy, in that epoch (from 0): the ramp of the recipe, then the full penalty."""
+        p = self["penalty"]
+        if epoch < len(p["ramp"]):
+            return p["zeta"] * p["ramp"][epoch], 0.0 if epoch < p["epochs_without_task"] else 1.0
+        return p["zeta"], 1.0
+
+
+def read(name: str) -> Recipe:
+    """`name` is one of the recipes here, or a path ending in .toml."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        return Recipe(tomllib.loads(path.read_text()))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise RecipeError(f"recipe {name!r}: no such file {path}; use one of {known}, or a path ending in .toml") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def build(recipe: Recipe, classes: list[str]) -> Network:
+    n = recipe["network"]
+    return networks.build(n["name"], classes=classes, dataset=n["dataset"], geometry=n["geometry"], norm=n["norm"],
+                          normalisation=recipe["normalisation"], activation=recipe["activation"])
