@@ -1,0 +1,89 @@
+//! The counting interpreter.
+
+use serde::Serialize;
+use std::collections::BTreeSet;
+use umbra_compiler::{Operation, Program};
+
+/// Operations and bytes of one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Squares with relinearisation.
+    pub squares: u64,
+    /// Rotations that share a decomposition (babies, rotate-and-sum).
+    pub hoisted_rotations: u64,
+    /// Rotations with a decomposition of their own (giants).
+    pub full_rotations: u64,
+    /// Decompositions into digits.
+    pub decompositions: u64,
+    /// Products of a ciphertext and a periodic plaintext.
+    pub plaintext_products: u64,
+    /// Word multiplications of those products, over all limbs of the extended basis.
+    pub multiply_accumulates: u64,
+    /// Rescales.
+    pub rescales: u64,
+    /// Number of evaluation keys.
+    pub keys: u64,
+    /// Bytes of the evaluation keys in a file.
+    pub key_file_bytes: u64,
+    /// Bytes of the evaluation keys in memory.
+    pub key_bytes: u64,
+    /// Bytes of the encoded weights.
+    pub weight_bytes: u64,
+}
+
+/// Counts what a checked program does.
+pub fn count(program: &Program) -> Counts {
+    let literal = &program.parameters;
+    let keys = program.key_set();
+    let file_bytes: u64 = keys.iter().map(|k| k.bytes(literal)).sum();
+    let mut counts =
+        Counts { keys: keys.len() as u64, key_file_bytes: file_bytes, key_bytes: 2 * file_bytes, ..Counts::default() };
+    let states = program.states();
+    for (index, step) in program.steps.iter().enumerate() {
+        let ciphertexts = |r: usize| states[index].get(r).copied().flatten().map_or(0, |s| s.ciphertexts as u64);
+        counts.rescales +=
+            u64::from(step.level_out < step.level_in) * ciphertexts_out(&states[index + 1], step.destination);
+        match &step.operation {
+            Operation::Square { source, .. } => {
+                counts.squares += ciphertexts(*source);
+                counts.decompositions += ciphertexts(*source);
+            }
+            Operation::RotateSum { source, rotations, .. } => {
+                counts.hoisted_rotations += ciphertexts(*source) * rotations.len() as u64;
+                counts.decompositions += ciphertexts(*source);
+            }
+            Operation::Linear(linear) => {
+                let plan = &linear.plan;
+                let mut babies = BTreeSet::new();
+                let (mut inner, mut outer) = (BTreeSet::new(), BTreeSet::new());
+                for d in &linear.diagonals {
+                    if plan.babies[d.baby as usize] != 0 {
+                        babies.insert((d.input, d.baby));
+                    }
+                    if plan.inner[d.inner as usize] != 0 {
+                        inner.insert((d.output, d.outer, d.inner));
+                    }
+                    if plan.outer[d.outer as usize] != 0 {
+                        outer.insert((d.output, d.outer));
+                    }
+                }
+                let full = (inner.len() + outer.len()) as u64;
+                let hoisted: BTreeSet<u32> = babies.iter().map(|b| b.0).collect();
+                counts.hoisted_rotations += babies.len() as u64;
+                counts.full_rotations += full;
+                counts.decompositions += full + hoisted.len() as u64;
+                counts.plaintext_products += linear.diagonals.len() as u64;
+                let special = literal.gadgets[linear.gadget].special.len();
+                let limbs = (literal.levels[step.level_in].len() + special) as u64;
+                counts.multiply_accumulates += (2 * linear.diagonals.len() as u64 * limbs) << literal.log_n;
+                counts.weight_bytes += 4 * linear.diagonals.len() as u64 * limbs * 2 * linear.period as u64;
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn ciphertexts_out(registers: &[Option<umbra_compiler::RegisterState>], register: usize) -> u64 {
+    registers.get(register).copied().flatten().map_or(0, |s| s.ciphertexts as u64)
+}

@@ -1,0 +1,196 @@
+//! The simulated interpreter: plain slots, rounded weights, predicted noise.
+
+use crate::{RuntimeError, layout};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use rayon::prelude::*;
+use umbra_ckks::{CkksError, Diagonal, Encoder, Parameters, noise};
+use umbra_compiler::{Linear, Operation, Program};
+
+/// A program prepared for simulation.
+#[derive(Debug)]
+pub struct Simulator<'p> {
+    program: &'p Program,
+    steps: Vec<Simulated>,
+    /// Deviation of a fresh ciphertext's slots.
+    input_noise: f64,
+}
+
+/// What simulation needs to know of a step.
+#[derive(Debug, Default)]
+struct Simulated {
+    /// Deviation of the noise that the step adds to each slot of its result.
+    noise: f64,
+    /// Weights as encoded: for each diagonal one period.
+    weights: Vec<Vec<f64>>,
+}
+
+impl<'p> Simulator<'p> {
+    /// Rounds all weights and predicts all noise.
+    ///
+    /// # Errors
+    /// [`RuntimeError::OtherParameters`]; [`RuntimeError::Engine`] for weights that cannot be encoded or gadgets
+    /// that do not serve.
+    pub fn new(program: &'p Program, parameters: &Parameters) -> Result<Self, RuntimeError> {
+        if parameters.literal() != &program.parameters {
+            return Err(RuntimeError::OtherParameters);
+        }
+        let states = program.states();
+        let steps = (program.steps.iter().enumerate())
+            .map(|(index, step)| {
+                let fail = |source| RuntimeError::Engine { step: index, node: step.node.clone(), source };
+                let scale_of =
+                    |register: usize| states[index].get(register).copied().flatten().map_or(1.0, |s| s.scale);
+                let rescaled = step.level_out < step.level_in;
+                let rounding = noise::rescale(parameters.log_n()) / step.scale_out;
+                let switch =
+                    |gadget, rounding| noise::key_switch(parameters, step.level_in, gadget, rounding).map_err(fail);
+                Ok(match &step.operation {
+                    Operation::Square { source, gadget } => {
+                        let switch = switch(*gadget, true)? / scale_of(*source).powi(2);
+                        Simulated { noise: switch.hypot(if rescaled { rounding } else { 0.0 }), weights: Vec::new() }
+                    }
+                    Operation::RotateSum { rotations, gadget, .. } => {
+                        let switches = switch(*gadget, true)? * (rotations.len() as f64).sqrt();
+                        Simulated { noise: switches / step.scale_out, weights: Vec::new() }
+                    }
+                    Operation::Linear(linear) => {
+                        let inputs =
+                            inputs_of(linear, |r| states[index].get(r).copied().flatten().map_or(0, |s| s.ciphertexts));
+                        let weights = rounded_weights(linear, &inputs).map_err(fail)?;
+                        let switch = switch(linear.gadget, false)?;
+                        let factor = parameters.rescale_factor(step.level_in, step.level_out);
+                        let switching =
+                            switching_noise(linear, &inputs, &weights, switch, &scale_of, step.scale_out * factor);
+                        Simulated { noise: switching.hypot(rounding), weights }
+                    }
+                    _ => return Err(unknown(index, &step.node)),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let input_noise = noise::fresh_secret(parameters.log_n()) / program.input.scale;
+        Ok(Self { program, steps, input_noise })
+    }
+
+    /// Logits of a normalised picture, with noise drawn from a seed.
+    ///
+    /// # Errors
+    /// Those of [`layout::pack`] and [`layout::read_logits`].
+    pub fn run(&self, picture: &[f32], seed: u64) -> Result<Vec<f64>, RuntimeError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut registers = vec![Vec::new(); self.program.registers];
+        let mut input = layout::pack(self.program, picture)?;
+        disturb(&mut input, self.input_noise, &mut rng);
+        registers[self.program.input.register] = input;
+        for (index, (step, simulated)) in self.program.steps.iter().zip(&self.steps).enumerate() {
+            let mut result: Vec<Vec<f64>> = match &step.operation {
+                Operation::Square { source, .. } => {
+                    registers[*source].iter().map(|x| x.iter().map(|x| x * x).collect()).collect()
+                }
+                Operation::RotateSum { source, rotations, .. } => (registers[*source].iter())
+                    .map(|x| {
+                        let mut sum = x.clone();
+                        for &r in rotations {
+                            let start = r.rem_euclid(x.len() as i64) as usize;
+                            let moved = x[start..].iter().chain(&x[..start]);
+                            sum.iter_mut().zip(moved).for_each(|(s, m)| *s += m);
+                        }
+                        sum
+                    })
+                    .collect(),
+                Operation::Linear(linear) => apply(linear, &simulated.weights, &registers),
+                _ => return Err(unknown(index, &step.node)),
+            };
+            disturb(&mut result, simulated.noise, &mut rng);
+            registers[step.destination] = result;
+        }
+        let output: Vec<&[f64]> = registers[self.program.output.register].iter().map(Vec::as_slice).collect();
+        Ok(layout::read_logits(self.program, &output)?.values)
+    }
+}
+
+fn unknown(step: usize, node: &str) -> RuntimeError {
+    RuntimeError::Program { step, node: node.to_owned(), what: "is of an unknown kind" }
+}
+
+/// For each input ciphertext its register and the scale of its weights.
+fn inputs_of(linear: &Linear, count: impl Fn(usize) -> usize) -> Vec<(usize, f64)> {
+    linear.inputs.iter().flat_map(|i| std::iter::repeat_n((i.source, i.weight_scale), count(i.source))).collect()
+}
+
+/// Weights as they come out of encoding: rotated into place, rounded, rotated back.
+fn rounded_weights(linear: &Linear, inputs: &[(usize, f64)]) -> Result<Vec<Vec<f64>>, CkksError> {
+    let period = linear.period as i64;
+    let encoder = Encoder::new(linear.period.ilog2() + 1);
+    (linear.diagonals.par_iter())
+        .map(|d| {
+            let scale = inputs.get(d.input as usize).map_or(1.0, |i| i.1);
+            let giant = linear.plan.outer[d.outer as usize] + linear.plan.inner[d.inner as usize];
+            let moved = |shift: i64, c: i64| (c + shift).rem_euclid(period) as usize;
+            let rotated: Vec<f64> = (0..period).map(|c| d.values[moved(-giant, c)].into()).collect();
+            let integers: Vec<f64> = encoder.integers(&rotated, scale)?.iter().map(|&c| c as f64).collect();
+            let slots = encoder.slots_of(&integers);
+            Ok((0..period).map(|c| slots[moved(giant, c)].re / scale).collect())
+        })
+        .collect()
+}
+
+/// Deviation of what key switching adds to a slot of the result: a baby rotation's noise is multiplied by its
+/// weight, a giant's is not.
+fn switching_noise(
+    linear: &Linear,
+    inputs: &[(usize, f64)],
+    weights: &[Vec<f64>],
+    switch: f64,
+    scale_of: &dyn Fn(usize) -> f64,
+    sum_scale: f64,
+) -> f64 {
+    let mut variance = 0.0;
+    for (d, w) in linear.diagonals.iter().zip(weights) {
+        if linear.plan.babies[d.baby as usize] != 0 {
+            let scale = inputs.get(d.input as usize).map_or(1.0, |i| scale_of(i.0));
+            let power = w.iter().map(|w| w * w).sum::<f64>() / w.len() as f64;
+            variance += power * (switch / scale).powi(2) / linear.outputs() as f64;
+        }
+    }
+    let count = |a: &Diagonal| (a.output, a.outer, a.inner);
+    let mut rows: Vec<_> = linear.diagonals.iter().map(count).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let mut outer: Vec<_> = rows.iter().map(|r| (r.0, r.1)).collect();
+    outer.dedup();
+    let giants = rows.iter().filter(|r| linear.plan.inner[r.2 as usize] != 0).count()
+        + outer.iter().filter(|r| linear.plan.outer[r.1 as usize] != 0).count();
+    variance += giants as f64 / linear.outputs() as f64 * (switch / sum_scale).powi(2);
+    variance.sqrt()
+}
+
+fn disturb(registers: &mut [Vec<f64>], deviation: f64, rng: &mut ChaCha8Rng) {
+    let Ok(normal) = Normal::new(0.0, deviation) else { return };
+    for x in registers.iter_mut().flatten() {
+        *x += normal.sample(rng);
+    }
+}
+
+/// The linear transform on slots.
+fn apply(linear: &Linear, weights: &[Vec<f64>], registers: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+    // Twice each input, one copy after the other: rotations become offsets.
+    let inputs: Vec<Vec<f64>> =
+        linear.inputs.iter().flat_map(|i| &registers[i.source]).map(|x| [x.as_slice(), x].concat()).collect();
+    let slots = inputs.first().map_or(0, |x| x.len() / 2);
+    let mut out: Vec<Vec<f64>> =
+        (linear.bias.iter()).map(|b| b.iter().copied().cycle().take(slots).collect()).collect();
+    for (d, w) in linear.diagonals.iter().zip(weights) {
+        let plan = &linear.plan;
+        let r = plan.outer[d.outer as usize] + plan.inner[d.inner as usize] + plan.babies[d.baby as usize];
+        let start = r.rem_euclid(slots as i64) as usize;
+        let x = &inputs[d.input as usize][start..start + slots];
+        for (y, x) in out[d.output as usize].chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
+            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                *y += w * x;
+            }
+        }
+    }
+    out
+}
