@@ -1,51 +1,163 @@
-"""python -m umbra_train: see `--help`."""
+"""The command line: `python -m umbra_train --help`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+import torch
+
+from . import data, table, train
 from . import recipe as recipes
-from . import train
-from .data import DataError
-from .graph import GraphError
+from .evaluate import evaluate
+from .export import export, write
+from .graph import GraphError, Network
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="umbra_train", description="Train quadratic networks and export them for encrypted inference.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    p = commands.add_parser("train", help="train by a recipe; resumes if --out holds a checkpoint")
-    p.add_argument("--recipe", default="umbra")
-    p.add_argument("--data", default="data", help="folder that holds cifar-10-batches-bin/")
-    p.add_argument("--out", required=True, type=Path)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--init", type=Path, help="start from the weights of this best.pt")
-    p.add_argument("--minutes", type=float, help="wall-clock budget instead of the recipe's epochs")
-    p.add_argument("--limit", type=int, help="use only so many training pictures")
-    p.add_argument("--threads", type=int)
-    p.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value of the recipe")
-    p.set_defaults(action=run_train)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     try:
-        return options.action(options) or 0
-    except (DataError, GraphError, recipes.RecipeError, train.TrainingError) as error:
+        options.action(options)
+    except (data.DataError, GraphError, recipes.RecipeError, train.TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes from the last complete epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="umbra_train", description="Train quadratic networks and export them for encrypted inference.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action, help: str, *, data: bool = True) -> argparse.ArgumentParser:
+        p = commands.add_parser(name, help=help, description=help)
+        p.set_defaults(action=action)
+        p.add_argument("--threads", type=int, help="CPU threads (one is best on a busy machine)")
+        if data:
+            p.add_argument("--data", default="data", help="folder that holds cifar-10-batches-bin/ and cifar-100-binary/ (default: data)")
+            p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+        return p
+
+    def training(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--minutes", type=float, help="budget in minutes of each run, instead of the recipe's epochs")
+        p.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value of the recipe")
+
+    p = command("train", run_train, "Train by a recipe; resumes if --out holds a checkpoint.")
+    p.add_argument("--recipe", default="umbra", help="umbra, paper, relu, or a .toml file (default: umbra)")
+    p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
+    p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train one after the other, each in OUT/seed<n>")
+    p.add_argument("--init", type=Path, help="start from the weights of this best.pt: of either geometry, or a ReLU network's")
+    p.add_argument("--limit", type=int, help="use only so many training pictures")
+    training(p)
+
+    p = command("eval", run_eval, "Evaluate a run's best weights on all test pictures.")
+    p.add_argument("best", type=Path, help="best.pt of a run")
+    p.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise on every activation input")
+
+    p = command("export", run_export, "Evaluate a run's best weights and write manifest, weights and test vectors.")
+    p.add_argument("best", type=Path, help="best.pt of a run")
+    p.add_argument("--out", required=True, type=Path, help="folder of the network, such as zoo/r20-16-cifar10-cyclic")
+    p.add_argument("--half", action="store_true", help="store matrices in half precision")
+
+    p = command("zoo", run_zoo, "Train, export and tabulate the zoo in order of worth; what is there already is kept.")
+    p.add_argument("--zoo", type=Path, default=Path("zoo"))
+    p.add_argument("--runs", type=Path, default=Path("runs"))
+    p.add_argument("--only", nargs="+", metavar="FOLDER", help="these networks of the zoo only")
+    training(p)
+
+    p = command("table", run_table, "Write zoo/README.md from the manifests.", data=False)
+    p.add_argument("--zoo", type=Path, default=Path("zoo"))
+    return top
 
 
 def run_train(options) -> None:
-    recipe = recipes.read(options.recipe)
-    for change in options.set:
+    for seed in options.seed:
+        out = options.out if len(options.seed) == 1 else options.out / f"seed{seed}"
+        train_one(options, recipes.read(options.recipe), options.set, out, seed, options.init, options.limit)
+
+
+def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, seed: int, init: Path | None = None, limit: int | None = None) -> None:
+    for change in changes:
         recipe.change(change)
     if options.minutes:
         recipe["training"]["minutes"] = options.minutes
-    run = train.Run(recipe, options.data, options.out, options.seed, options.limit, options.threads)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise train.TrainingError(f"{out}: {error.strerror}; --out must be a folder that can be written") from error
+    run = train.Run(recipe, options.data, out, seed, options.device, limit)
     if run.checkpoint.exists():
         run.resume()
-    elif options.init:
-        run.initialise(options.init)
+    elif init:
+        run.initialise(init)
     run.train()
+
+
+def best_network(options, path: Path) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
+    """-> network, the run's state, test pictures and labels."""
+    state = train.load(path)
+    recipe = recipes.Recipe(state["recipe"])
+    pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test")
+    network = recipes.build(recipe, classes).to(options.device, memory_format=torch.channels_last)
+    train.load_weights(network, state["network"], path)
+    return network.eval(), state, pictures, labels
+
+
+def test(options, network: Network, pictures: torch.Tensor, labels: torch.Tensor, noise: float = 0.0):
+    inputs = data.normalise(pictures, network.description["input"]["normalisation"])
+    return evaluate(network, inputs.to(options.device), labels.to(options.device), noise=noise)
+
+
+def run_eval(options) -> None:
+    network, _, pictures, labels = best_network(options, options.best)
+    print(json.dumps(test(options, network, pictures, labels, options.noise).summary()))
+
+
+def run_export(options) -> None:
+    export_best(options, options.best, options.out, options.half)
+
+
+def export_best(options, best: Path, out: Path, half: bool = False) -> None:
+    network, state, pictures, labels = best_network(options, best)
+    result = test(options, network, pictures, labels)
+    recipe = state["recipe"]
+    training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": state["held_out"],
+                "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
+    if recipe["activation"]["kind"] == "relu":
+        out.mkdir(parents=True, exist_ok=True)
+        text = {"name": network.description["name"], "dataset": network.description["dataset"], "accuracy_plain": round(result.accuracy, 2), **training}
+        write(out / "baseline.json", lambda path: path.write_text(json.dumps(text, indent=1) + "\n"))
+    else:
+        export(network.cpu(), out, pictures, labels, result, training, half)
+    print(json.dumps({"network": str(out), **result.summary()}))
+
+
+def run_zoo(options) -> None:
+    known = [folder for folder, *_ in table.PLAN]
+    for name in options.only or []:
+        if name not in known:
+            raise recipes.RecipeError(f"--only {name}: not in the zoo; use one of {', '.join(known)}")
+    for folder, recipe, changes, seed in table.PLAN:
+        out = options.zoo / folder
+        if options.only and folder not in options.only:
+            continue
+        if any((out / file).exists() for file in ("manifest.json", "baseline.json")):
+            continue
+        train_one(options, recipes.read(recipe), changes + options.set, options.runs / folder, seed)
+        export_best(options, options.runs / folder / "best.pt", out)
+        run_table(options)
+
+
+def run_table(options) -> None:
+    if not options.zoo.is_dir():
+        raise recipes.RecipeError(f"{options.zoo}: no such folder; --zoo must name the zoo")
+    write(options.zoo / "README.md", lambda path: path.write_text(table.table(options.zoo)))
 
 
 if __name__ == "__main__":

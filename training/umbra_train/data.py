@@ -59,25 +59,40 @@ def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
 
 
 class Batches:
-    """Endless epochs of augmented batches on one device: random crop of the reflected picture, and flip.
+    """Epochs of augmented batches on one device: random crop of the padded picture, and flip.
 
-    A picture is flipped in every second epoch, starting at random, so that two epochs see both sides.
+    `padding`: "reflect", or "black" as in the usual recipe. `flip`: "alternate" flips a picture in every second epoch, starting
+    at random, so that two epochs see both sides; "random" draws anew.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, batch: int, generator: torch.Generator, margin: int = 4):
-        padded = torch.nn.functional.pad(inputs.float(), (margin,) * 4, mode="reflect").to(inputs.dtype)
-        self.crops = padded.unfold(2, 32, 1).unfold(3, 32, 1)
+    def __init__(self, inputs: Tensor, labels: Tensor, batch: int, generator: torch.Generator, *, padding: str = "reflect",
+                 flip: str = "alternate", black: Tensor | None = None, margin: int = 4):
+        if not 0 < batch <= len(labels):
+            raise DataError(f"batch {batch}: must lie in 1..{len(labels)}, the number of training pictures")
+        if padding == "reflect":
+            padded = torch.nn.functional.pad(inputs.float(), (margin,) * 4, mode="reflect").to(inputs.dtype)
+        else:
+            n, c, h, w = inputs.shape
+            padded = black.to(inputs).view(1, c, 1, 1).repeat(n, 1, h + 2 * margin, w + 2 * margin)
+            padded[:, :, margin:-margin, margin:-margin] = inputs
+        self.crops = padded.unfold(2, inputs.shape[2], 1).unfold(3, inputs.shape[3], 1)
         self.labels, self.batch, self.generator, self.positions = labels, batch, generator, 2 * margin + 1
-        self.flip = torch.randint(0, 2, (len(labels),), generator=generator).bool()
+        self.flip = torch.randint(0, 2, (len(labels),), generator=generator).bool() if flip == "alternate" else None
 
     def __len__(self) -> int:
+        """Batches in an epoch; an incomplete one is left out."""
         return len(self.labels) // self.batch
 
     def epoch(self, number: int):
+        device = self.labels.device
         order = torch.randperm(len(self.labels), generator=self.generator)
         for chosen in order[: len(self) * self.batch].split(self.batch):
-            row, column = torch.randint(0, self.positions, (2, self.batch), generator=self.generator)
+            row, column = torch.randint(0, self.positions, (2, self.batch), generator=self.generator).to(device)
+            if self.flip is None:
+                mirrored = torch.randint(0, 2, (self.batch,), generator=self.generator).bool()
+            else:
+                mirrored = self.flip[chosen] ^ bool(number & 1)
+            chosen, mirrored = chosen.to(device), mirrored.to(device)
             x = self.crops[chosen, :, row, column]
-            mirrored = self.flip[chosen] ^ bool(number & 1)
             x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
             yield x.contiguous(memory_format=torch.channels_last), self.labels[chosen]

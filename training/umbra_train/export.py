@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .activation import Quadratic
+from .activation import Activation
 from .data import normalise
 from .evaluate import Result
 from .graph import INPUT, GraphError, Network, key
@@ -43,7 +43,7 @@ def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, 
                         "mean": store(f"{name}.mean", part.running_mean), "variance": store(f"{name}.variance", part.running_var),
                         "epsilon": part.eps}
             case "polynomial":
-                if not isinstance(part, Quadratic):
+                if not isinstance(part, Activation):
                     raise GraphError(f"node {name}: a ReLU cannot be exported; train with a quadratic activation")
                 shared = part.fixed is not None
                 out["coefficients"] = list(part.fixed) if shared else store(f"{name}.coefficients", part.coefficients)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .activation import Quadratic, Rectifier, activation
+from .activation import Activation, activation
 from .convolution import CyclicConvolution, TextbookConvolution
 
 INPUT = "input"
@@ -52,6 +52,8 @@ class Network(nn.Module):
                 case "polynomial":
                     part = activation(self.activation_spec, c)
                 case "average_pool":
+                    if cyclic and node["kernel"] != "global":
+                        raise GraphError(f"node {name}: the cyclic geometry has no {node['kernel']} x {node['kernel']} pooling; use 'global', or the textbook geometry")
                     part = Pool(node["kernel"])
                     h, w = (1, 1) if node["kernel"] == "global" else (h // node["kernel"], w // node["kernel"])
                 case "linear":
@@ -98,8 +100,9 @@ class Network(nn.Module):
             values[node["name"]] = y
         return values[self.output], excesses
 
-    def activations(self) -> list[Quadratic | Rectifier]:
-        return [part for part in self.parts.values() if isinstance(part, (Quadratic, Rectifier))]
+    def activations(self) -> list[Activation]:
+        """The quadratic ones, in order."""
+        return [part for part in self.parts.values() if isinstance(part, Activation)]
 
 
 class Pool(nn.Module):

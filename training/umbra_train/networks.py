@@ -2,64 +2,102 @@
 
 from __future__ import annotations
 
-from .graph import Network
-
-CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100}
+from .graph import GraphError, Network
 
 
+class Builder:
+    """Appends nodes; every method returns the new node's name."""
 
-def resnet(name, blocks, widths, *, classes, dataset, geometry, normalisation, activation, norm="input") -> Network:
-    """Basic-block ResNet. `norm = "input"`: one batch norm at every activation input, the residual sum included;
-    `norm = "branch"`: after every convolution, before the sum, as published."""
-    nodes, scale = [], activation.get("initial_scale", 1.0)
+    def __init__(self, initial_scale: float):
+        self.nodes, self.initial_scale = [], initial_scale
 
-    def add(op, name, source, **fields):
-        nodes.append({"name": name, "op": op, "input": source, **fields})
+    def add(self, op: str, name: str, source: str, **fields) -> str:
+        self.nodes.append({"name": name, "op": op, "input": source, **fields})
         return name
 
-    def convolution(name, source, channels, kernel=3, stride=1):
-        return add("convolution", name, source, channels=channels, kernel=kernel, stride=stride)
+    def convolution(self, name: str, source: str, channels: int, kernel: int = 3, stride: int = 1) -> str:
+        return self.add("convolution", name, source, channels=channels, kernel=kernel, stride=stride)
 
-    def batch_norm(name, source):
-        return add("batch_norm", name, source, initial_scale=scale)
+    def batch_norm(self, name: str, source: str) -> str:
+        return self.add("batch_norm", name, source, initial_scale=self.initial_scale)
 
-    x = convolution("stem.conv", "input", widths[0])
-    x = add("polynomial", "stem.act", batch_norm("stem.bn", x))
+    def activation(self, name: str, source: str) -> str:
+        return self.add("polynomial", name, source)
+
+    def sum(self, name: str, *inputs: str) -> str:
+        self.nodes.append({"name": name, "op": "add", "inputs": list(inputs)})
+        return name
+
+
+def resnet(builder: Builder, blocks: list[int], widths: list[int], norm: str) -> str:
+    """Basic blocks. `norm = "input"`: one batch norm at every activation input, the residual sum included;
+    `"branch"`: after every convolution, before the sum, as published; `"none"`: left to the activation."""
+    if norm not in ("input", "branch", "none"):
+        raise GraphError(f"norm {norm!r}: use input, branch or none")
+    b = builder
+
+    def normed(name: str, source: str, where: tuple[str, ...]) -> str:
+        return b.batch_norm(name, source) if norm in where else source
+
+    x = normed("stem.bn", b.convolution("stem.conv", "input", widths[0]), ("input", "branch"))
+    x = b.activation("stem.act", x)
     index, channels = 0, widths[0]
     for stage, (count, width) in enumerate(zip(blocks, widths)):
         for i in range(count):
             p, stride = f"l{index}", 2 if stage and not i else 1
-            y = batch_norm(f"{p}.bn1", convolution(f"{p}.conv1", x, width, stride=stride))
-            y = convolution(f"{p}.conv2", add("polynomial", f"{p}.act1", y), width)
-            if norm == "branch":
-                y = batch_norm(f"{p}.bn2", y)
+            y = normed(f"{p}.bn1", b.convolution(f"{p}.conv1", x, width, stride=stride), ("input", "branch"))
+            y = b.convolution(f"{p}.conv2", b.activation(f"{p}.act1", y), width)
+            y = normed(f"{p}.bn2", y, ("branch",))
             if stride != 1 or channels != width:
-                x = convolution(f"{p}.shortcut", x, width, kernel=1, stride=stride)
-                if norm == "branch":
-                    x = batch_norm(f"{p}.bn3", x)
-            nodes.append({"name": f"{p}.add", "op": "add", "inputs": [y, x]})
-            y = f"{p}.add"
-            if norm == "input":
-                y = batch_norm(f"{p}.bn2", y)
-            x = add("polynomial", f"{p}.act2", y)
+                x = normed(f"{p}.bn3", b.convolution(f"{p}.shortcut", x, width, kernel=1, stride=stride), ("branch",))
+            y = normed(f"{p}.bn2", b.sum(f"{p}.add", y, x), ("input",))
+            x = b.activation(f"{p}.act2", y)
             index, channels = index + 1, width
-    x = add("average_pool", "pool", x, kernel="global")
-    add("linear", "fc", x, features=len(classes))
+    return x
+
+
+def vgg16(builder: Builder, norm: str) -> str:
+    """13 convolutions; average pooling in place of the maximum, which has no polynomial."""
+    x, index = "input", 0
+    for block, (count, width) in enumerate(zip([2, 2, 3, 3, 3], [64, 128, 256, 512, 512])):
+        for _ in range(count):
+            x = builder.convolution(f"c{index}.conv", x, width)
+            x = builder.activation(f"c{index}.act", x if norm == "none" else builder.batch_norm(f"c{index}.bn", x))
+            index += 1
+        x = builder.add("average_pool", f"pool{block}", x, kernel=2)
+    return x
+
+
+def build(name: str, *, classes: list[str], dataset: str, geometry: str, normalisation: dict, activation: dict,
+          norm: str = "input", pool: int | str = "global") -> Network:
+    """By zoo name: R18, VGG16, or R<depth>-<width> of any depth 6 n + 2 (R20-16, R20-64, R32-16, ...).
+
+    `pool`: "global", or k for k x k average pooling before the classifier (textbook geometry).
+    """
+    if geometry not in ("cyclic", "textbook"):
+        raise GraphError(f"geometry {geometry!r}: use cyclic or textbook")
+    builder = Builder(activation.get("initial_scale", 1.0))
+    if name == "VGG16":
+        x = vgg16(builder, norm)
+    elif name == "R18":
+        x = resnet(builder, [2, 2, 2, 2], [64, 128, 256, 512], norm)
+    else:
+        blocks, widths = shape(name)
+        x = resnet(builder, blocks, widths, norm)
+    x = builder.add("average_pool", "pool", x, kernel=pool)
+    builder.add("linear", "fc", x, features=len(classes))
     description = {
         "name": name, "dataset": dataset, "classes": list(classes), "geometry": geometry,
-        "input": {"channels": 3, "height": 32, "width": 32, "normalisation": normalisation},
+        "input": {"channels": 3, "height": 32, "width": 32, "normalisation": dict(normalisation)},
     }
-    return Network(nodes, description, activation)
+    return Network(builder.nodes, description, activation)
 
 
-def build(name: str, *, width: int | None = None, **kw) -> Network:
-    """By zoo name: R18, R20-16, R20-64, R32-16, R32-64, or RD-W of any depth D = 6 n + 2 and width W."""
-    if name == "R18":
-        return resnet(name, [2, 2, 2, 2], [64, 128, 256, 512], **kw)
+def shape(name: str) -> tuple[list[int], list[int]]:
     try:
         depth, width = (int(part) for part in name.removeprefix("R").split("-"))
     except ValueError as error:
-        raise ValueError(f"network {name!r}: use R18, VGG16, or R<depth>-<width> such as R20-16") from error
+        raise GraphError(f"network {name!r}: use R18, VGG16, or R<depth>-<width> such as R20-16") from error
     if depth < 8 or (depth - 2) % 6 or width < 1:
-        raise ValueError(f"network {name!r}: a CIFAR ResNet has depth 6 n + 2 and a positive width")
-    return resnet(name, [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width], **kw)
+        raise GraphError(f"network {name!r}: a CIFAR ResNet has depth 6 n + 2 and a positive width")
+    return [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import networks
-from .activation import Quadratic
 from .graph import Network
 
+TABLES = ("network", "normalisation", "augmentation", "activation", "penalty", "training", "phases")
 FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -32,14 +32,18 @@ class Phase:
     def apply(self, network: Network) -> None:
         network.thin = self.thin
         for activation in network.activations():
-            if isinstance(activation, Quadratic):
-                activation.range, activation.clamp, activation.noise = self.range, self.clamp, self.noise
+            activation.range, activation.clamp, activation.noise = self.range, self.clamp, self.noise
 
 
 class Recipe:
     def __init__(self, values: dict):
+        missing = [table for table in TABLES if table not in values]
+        if missing:
+            raise RecipeError(f"missing table {', '.join(missing)}")
         self.values = values
         self.phases = [Phase(**phase) for phase in values["phases"]]
+        if not self.phases or self.phases[0].start != 0.0:
+            raise RecipeError("the first phase must start at 0.0")
 
     def __getitem__(self, table: str) -> dict:
         return self.values[table]
@@ -76,15 +80,15 @@ def read(name: str) -> Recipe:
     """`name` is one of the recipes here, or a path ending in .toml."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     try:
-        return Recipe(tomllib.loads(path.read_text()))
+        return Recipe({"name": path.stem, **tomllib.loads(path.read_text())})
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise RecipeError(f"recipe {name!r}: no such file {path}; use one of {known}, or a path ending in .toml") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecipeError, TypeError) as error:
         raise RecipeError(f"{path}: {error}") from error
 
 
 def build(recipe: Recipe, classes: list[str]) -> Network:
     n = recipe["network"]
     return networks.build(n["name"], classes=classes, dataset=n["dataset"], geometry=n["geometry"], norm=n["norm"],
-                          normalisation=recipe["normalisation"], activation=recipe["activation"])
+                          pool=n.get("pool", "global"), normalisation=recipe["normalisation"], activation=recipe["activation"])

@@ -1,7 +1,7 @@
 """One training run: recipe + seed -> checkpoints, a log, and the averaged weights chosen on the hold-out.
 
-Progress (0..1) drives every schedule. It is counted in epochs, or, with a time budget, in wall-clock time, so that
-a run on a busy machine still ends with its learning rate at zero.
+Progress (0..1) drives every schedule. It is counted in epochs, or, with a budget in minutes, in time, so that a
+run on a busy machine still ends with its learning rate at zero.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import copy
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import kl_div
+from tqdm import tqdm
 
 from . import data
 from .evaluate import evaluate
 from .graph import Network
-from .recipe import Recipe, build
+from .recipe import Phase, Recipe, build
+
+HOLD_OUT_SEED = 20
+"""The same pictures are held out in every run, whatever its seed."""
 
 
 class TrainingError(RuntimeError):
@@ -43,98 +47,112 @@ class Average:
 
 
 class Run:
-    """Everything a run needs to continue: see `state` for what a checkpoint holds."""
+    """`folder` receives log.jsonl, checkpoint.pt (to resume: see `state`) and best.pt (averaged weights, chosen on the hold-out)."""
 
-    def __init__(self, recipe: Recipe, root: str, folder: Path, seed: int, limit: int | None = None, threads: int | None = None):
+    def __init__(self, recipe: Recipe, root: str | Path, folder: Path, seed: int, device: str = "cpu", limit: int | None = None):
         torch.manual_seed(seed)
-        if threads:
-            torch.set_num_threads(threads)
-        self.recipe, self.folder, self.seed = recipe, folder, seed
-        folder.mkdir(parents=True, exist_ok=True)
+        self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
+        t, augmentation = recipe["training"], recipe["augmentation"]
         pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train")
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(20))
-        held = recipe["training"]["held_out"]
-        self.held, chosen = order[:held], order[held:][:limit]
-        self.network = build(recipe, classes).to(memory_format=torch.channels_last)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
+        held, chosen = order[: t["held_out"]], order[t["held_out"] :][:limit]
+        self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         normalisation = self.network.description["input"]["normalisation"]
-        dtype = torch.bfloat16 if recipe["training"]["bfloat16"] else torch.float32
+        dtype = torch.bfloat16 if t["bfloat16"] else torch.float32
         inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in pictures[chosen].split(5000)])
-        generator = torch.Generator().manual_seed(seed)
-        self.batches = data.Batches(inputs, labels[chosen], recipe["training"]["batch"], generator)
-        self.held_inputs, self.held_labels = data.normalise(pictures[self.held], normalisation), labels[self.held]
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        t = recipe["training"]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": t["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
-            lr=t["learning_rate"], momentum=t["momentum"], nesterov=t["nesterov"])
+        black = data.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), normalisation) if augmentation["padding"] == "black" else None
+        self.batches = data.Batches(inputs.to(self.device), labels[chosen].to(self.device), t["batch"], torch.Generator().manual_seed(seed),
+                                    padding=augmentation["padding"], flip=augmentation["flip"], black=black)
+        self.held_inputs, self.held_labels = data.normalise(pictures[held], normalisation).to(self.device), labels[held].to(self.device)
+        groups = [{"params": [p for p in self.network.parameters() if p.ndim > 1], "weight_decay": t["weight_decay"]},
+                  {"params": [p for p in self.network.parameters() if p.ndim <= 1], "weight_decay": t["weight_decay_vectors"]}]
+        self.optimizer = torch.optim.SGD(groups, lr=t["learning_rate"], momentum=t["momentum"], nesterov=t["nesterov"])
         self.average = Average(self.network, t["average_decay"])
-        self.epoch, self.best, self.started = 0, None, time.time()
         self.loss = nn.CrossEntropyLoss(label_smoothing=t["label_smoothing"])
+        self.teacher = self.load_teacher(classes) if "distillation" in recipe.values else None
+        self.epoch, self.best, self.began = 0, None, time.monotonic()
         self.step = torch.compile(self.forward) if t["compile"] else self.forward
 
-    def forward(self, x: Tensor, y: Tensor, zeta: Tensor, cross_entropy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def load_teacher(self, classes: list[str]) -> Network:
+        state = load(Path(self.recipe["distillation"]["teacher"]))
+        teacher = build(Recipe(state["recipe"]), classes).to(self.device, memory_format=torch.channels_last)
+        load_weights(teacher, state["network"], Path(self.recipe["distillation"]["teacher"]))
+        return teacher.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> loss, penalty, share of right answers."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe["training"]["bfloat16"]):
             logits, excesses = self.network.run(x)
-        task = self.loss(logits.float(), y)
-        penalty = torch.stack(excesses).mean() if excesses else torch.zeros(())
-        return cross_entropy * task + zeta * penalty, penalty, (logits.argmax(1) == y).float().mean()
+            taught = self.teacher(x) if self.teacher is not None else None
+        logits = logits.float()
+        task = self.loss(logits, y)
+        if taught is not None:
+            d = self.recipe["distillation"]
+            heat = d["temperature"]
+            soft = kl_div((logits / heat).log_softmax(1), (taught.float() / heat).log_softmax(1), reduction="batchmean", log_target=True)
+            task = (1 - d["weight"]) * task + d["weight"] * heat**2 * soft
+        penalty = torch.stack(excesses).mean() if excesses else torch.zeros((), device=x.device)
+        return task_weight * task + zeta * penalty, penalty, (logits.argmax(1) == y).float().mean()
 
     def progress(self, step: int) -> float:
-        minutes = self.recipe["training"].get("minutes")
-        if minutes:
-            return min(1.0, (time.time() - self.started) / (60 * minutes))
-        return min(1.0, (self.epoch + step / len(self.batches)) / self.recipe["training"]["epochs"])
+        t = self.recipe["training"]
+        if "minutes" in t:
+            return min(1.0, (time.monotonic() - self.began) / (60 * t["minutes"]))
+        return min(1.0, (self.epoch + step / len(self.batches)) / t["epochs"])
 
     def train(self) -> None:
-        """Trains to the end of the budget; a checkpoint an epoch."""
+        """To the end of the budget; a checkpoint an epoch."""
         while self.progress(0) < 1.0:
             phase = self.recipe.phase(self.progress(0))
             phase.apply(self.network)
-            began, totals, steps = time.time(), torch.zeros(3), 0
-            for x, y in self.batches.epoch(self.epoch):
-                progress = self.progress(steps)
-                if progress >= 1.0:
+            self.network.train()
+            zeta, task_weight = (torch.tensor(value, device=self.device) for value in self.recipe.penalty(self.epoch))
+            start, totals, steps = time.monotonic(), torch.zeros(3, device=self.device), 0
+            bar = tqdm(self.batches.epoch(self.epoch), f"epoch {self.epoch + 1}", len(self.batches), leave=False, disable=None)
+            for x, y in bar:
+                if self.progress(steps) >= 1.0:
                     break
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.recipe.learning_rate(progress)
-                zeta, cross_entropy = self.recipe.penalty(self.epoch)
-                self.network.train()
-                self.optimizer.zero_grad()
-                loss, penalty, right = self.step(x, y, torch.tensor(zeta), torch.tensor(cross_entropy))
-                if not math.isfinite(loss.item()):
-                    raise TrainingError(f"loss is {loss.item()} in epoch {self.epoch}, step {steps}: stopped; the last good checkpoint is {self.checkpoint}. "
-                                        "Lower learning_rate or raise zeta.")
-                loss.backward()
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["training"]["gradient_norm"])
-                self.optimizer.step()
-                self.average.update(self.network)
+                    group["lr"] = self.recipe.learning_rate(self.progress(steps))
+                totals += self.update(x, y, zeta, task_weight)
                 steps += 1
-                totals += torch.stack([loss.detach(), penalty.detach(), right])
-                if sys.stderr.isatty():
-                    print(f"\repoch {self.epoch} {steps}/{len(self.batches)} {100 * totals[2] / steps:.1f} %", end="", file=sys.stderr)
+                bar.set_postfix(accuracy=f"{100 * totals[2].item() / steps:.1f} %")
             if not steps:
                 break
             self.epoch += 1
-            self.finish_epoch(phase, time.time() - began, steps, totals / steps)
+            self.finish_epoch(phase, time.monotonic() - start, steps, totals / steps)
+        if self.best is None:
+            self.evaluate()
 
-    def finish_epoch(self, phase, seconds: float, steps: int, means: Tensor) -> None:
-        save(self.checkpoint, self.state())
+    def update(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        loss, penalty, right = self.step(x, y, zeta, task_weight)
+        if not math.isfinite(loss.item()):
+            kept = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "there is no checkpoint yet"
+            raise TrainingError(f"the loss is {loss.item()} in epoch {self.epoch + 1}: stopped; {kept}. Lower training.learning_rate or raise penalty.zeta")
+        loss.backward()
+        if self.recipe["training"]["gradient_norm"]:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["training"]["gradient_norm"])
+        self.optimizer.step()
+        self.average.update(self.network)
+        return torch.stack([loss, penalty, right]).detach()
+
+    def finish_epoch(self, phase: Phase, seconds: float, steps: int, means: Tensor) -> None:
         entry = {"epoch": self.epoch, "progress": round(self.progress(0), 4), "phase": phase.name, "seconds": round(seconds, 1), "steps": steps,
                  "learning_rate": round(self.optimizer.param_groups[0]["lr"], 6), "loss": round(means[0].item(), 4),
                  "penalty": round(means[1].item(), 4), "training_accuracy": round(100 * means[2].item(), 2)}
-        ended = self.progress(0) >= 1.0
-        if ended or self.epoch % self.recipe["training"]["evaluate_every"] == 0:
+        if self.progress(0) >= 1.0 or self.epoch % self.recipe["training"]["evaluate_every"] == 0:
             entry |= self.evaluate()
+        save(self.checkpoint, self.state())
         with open(self.folder / "log.jsonl", "a") as log:
             log.write(json.dumps(entry) + "\n")
-        print(json.dumps(entry), flush=True)
+        tqdm.write(json.dumps(entry))
 
     def evaluate(self) -> dict:
         """The averaged weights on the hold-out; keeps them if they are the best so far: fewest escaping, then accuracy."""
         result = evaluate(self.average.network, self.held_inputs, self.held_labels)
-        score = (-result.escaping, result.accuracy)
-        if self.best is None or score >= tuple(self.best):
+        score = [-result.escaping, result.accuracy]
+        if self.best is None or score >= self.best:
             self.best = score
             save(self.folder / "best.pt", {"network": self.average.network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,
                                            "epoch": self.epoch, "held_out": result.summary()})
@@ -145,29 +163,40 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     def state(self) -> dict:
-        return {"recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "best": self.best, "started": self.started,
+        return {"recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "best": self.best, "elapsed": time.monotonic() - self.began,
                 "network": self.network.state_dict(), "average": self.average.network.state_dict(), "average_steps": self.average.steps,
                 "optimizer": self.optimizer.state_dict(), "generator": self.batches.generator.get_state(), "flip": self.batches.flip}
 
-    def initialise(self, path: Path) -> None:
-        """Takes weights and batch statistics from a best.pt of the same architecture."""
-        state = load(path)["network"]
-        for network in (self.network, self.average.network):
-            try:
-                network.load_state_dict(state)
-            except RuntimeError as error:
-                raise TrainingError(f"{path}: weights of another network ({str(error).splitlines()[-1].strip()})") from error
-
     def resume(self) -> None:
+        """Continues where `state` was taken; the time the run was not running does not count."""
         state = load(self.checkpoint)
         if state["recipe"]["network"] != self.recipe["network"] or state["seed"] != self.seed:
-            raise TrainingError(f"{self.checkpoint} belongs to another network or seed ({state['recipe']['network']}, seed {state['seed']}); use another --out")
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
+            raise TrainingError(f"{self.checkpoint} belongs to {state['recipe']['network']}, seed {state['seed']}; use another --out, or delete it")
+        load_weights(self.network, state["network"], self.checkpoint)
+        load_weights(self.average.network, state["average"], self.checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
         self.batches.generator.set_state(state["generator"])
         self.average.steps, self.batches.flip = state["average_steps"], state["flip"]
-        self.epoch, self.best, self.started = state["epoch"], state["best"], state["started"]
+        self.epoch, self.best, self.began = state["epoch"], state["best"], time.monotonic() - state["elapsed"]
+
+    def initialise(self, path: Path) -> None:
+        """Takes weights and batch statistics from a best.pt of the same architecture: of either geometry, of ReLU too."""
+        state = load(path)["network"]
+        load_weights(self.network, state, path)
+        load_weights(self.average.network, state, path)
+
+
+def load_weights(network: Network, state: dict[str, Tensor], path: Path) -> None:
+    """All but the coefficients of activations must match: those may be learned on one side and fixed on the other."""
+    mine = network.state_dict()
+    for name in sorted(mine.keys() | state.keys()):
+        if name.endswith(".coefficients") and (name not in mine or name not in state):
+            continue
+        if name not in mine or name not in state or mine[name].shape != state[name].shape:
+            found = "missing" if name not in state else f"of shape {list(state[name].shape)}"
+            expected = "nothing of that name" if name not in mine else f"shape {list(mine[name].shape)}"
+            raise TrainingError(f"{path}: weights of another network: {name} is {found}, expected {expected}")
+    network.load_state_dict(state, strict=False)
 
 
 def save(path: Path, state: dict) -> None:
@@ -179,8 +208,11 @@ def save(path: Path, state: dict) -> None:
 
 def load(path: Path) -> dict:
     try:
-        return torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
-        raise TrainingError(f"{path}: no such checkpoint") from error
+        raise TrainingError(f"{path}: no such file; expected a best.pt or checkpoint.pt of a run") from error
     except Exception as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again") from error
+    if not isinstance(state, dict) or "network" not in state:
+        raise TrainingError(f"{path}: holds no network; expected a best.pt or checkpoint.pt of a run")
+    return state

@@ -1,0 +1,48 @@
+"""Cyclic convolutions against the definition: one sum per position of the flattened picture, indices modulo the length."""
+
+import pytest
+import torch
+
+from umbra_train.convolution import CyclicConvolution
+
+
+def naive(x, weight, bias, stride, pitch):
+    """x [channels, positions] -> [channels out, positions / stride]."""
+    positions, margin = x.shape[1], weight.shape[2] // 2
+    y = torch.zeros(weight.shape[0], positions // stride)
+    for p in range(positions // stride):
+        y[:, p] = bias
+        for i in range(weight.shape[2]):
+            for j in range(weight.shape[3]):
+                tap = pitch * (i - margin) + (j - margin)
+                y[:, p] += weight[:, :, i, j] @ x[:, (stride * p + tap) % positions]
+    return y
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("picture", [(8, 8), (4, 16)])
+def test_equals_the_definition(kernel, stride, stage, picture):
+    torch.manual_seed(kernel + 10 * stride + 100 * stage)
+    layer = CyclicConvolution(3, 5, kernel, stride, True, picture).double()
+    rows, columns = picture[0], picture[1] >> stage
+    x = torch.randn(2, 3, rows, columns, dtype=torch.float64)
+    y = layer(x)
+    assert y.shape == (2, 5, rows, columns // stride)
+    for i in range(2):
+        expected = naive(x[i].flatten(1).float(), layer.weight.detach().float(), layer.bias.detach().float(), stride, picture[1])
+        assert torch.allclose(y[i].flatten(1).float(), expected, atol=1e-4)
+
+
+def test_constants_pass_exactly():
+    layer = CyclicConvolution(1, 1, 3, 2, False, (8, 8))
+    y = layer(torch.full((1, 1, 8, 8), 2.0))
+    assert torch.allclose(y, 2 * layer.weight.sum().expand_as(y))
+
+
+def test_thin_is_one_row_phase_away_from_the_edges():
+    layer = CyclicConvolution(2, 3, 3, 1, False, (16, 16))
+    x = torch.randn(1, 2, 16, 8)
+    full, thin = layer(x), layer(x[:, :, ::2], thin=True)
+    assert torch.allclose(full[:, :, ::2, 1:-1], thin[..., 1:-1], atol=1e-5)

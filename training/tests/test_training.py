@@ -1,0 +1,204 @@
+"""Runs: what they reach, how they end, resume and fail."""
+
+import json
+
+import pytest
+import torch
+
+from umbra_train import data, recipe, train
+from umbra_train.__main__ import main
+
+SMALL = ["network.name='R8-8'", "training.compile=false", "training.bfloat16=false", "training.batch=50", "training.held_out=200"]
+
+
+def small(epochs, *changes):
+    r = recipe.read("umbra")
+    for change in [*SMALL, f"training.epochs={epochs}", "augmentation.flip='random'", *changes]:
+        r.change(change)
+    return r
+
+
+def run(data_root, folder, epochs, *changes, seed=1, limit=None):
+    folder.mkdir(exist_ok=True)
+    return train.Run(small(epochs, *changes), data_root, folder, seed, limit=limit)
+
+
+@pytest.fixture(scope="module")
+def trained(data_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    # A flip turns an angle into another one: only crops here.
+    r = run(data_root, folder, 8, "training.average_decay=0.9", "penalty.zeta=3e-2")
+    r.batches.flip = torch.zeros(len(r.batches.labels), dtype=torch.bool)
+    r.batches.epoch = unflipped(r.batches)
+    r.train()
+    return folder
+
+
+def unflipped(batches):
+    original = type(batches).epoch
+    return lambda number: original(batches, 0)
+
+
+def test_a_short_run_learns_and_stays_in_range(trained):
+    last = json.loads((trained / "log.jsonl").read_text().splitlines()[-1])
+    assert last["progress"] == 1.0 and last["phase"] == "free"
+    assert last["accuracy"] > 60, last
+    assert last["escaping"] == 0, last
+
+
+def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, capsys):
+    out = tmp_path / "net"
+    assert main(["export", str(trained / "best.pt"), "--out", str(out), "--data", str(data_root), "--device", "cpu"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["format"] == "umbra-network" and manifest["version"] == 1
+    assert manifest["training"]["accuracy_plain"] > 60 and manifest["training"]["test_pictures"] == 200
+    from safetensors.torch import load_file
+
+    weights, vectors = load_file(out / manifest["weights"]), load_file(out / "r8-8.vectors.safetensors")
+    named = {v for node in manifest["nodes"] for v in node.values() if isinstance(v, str) and v in weights}
+    assert named == weights.keys()
+    polynomials = [node["name"] for node in manifest["nodes"] if node["op"] == "polynomial"]
+    assert set(manifest["ranges"]["activations"]) == set(polynomials)
+    assert all(vectors[f"activation.{name}"].shape[0] == 2 for name in polynomials)
+    assert torch.allclose(forward(manifest, weights, vectors["inputs"]), vectors["logits"], atol=1e-3)
+    assert main(["table", "--zoo", str(tmp_path)]) == 0
+    assert "[R8-8 cyclic](net/)" in (tmp_path / "README.md").read_text()
+
+
+def forward(manifest, weights, x):
+    """The manifest once more, read without this package's modules."""
+    values = {"input": x}
+    for n in manifest["nodes"]:
+        v = [values[i] for i in n.get("inputs", [n.get("input")])]
+        match n["op"]:
+            case "convolution":
+                w, (b, _, h, wd) = weights[n["weight"]], v[0].shape
+                flat, margin, y = v[0].flatten(2), w.shape[2] // 2, 0
+                for i in range(w.shape[2]):
+                    for j in range(w.shape[3]):
+                        shifted = flat.roll(-(32 * (i - margin) + j - margin), 2)[:, :, :: n["stride"]]
+                        y = y + torch.einsum("oc,bcp->bop", w[:, :, i, j], shifted)
+                y = y.view(b, -1, h, wd // n["stride"])
+            case "batch_norm":
+                s, t, m, u = (weights[n[k]].view(1, -1, 1, 1) for k in ("scale", "shift", "mean", "variance"))
+                y = (v[0] - m) / (u + n["epsilon"]).sqrt() * s + t
+            case "polynomial":
+                c, b, a = n["coefficients"]
+                y = c + b * v[0] + a * v[0] ** 2
+            case "add":
+                y = v[0] + v[1]
+            case "average_pool":
+                y = v[0].mean((2, 3))
+            case "linear":
+                y = v[0] @ weights[n["weight"]].T + weights[n["bias"]]
+        values[n["name"]] = y
+    return values[manifest["output"]]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(data_root, tmp_path):
+    whole = run(data_root, tmp_path / "whole", 2, limit=100)
+    whole.train()
+    first = run(data_root, tmp_path / "parts", 2, limit=100)
+    progress, first.progress = first.progress, lambda step: 1.0 if first.epoch == 1 else progress(step)
+    first.train()
+    second = run(data_root, tmp_path / "parts", 2, limit=100)
+    second.resume()
+    assert second.epoch == 1
+    second.train()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+
+
+def test_the_run_stops_at_a_loss_that_is_not_finite(data_root, tmp_path):
+    r = run(data_root, tmp_path / "nan", 2, limit=100)
+    r.train()
+    kept = r.checkpoint.read_bytes()
+    again = run(data_root, tmp_path / "nan", 4, limit=100)
+    again.resume()
+    with torch.no_grad():
+        next(again.network.parameters()).fill_(float("nan"))
+    with pytest.raises(train.TrainingError, match="last good checkpoint"):
+        again.train()
+    assert r.checkpoint.read_bytes() == kept
+
+
+def test_checkpoints_of_others_are_refused(data_root, tmp_path):
+    r = run(data_root, tmp_path / "a", 1, limit=50)
+    r.train()
+    other = run(data_root, tmp_path / "a", 1, "network.name='R8-4'", limit=50)
+    with pytest.raises(train.TrainingError, match="use another --out"):
+        other.resume()
+    with pytest.raises(train.TrainingError, match="weights of another network"):
+        other.initialise(tmp_path / "a" / "best.pt")
+    (tmp_path / "a" / "checkpoint.pt").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(train.TrainingError, match="not a readable checkpoint"):
+        r.resume()
+
+
+def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
+    teacher = recipe.read("relu")
+    for change in [*SMALL, "training.epochs=1"]:
+        teacher.change(change)
+    (tmp_path / "relu").mkdir()
+    train.Run(teacher, data_root, tmp_path / "relu", 1, limit=50).train()
+    best = tmp_path / "relu" / "best.pt"
+    r = small(1)
+    r.values["distillation"] = {"teacher": str(best), "temperature": 4.0, "weight": 0.7}
+    (tmp_path / "quadratic").mkdir()
+    pupil = train.Run(r, data_root, tmp_path / "quadratic", 1, limit=50)
+    pupil.initialise(best)
+    assert torch.equal(pupil.network.parts["stem__conv"].weight, train.load(best)["network"]["parts.stem__conv.weight"])
+    pupil.train()
+    assert main(["export", str(best), "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
+    assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
+
+
+@pytest.mark.parametrize("name", ["umbra", "paper", "relu"])
+def test_recipes_read(name):
+    r = recipe.read(name)
+    assert r.learning_rate(1.0) == pytest.approx(0, abs=1e-9)
+    assert r.learning_rate(r["training"]["warm_up"]) == pytest.approx(r["training"]["learning_rate"])
+    assert recipe.build(r, [str(i) for i in range(10)]).output == "fc"
+
+
+def test_the_papers_ramp():
+    r = recipe.read("paper")
+    assert [r.penalty(e) for e in range(5)] == [(1e-5, 0.0), (2e-5, 1.0), (1e-4, 1.0), (2e-4, 1.0), (1e-3, 1.0)]
+
+
+def test_bad_input_is_one_line(data_root, tmp_path, capsys):
+    def fails(*arguments):
+        assert main([*arguments]) == 1
+        line = capsys.readouterr().err
+        assert line.startswith("error: ") and line.count("\n") == 1
+        return line
+
+    out = ["--out", str(tmp_path / "o")]
+    assert "--data must be" in fails("train", "--data", str(tmp_path), *out)
+    assert "use one of" in fails("train", "--recipe", "best", "--data", str(data_root), *out)
+    assert "table.key=value" in fails("train", "--set", "nothing", "--data", str(data_root), *out)
+    assert "no such file" in fails("eval", str(tmp_path / "none.pt"), "--data", str(data_root))
+    broken = tmp_path / "cifar-10-batches-bin"
+    broken.mkdir()
+    for file in (data_root / "cifar-10-batches-bin").iterdir():
+        (broken / file.name).write_bytes(file.read_bytes()[:-1])
+    assert "record" in fails("train", "--data", str(tmp_path), *out)
+    (tmp_path / "r.toml").write_text("[network")
+    assert "r.toml" in fails("train", "--recipe", str(tmp_path / "r.toml"), "--data", str(data_root), *out)
+
+
+def test_batches_are_crops_and_flips():
+    torch.manual_seed(0)
+    x = torch.arange(4 * 3 * 32 * 32.0).view(4, 3, 32, 32)
+    batches = data.Batches(x, torch.arange(4), 4, torch.Generator().manual_seed(0), padding="black", black=torch.full((3,), -1.0))
+    seen = {}
+    for number in range(2):
+        for pictures, labels in batches.epoch(number):
+            for picture, label in zip(pictures, labels.tolist()):
+                values = set(picture.flatten().tolist()) - {-1.0}
+                assert values <= set(x[label].flatten().tolist()) and len(values) >= 3 * 28 * 28
+                rising = picture[0, 16, 20] > picture[0, 16, 10]
+                seen.setdefault(label, set()).add(bool(rising))
+    assert all(sides == {True, False} for sides in seen.values())
+    with pytest.raises(data.DataError, match="batch"):
+        data.Batches(x, torch.arange(4), 5, torch.Generator())
