@@ -103,7 +103,7 @@ def best_network(options, path: Path) -> tuple[Network, dict, torch.Tensor, torc
     """-> network, the run's state, test pictures and labels."""
     state = train.load(path)
     recipe = recipes.Recipe(state["recipe"])
-    pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test")
+    pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test", recipe["network"].get("classes"))
     network = recipes.build(recipe, classes).to(options.device, memory_format=torch.channels_last)
     train.load_weights(network, state["network"], path)
     return network.eval(), state, pictures, labels

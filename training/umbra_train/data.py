@@ -19,8 +19,8 @@ FORMATS = {
 }
 
 
-def load(root: str | Path, dataset: str, split: str) -> tuple[Tensor, Tensor, list[str]]:
-    """-> pictures uint8 [n, 3, 32, 32], labels int64 [n], class names. `split` is train or test."""
+def load(root: str | Path, dataset: str, split: str, only: list[str] | None = None) -> tuple[Tensor, Tensor, list[str]]:
+    """-> pictures uint8 [n, 3, 32, 32], labels int64 [n], class names. `split` is train or test; `only` these classes, in this order."""
     if dataset not in FORMATS:
         raise DataError(f"dataset {dataset!r}: use one of {', '.join(FORMATS)}")
     folder, train, test, names_file, label_bytes = FORMATS[dataset]
@@ -37,7 +37,16 @@ def load(root: str | Path, dataset: str, split: str) -> tuple[Tensor, Tensor, li
     labels = torch.from_numpy(np.concatenate(labels).astype(np.int64))
     if int(labels.max()) >= len(names):
         raise DataError(f"{folder}: label {int(labels.max())} but {names_file} names {len(names)} classes; unpack {dataset} again")
-    return torch.from_numpy(np.concatenate(pictures)), labels, names
+    pictures = torch.from_numpy(np.concatenate(pictures))
+    if only is None:
+        return pictures, labels, names
+    unknown = [name for name in only if name not in names]
+    if unknown or not only:
+        raise DataError(f"class {', '.join(unknown) or '(none)'}: not in {dataset}; use some of {', '.join(names)}")
+    new = torch.full((len(names),), -1)
+    new[[names.index(name) for name in only]] = torch.arange(len(only))
+    labels = new[labels]
+    return pictures[labels >= 0], labels[labels >= 0], list(only)
 
 
 def read(path: Path) -> bytes:

@@ -47,7 +47,7 @@ class Network(nn.Module):
                     c, w = node["channels"], w // node["stride"]
                     h = h if cyclic else h // node["stride"]
                 case "batch_norm":
-                    part = nn.BatchNorm2d(c, eps=1e-5)
+                    part = nn.BatchNorm2d(c, eps=node.get("epsilon", 1e-5))
                     nn.init.constant_(part.weight, node.get("initial_scale", 1.0))
                 case "polynomial":
                     part = activation(self.activation_spec, c)

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import networks
+from . import adopt, networks
 from .graph import Network
 
 TABLES = ("network", "normalisation", "augmentation", "activation", "penalty", "training", "phases")
@@ -89,6 +89,10 @@ def read(name: str) -> Recipe:
 
 
 def build(recipe: Recipe, classes: list[str]) -> Network:
+    """The recipe's network: `network.name` of the zoo, or `network.module`, a PyTorch module of one's own."""
     n = recipe["network"]
+    if "module" in n:
+        return adopt.load(n["module"], classes=classes, dataset=n["dataset"], geometry=n["geometry"],
+                          normalisation=recipe["normalisation"], activation=recipe["activation"])
     return networks.build(n["name"], classes=classes, dataset=n["dataset"], geometry=n["geometry"], norm=n["norm"],
                           pool=n.get("pool", "global"), normalisation=recipe["normalisation"], activation=recipe["activation"])

@@ -53,7 +53,7 @@ class Run:
         torch.manual_seed(seed)
         self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
         t, augmentation = recipe["training"], recipe["augmentation"]
-        pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train")
+        pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
         held, chosen = order[: t["held_out"]], order[t["held_out"] :][:limit]
         self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)

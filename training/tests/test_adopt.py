@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from umbra_train.adopt import adopt, load
+from umbra_train.graph import GraphError
+
+KNOWN = {"classes": ["a", "b", "c"], "dataset": "CIFAR-10", "geometry": "textbook", "normalisation": {"kind": "per_picture", "min_std": 0.05}}
+EXAMPLE = __file__.replace("tests/test_adopt.py", "examples/small.py")
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn, self.act = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+        self.conv, self.fc = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.Linear(4 * 8 * 8, 3)
+        self.pool = nn.AvgPool2d(4)
+
+    def forward(self, x):
+        x = self.act(self.bn(self.stem(x)))
+        x = self.act(self.conv(x) + x)
+        return self.fc(torch.flatten(self.pool(x), 1))
+
+
+def test_weights_are_kept():
+    """With ReLU for the activation and no scaling, an adopted network computes what the model does."""
+    torch.manual_seed(0)
+    model = Residual()
+    for p in (model.bn.weight, model.bn.bias, model.bn.running_mean):
+        nn.init.uniform_(p, 0.5, 1.5)
+    model.eval()
+    network = adopt(model, name="residual", activation={"kind": "relu"}, **KNOWN).eval()
+    x = torch.randn(2, 3, 32, 32)
+    # The batch norm that the residual sum received starts as the identity, but for epsilon.
+    assert torch.allclose(network(x), model(x), atol=1e-4)
+    assert [n["op"] for n in network.nodes] == ["convolution", "batch_norm", "polynomial", "convolution", "add", "batch_norm", "polynomial", "average_pool", "linear"]
+
+
+def test_the_example_loads_in_both_geometries():
+    for geometry in ("cyclic", "textbook"):
+        network = load(f"{EXAMPLE}:SmallNet", activation={"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}, **{**KNOWN, "geometry": geometry}).eval()
+        assert network(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+        assert len(network.activations()) == 4
+
+
+@pytest.mark.parametrize("layer, word", [(nn.MaxPool2d(2), "MaxPool2d"), (nn.Conv2d(3, 3, 3), "padding"), (nn.Conv2d(3, 3, 3, padding=1, groups=3), "group"), (nn.Sigmoid(), "Sigmoid")])
+def test_what_cannot_run_is_named(layer, word):
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    with pytest.raises(GraphError, match=word):
+        adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
+
+
+def test_references_are_checked():
+    with pytest.raises(GraphError, match="file.py:name"):
+        load("nowhere.py:Net", activation={"kind": "relu"}, **KNOWN)
+    with pytest.raises(GraphError, match="defines no Other"):
+        load(f"{EXAMPLE}:Other", activation={"kind": "relu"}, **KNOWN)
