@@ -66,7 +66,7 @@ impl BasisDivision {
             parameters.table(self.dropped_primes[dropped]).inverse(&mut limb);
             self.converter.prepare(kernels, dropped, &limb, out);
         });
-        let mut out = Polys::zero(x.n(), self.target.len(), columns.len());
+        let mut out = Polys::scratch(x.n(), self.target.len(), columns.len());
         self.convert(parameters, &prepared, &mut out, |limb, target, column| {
             parameters.table(self.target[target]).forward(limb);
             if let Some((position, factor)) = self.kept[target] {
@@ -83,7 +83,7 @@ impl BasisDivision {
         let prepared = self.prepare(parameters, x.count(), |dropped, column, out| {
             self.converter.prepare(kernels, dropped, x.limb(self.dropped[dropped], column), out);
         });
-        let mut out = Polys::zero(x.n(), self.target.len(), x.count());
+        let mut out = Polys::scratch(x.n(), self.target.len(), x.count());
         self.convert(parameters, &prepared, &mut out, |limb, target, column| {
             if let Some((position, factor)) = self.kept[target] {
                 let source = x.limb(position, column);
@@ -109,21 +109,16 @@ impl BasisDivision {
 
     /// The converter's input columns of `count` polynomials: polynomial-major, then dropped primes,
     /// then the quotient.
-    fn prepare(
-        &self,
-        parameters: &Parameters,
-        count: usize,
-        fill: impl Fn(usize, usize, &mut [i32]) + Sync,
-    ) -> Vec<i32> {
+    fn prepare(&self, parameters: &Parameters, count: usize, fill: impl Fn(usize, usize, &mut [i32]) + Sync) -> Polys {
         let (n, width) = (parameters.n(), self.converter.columns());
-        let mut prepared = vec![0i32; count * width * n];
-        prepared.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
+        let mut prepared = Polys::scratch(n, count, width);
+        prepared.signed_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
             if i % width < self.dropped.len() {
                 fill(i % width, i / width, out);
             }
         });
         if width > self.dropped.len() {
-            prepared.par_chunks_mut(width * n).for_each(|columns| {
+            prepared.signed_mut().par_chunks_mut(width * n).for_each(|columns| {
                 let (y, u) = columns.split_at_mut(self.dropped.len() * n);
                 let y: Vec<&[i32]> = y.chunks_exact(n).collect();
                 self.converter.quotient(&y, u);
@@ -135,7 +130,7 @@ impl BasisDivision {
     fn convert(
         &self,
         parameters: &Parameters,
-        prepared: &[i32],
+        prepared: &Polys,
         out: &mut Polys,
         finish: impl Fn(&mut [u32], usize, usize) + Sync,
     ) {
@@ -144,7 +139,7 @@ impl BasisDivision {
         out.words_mut().par_chunks_mut(LIMB_GROUP * stride).enumerate().for_each(|(group, limbs)| {
             let first = group * LIMB_GROUP;
             for column in 0..count {
-                let columns = &prepared[column * width * n..(column + 1) * width * n];
+                let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
                 let mut rows: Vec<&mut [u32]> =
                     limbs.chunks_exact_mut(stride).map(|l| &mut l[column * n..(column + 1) * n]).collect();
                 convert_chunked(parameters, &self.converter, first, columns, &mut rows);

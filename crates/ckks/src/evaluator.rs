@@ -140,7 +140,7 @@ impl<'k> Evaluator<'k> {
         const OP: &str = "drop limbs";
         self.parameters.check_level(OP, level)?;
         let rows = subset_rows(&self.parameters, OP, a.level, level)?;
-        Ok(Ciphertext { polys: a.polys.select(rows), level, scale: a.scale })
+        Ok(Ciphertext { polys: a.polys.select(&rows), level, scale: a.scale })
     }
 
     /// Divides by the modulus between two levels ([`Parameters::rescale_factor`]): message stays, scale
@@ -167,7 +167,7 @@ impl<'k> Evaluator<'k> {
     pub fn square(&self, a: &Ciphertext, gadget: usize) -> Result<Ciphertext, CkksError> {
         let parameters = &self.parameters;
         let n = parameters.n();
-        let mut tensor = Polys::zero(n, a.polys.limbs(), 3);
+        let mut tensor = Polys::scratch(n, a.polys.limbs(), 3);
         (tensor.words_mut().par_chunks_mut(3 * n)).zip(parameters.level(a.level)).enumerate().for_each(
             |(i, (limb, &p))| {
                 let (d0, rest) = limb.split_at_mut(n);
@@ -192,7 +192,7 @@ impl<'k> Evaluator<'k> {
         }
         let parameters = &self.parameters;
         let n = parameters.n();
-        let mut tensor = Polys::zero(n, a.polys.limbs(), 3);
+        let mut tensor = Polys::scratch(n, a.polys.limbs(), 3);
         (tensor.words_mut().par_chunks_mut(3 * n)).zip(parameters.level(a.level)).enumerate().for_each(
             |(i, (limb, &p))| {
                 let (kernels, m) = (parameters.kernels(), parameters.modulus(p));

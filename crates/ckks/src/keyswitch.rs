@@ -87,14 +87,14 @@ impl SwitchPlan {
         // Columns of all conversions: polynomial-major, then digit by digit.
         let columns: Vec<(usize, usize)> =
             (0..self.digits.len()).flat_map(|d| (0..self.digits[d].own.len()).map(move |i| (d, i))).collect();
-        let mut prepared = vec![0i32; count * self.limbs * n];
-        prepared.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
+        let mut prepared = Polys::scratch(n, count, self.limbs);
+        prepared.signed_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
             let (poly, (digit, source)) = (i / self.limbs, columns[i % self.limbs]);
             let plan = &self.digits[digit];
             plan.converter.prepare(kernels, source, coefficients.limb(plan.own[source], poly), out);
         });
         let digit_count = self.digits.len();
-        let mut out = Polys::zero(n, self.extended.len(), count * digit_count);
+        let mut out = Polys::scratch(n, self.extended.len(), count * digit_count);
         let stride = out.stride();
         out.words_mut().par_chunks_mut(LIMB_GROUP * stride).enumerate().for_each(|(group, limbs)| {
             let first = group * LIMB_GROUP;
@@ -118,7 +118,7 @@ impl SwitchPlan {
                         }
                     }
                     let skipped = plan.own.iter().filter(|&&o| o < first).count();
-                    let source = &prepared[start * n..(start + plan.own.len()) * n];
+                    let source = &prepared.signed()[start * n..(start + plan.own.len()) * n];
                     if !converted.is_empty() {
                         convert_chunked(parameters, &plan.converter, first - skipped, source, &mut converted);
                     }
@@ -191,7 +191,7 @@ pub(crate) fn to_coefficients(parameters: &Parameters, basis: &[u16], polys: &mu
 
 /// One polynomial of each limb, copied out.
 pub(crate) fn column(polys: &Polys, column: usize) -> Polys {
-    let mut out = Polys::zero(polys.n(), polys.limbs(), 1);
+    let mut out = Polys::scratch(polys.n(), polys.limbs(), 1);
     let n = polys.n();
     for (limb, out) in out.words_mut().chunks_exact_mut(n).enumerate() {
         out.copy_from_slice(polys.limb(limb, column));

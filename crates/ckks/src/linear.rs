@@ -320,7 +320,7 @@ impl Evaluator<'_> {
             })
             .collect();
         let (rows, columns) = (transform.rows.len(), &transform.columns);
-        let mut sums = Polys::zero(n, switch.extended.len(), 2 * rows);
+        let mut sums = Polys::scratch(n, switch.extended.len(), 2 * rows);
         let stride = sums.stride();
         let matrix = rows * columns.len();
         let block = n / transform.blocks;
@@ -408,7 +408,7 @@ impl Evaluator<'_> {
         let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
         let key = self.keys.key(transform.gadget, KeyKind::Rotate(steps), transform.level)?;
         let bound = switch.bind(parameters, &key, transform.level)?;
-        let mut second = Polys::zero(n, switch.extended.len(), moves.len());
+        let mut second = Polys::scratch(n, switch.extended.len(), moves.len());
         let stride = second.stride();
         (second.words_mut().par_chunks_mut(stride)).zip(&switch.extended).enumerate().for_each(
             |(i, (limb, &prime))| {

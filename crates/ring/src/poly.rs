@@ -1,7 +1,41 @@
 //! Polynomials as limbs.
 
 use aligned_vec::{AVec, ConstAlign, avec};
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroize;
+
+type Words = AVec<u32, ConstAlign<64>>;
+
+/// Buffers of dropped polynomials, to be used again: fresh memory costs a page fault every 4 KiB, which is
+/// as much as a transform. Held back are at most [`POOL_WORDS`].
+static POOL: Mutex<Pool> = Mutex::new(Pool { buffers: Vec::new(), words: 0 });
+
+/// Most words held back: 512 MiB.
+const POOL_WORDS: usize = 1 << 27;
+
+struct Pool {
+    buffers: Vec<Words>,
+    words: usize,
+}
+
+impl Pool {
+    /// The smallest buffer that holds `len` words and is not more than twice as large.
+    fn take(&mut self, len: usize) -> Option<Words> {
+        let size = |i: usize| self.buffers[i].capacity();
+        let best = (0..self.buffers.len()).filter(|&i| (len..=2 * len).contains(&size(i))).min_by_key(|&i| size(i))?;
+        let mut buffer = self.buffers.swap_remove(best);
+        self.words -= buffer.capacity();
+        buffer.resize(len, 0);
+        Some(buffer)
+    }
+
+    fn put(&mut self, buffer: Words) {
+        if self.words + buffer.capacity() <= POOL_WORDS && !buffer.is_empty() {
+            self.words += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
+}
 
 /// `count` polynomials over one basis of primes, stored limb by limb: all polynomials' residues
 /// modulo the first prime, then all modulo the second, and so on.
@@ -13,7 +47,14 @@ use zeroize::Zeroize;
 pub struct Polys {
     n: usize,
     count: usize,
-    data: AVec<u32, ConstAlign<64>>,
+    data: Words,
+}
+
+impl Drop for Polys {
+    fn drop(&mut self) {
+        let data = std::mem::replace(&mut self.data, AVec::new(64));
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).put(data);
+    }
 }
 
 impl std::fmt::Debug for Polys {
@@ -26,6 +67,14 @@ impl Polys {
     /// All-zero polynomials of degree below `n` (at least 1), `count` (at least 1) of them.
     pub fn zero(n: usize, limbs: usize, count: usize) -> Self {
         Self { n, count, data: avec![[64]| 0u32; n * limbs * count] }
+    }
+
+    /// Polynomials with unspecified residues (whatever a dropped buffer held), for callers that write all of
+    /// them.
+    pub fn scratch(n: usize, limbs: usize, count: usize) -> Self {
+        let len = n * limbs * count;
+        let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(len);
+        Self { n, count, data: pooled.unwrap_or_else(|| avec![[64]| 0u32; len]) }
     }
 
     /// From words in limb-major order; `None` when the length is not a multiple of `n * count`.
@@ -73,6 +122,18 @@ impl Polys {
         &mut self.data
     }
 
+    /// All words as signed numbers, for centred residues.
+    #[inline]
+    pub fn signed(&self) -> &[i32] {
+        bytemuck::cast_slice(&self.data)
+    }
+
+    /// All words as signed numbers, for centred residues.
+    #[inline]
+    pub fn signed_mut(&mut self) -> &mut [i32] {
+        bytemuck::cast_slice_mut(&mut self.data)
+    }
+
     /// Residues of polynomial `poly` in limb `limb`.
     #[inline]
     pub fn limb(&self, limb: usize, poly: usize) -> &[u32] {
@@ -94,12 +155,12 @@ impl Polys {
     }
 
     /// A copy with the limbs of the given indices, in that order.
-    pub fn select(&self, limbs: impl IntoIterator<Item = usize>) -> Self {
-        let mut data = AVec::new(64);
-        for limb in limbs {
-            data.extend_from_slice(self.row(limb));
+    pub fn select(&self, limbs: &[usize]) -> Self {
+        let mut out = Self::scratch(self.n, limbs.len(), self.count);
+        for (&limb, out) in limbs.iter().zip(out.data.chunks_exact_mut(self.n * self.count)) {
+            out.copy_from_slice(self.row(limb));
         }
-        Self { n: self.n, count: self.count, data }
+        out
     }
 }
 

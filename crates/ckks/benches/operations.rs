@@ -1,0 +1,115 @@
+//! Times of the engine's operations at N = 2^15, 128-bit security, on one thread unless
+//! `RAYON_NUM_THREADS` says otherwise: `cargo bench -p umbra-ckks`.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use umbra_ckks::{
+    Bsgs, Ciphertext, Diagonal, Encoder, Encryptor, Evaluator, GadgetLiteral, KeyGenerator, KeyId, KeyKind,
+    LinearTransform, MemoryKeys, Parameters, ParametersLiteral, TransformSpec, encryption::encode_dense,
+};
+use umbra_ring::primes;
+
+const LOG_N: u32 = 15;
+
+/// Level `i` has `limbs[i]` primes of 30 bits; one gadget for each level, with digits of `alpha[i]` primes
+/// and as many special primes.
+fn parameters(shape: &[(usize, usize)]) -> Parameters {
+    let all = primes::nearest(LOG_N, 29.99, 40, &[]).expect("there are hundreds");
+    let prefix = |n: usize| (0..n as u16).collect::<Vec<u16>>();
+    let gadget = |&(limbs, alpha): &(usize, usize)| GadgetLiteral {
+        digits: prefix(limbs).chunks(alpha).map(<[u16]>::to_vec).collect(),
+        special: (limbs as u16..(limbs + alpha) as u16).collect(),
+    };
+    let literal = ParametersLiteral {
+        log_n: LOG_N,
+        primes: all,
+        levels: shape.iter().map(|s| prefix(s.0)).collect(),
+        gadgets: shape.iter().map(gadget).collect(),
+    };
+    Parameters::new(literal).expect("within the bound")
+}
+
+/// The rotations of a 3x3 convolution with `c` channels in a ciphertext.
+fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
+    let width = 4 * c - 1;
+    let inner = (width + babies - 1) / babies;
+    let centre = |n: i64| (0..n).map(move |i| i - n / 2);
+    let plan = Bsgs {
+        babies: centre(babies).collect(),
+        inner: centre(inner).map(|i| i * babies).collect(),
+        outer: vec![-32 * c, 0, 32 * c],
+    };
+    let mut diagonals = Vec::new();
+    for outer in 0..3 {
+        for inner in 0..inner as u16 {
+            for baby in 0..babies as u16 {
+                let r = plan.inner[inner as usize] + plan.babies[baby as usize];
+                if r.abs() < 2 * c {
+                    let values = (0..c).map(|i| (i as f32 * 0.7 + r as f32).sin() * 0.1).collect();
+                    diagonals.push(Diagonal { output: 0, input: 0, outer, inner, baby, values });
+                }
+            }
+        }
+    }
+    (plan, diagonals)
+}
+
+fn bench(criterion: &mut Criterion) {
+    let shape = [(2, 3), (8, 4), (14, 7), (20, 5), (22, 6)];
+    let parameters = parameters(&shape);
+    let mut generator = KeyGenerator::new(&parameters).expect("entropy");
+    let secret = generator.secret_key().expect("a key");
+    let values: Vec<f64> = (0..parameters.slots()).map(|i| (i as f64).sin()).collect();
+    let encoder = Encoder::new(LOG_N);
+    let mut encryptor = Encryptor::new(&parameters).expect("entropy");
+    let mut encrypt = |level: usize| -> Ciphertext {
+        let plain = encode_dense(&parameters, &encoder, &values, level, 2f64.powi(40)).expect("encodes");
+        encryptor.encrypt_seeded(&secret, &plain).expect("encrypts").expand(&parameters)
+    };
+    let mut group = criterion.benchmark_group("ckks");
+    group.sample_size(10);
+    for (level, &(limbs, alpha)) in shape.iter().enumerate() {
+        let x = encrypt(level);
+        let mut keys = MemoryKeys::default();
+        let name = |op: &str| format!("{op}/{limbs} limbs, digits of {alpha}");
+        for kind in [KeyKind::Relinearise, KeyKind::Rotate(1)] {
+            let id = KeyId { gadget: level as u16, kind, level };
+            keys.insert(generator.switching_key(&secret, id).expect("a key"));
+        }
+        let evaluator = Evaluator::new(&parameters, &keys);
+        group
+            .bench_function(name("rotate"), |b| b.iter(|| black_box(evaluator.rotate(&x, 1, level).expect("rotates"))));
+        group.bench_function(name("square"), |b| b.iter(|| black_box(evaluator.square(&x, level).expect("squares"))));
+    }
+    for (level, channels, babies) in [(1, 64, 43), (2, 32, 32), (4, 16, 21)] {
+        let (plan, diagonals) = convolution(channels, babies);
+        let mut keys = MemoryKeys::default();
+        for &r in plan.rotations().filter(|&&r| r != 0) {
+            let id = KeyId { gadget: level as u16, kind: KeyKind::Rotate(r), level };
+            keys.insert(generator.switching_key(&secret, id).expect("a key"));
+        }
+        let weight_scale = 2f64.powi(12);
+        let spec = TransformSpec {
+            level,
+            gadget: level,
+            level_out: level - 1,
+            weight_scales: &[weight_scale],
+            outputs: 1,
+            period: channels as usize,
+            plan: &plan,
+            diagonals: &diagonals,
+            bias: &[vec![0.5; channels as usize]],
+            scale_out: 2f64.powi(40) * weight_scale / parameters.rescale_factor(level, level - 1),
+        };
+        // Scales this low carry no message; the words are processed all the same.
+        let transform = LinearTransform::new(&parameters, &spec).expect("a transform");
+        let x = encrypt(level);
+        let evaluator = Evaluator::new(&parameters, &keys);
+        let name = format!("convolution 3x3/{channels} channels, {} limbs, {babies} babies", shape[level].0);
+        group.bench_function(name, |b| b.iter(|| black_box(evaluator.transform(&[&x], &transform).expect("runs"))));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
