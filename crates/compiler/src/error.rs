@@ -1,5 +1,7 @@
 //! What can be wrong with programs and with networks that are to become programs.
 
+use umbra_ring::RingError;
+
 /// A program that does not hold together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -28,4 +30,92 @@ pub enum ProgramError {
         /// What it must be.
         expected: String,
     },
+}
+
+/// A network that cannot be compiled as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A structure that the compiler does not know.
+    #[error("node {node:?}: {what} cannot be compiled; {remedy}")]
+    Unsupported {
+        /// The node.
+        node: String,
+        /// What is not supported.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A quadratic that is almost a line.
+    #[error(
+        "node {node:?}: the leading coefficient of channel {channel} is {found}, too small to complete the square; \
+         train with a larger one, or compile without the redistribute pass"
+    )]
+    Leading {
+        /// The node.
+        node: String,
+        /// The channel.
+        channel: usize,
+        /// The coefficient.
+        found: f64,
+    },
+    /// A picture or a layer that has no room in a ciphertext.
+    #[error("{what}: {found}, at most {limit} fit at N = 2^{log_n}; use a larger N or smaller pictures")]
+    TooLarge {
+        /// The quantity.
+        what: &'static str,
+        /// Its value.
+        found: usize,
+        /// The limit.
+        limit: usize,
+        /// Base-2 logarithm of the ring degree.
+        log_n: u32,
+    },
+    /// A network that needs more modulus than security allows.
+    #[error(
+        "the network needs a modulus of {needed:.0} bits (special primes included) for {levels} levels, at most {limit} \
+         are secure at N = 2^{log_n}; use a larger N, a shallower network, or accept a larger error of the logits"
+    )]
+    TooDeep {
+        /// Bits needed at least.
+        needed: f64,
+        /// Bits allowed.
+        limit: u32,
+        /// Number of levels.
+        levels: usize,
+        /// Base-2 logarithm of the ring degree.
+        log_n: u32,
+    },
+    /// A ring degree that is not offered.
+    #[error("N = 2^{log_n} is not offered; choose 2^{low} to 2^{high}")]
+    RingDegree {
+        /// Base-2 logarithm of the ring degree asked for.
+        log_n: u32,
+        /// Smallest.
+        low: u32,
+        /// Largest.
+        high: u32,
+    },
+    /// Level sizes for which there are no primes.
+    #[error("no chain of primes has moduli of about {targets:.1?} bits")]
+    NoChain {
+        /// Wanted base-2 logarithms.
+        targets: Vec<f64>,
+    },
+    /// An option that makes no sense.
+    #[error("option {option}: {found} was given, expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// Not enough primes.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The result does not hold together: a defect of the compiler.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
 }

@@ -1,12 +1,47 @@
 //! From a network to a [`Program`]: a list of encrypted operations with their levels, scales, rotations and keys.
+//!
+//! The passes, in the order [`compile`] runs them, each in a file of its name:
+//! [`circuit`] (the network as affine maps and quadratics), [`fuse`], [`redistribute`], [`packing`], [`precision`] (what each
+//! rounding does to the logits), [`levels`] (tower reuse, scales), [`chain`] (primes), [`gadgets`], [`bsgs`] and [`keys`] (chosen
+//! by the [`cost`] model).
 
 #![forbid(unsafe_code)]
 
+pub mod bsgs;
+pub mod chain;
 mod check;
+pub mod circuit;
+mod compile;
+pub mod cost;
+mod digest;
+mod display;
+mod emit;
 mod error;
+<<<<<<< HEAD
+=======
+pub mod fuse;
+pub mod gadgets;
+pub mod keys;
+pub mod levels;
+mod literal;
+mod noise;
+mod options;
+pub mod packing;
+pub mod precision;
+>>>>>>> 8cd5822 (Compile networks: fuse, redistribute, pack, split rotations, choose levels, chain, gadgets and keys)
 pub mod program;
+pub mod redistribute;
 
+<<<<<<< HEAD
 pub use error::ProgramError;
+=======
+pub use compile::compile;
+pub use cost::CostModel;
+pub use digest::network_digest;
+pub use error::{CompileError, ProgramError};
+pub use literal::{GadgetLiteral, ParametersLiteral};
+pub use options::{CompileOptions, Pass};
+>>>>>>> 8cd5822 (Compile networks: fuse, redistribute, pack, split rotations, choose levels, chain, gadgets and keys)
 pub use program::{
     Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
 };

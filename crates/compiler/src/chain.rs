@@ -1,0 +1,270 @@
+//! The modulus chain: a set of primes for each level whose product comes close to a wanted size.
+//!
+//! Levels share one pool: *big* primes just below 2^30, of which a level has the first few, and a handful of *fine* ones of
+//! different sizes. With the right fine primes some subset of them makes up for any number of bits modulo 30, so that a
+//! rescale (which may drop some primes and add others) can divide by any wanted number of bits.
+
+use umbra_ring::primes;
+
+use crate::CompileError;
+
+/// Fine primes are this many bits smaller than big ones, at most.
+const MAX_DEFICIT: u32 = 7;
+/// Fine primes at most.
+const MAX_FINE: usize = 6;
+/// What a bit squared of deviation costs, in limbs.
+const DEVIATION_COST: f64 = 3.0;
+/// What a prime dropped or added in a rescale costs, in limbs.
+const CHANGE_COST: f64 = 0.1;
+/// What a bit of modulus beyond the wanted costs at the top, in limbs.
+const EXCESS_COST: f64 = 0.15;
+
+/// A chain of levels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// The pool: big primes, then fine ones.
+    pub primes: Vec<u32>,
+    /// Number of big primes.
+    pub big: usize,
+    /// Per level, ascending indices into the pool.
+    pub levels: Vec<Vec<u16>>,
+}
+
+/// Base-2 logarithm of a product of primes of a pool.
+#[must_use]
+pub fn log2_of(primes: &[u32], indices: &[u16]) -> f64 {
+    indices.iter().map(|&i| f64::from(primes[i as usize]).log2()).sum()
+}
+
+impl Chain {
+    /// Base-2 logarithm of a level's modulus.
+    #[must_use]
+    pub fn log_q(&self, level: usize) -> f64 {
+        log2_of(&self.primes, &self.levels[level])
+    }
+
+    /// Base-2 logarithm of what rescaling from a level to a lower one divides by.
+    #[must_use]
+    pub fn rescale(&self, from: usize, to: usize) -> f64 {
+        self.log_q(from) - self.log_q(to)
+    }
+
+    /// Primes that rescaling drops and adds.
+    #[must_use]
+    pub fn changes(&self, from: usize, to: usize) -> (usize, usize) {
+        let missing = |a: &[u16], b: &[u16]| a.iter().filter(|p| !b.contains(p)).count();
+        (missing(&self.levels[from], &self.levels[to]), missing(&self.levels[to], &self.levels[from]))
+    }
+
+    /// The primes of some levels, ascending.
+    #[must_use]
+    pub fn union(&self, levels: std::ops::RangeInclusive<usize>) -> Vec<u16> {
+        let mut all: Vec<u16> = self.levels[levels].iter().flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// One way to make a level: the first `big` big primes and a subset of the fine ones.
+#[derive(Clone, Copy)]
+struct Choice {
+    big: usize,
+    mask: usize,
+    cost: f64,
+}
+
+/// Sizes of the primes at hand.
+struct Sizes {
+    /// `prefix[i]`: log2 of the product of the first `i` big primes.
+    prefix: Vec<f64>,
+    /// Per deficit from 1, log2 of the primes of that size.
+    fine: Vec<Vec<f64>>,
+}
+
+/// Finds a chain for `targets`, the wanted log2 of each level's modulus, lowest first. The lowest level and the highest are
+/// at least as large as wanted.
+///
+/// # Errors
+/// [`CompileError::Ring`] where there are not enough primes; [`CompileError::NoChain`] where targets do not grow.
+pub fn search(log_n: u32, targets: &[f64]) -> Result<Chain, CompileError> {
+    let top = targets.last().copied().unwrap_or(0.0);
+    if targets.is_empty() || !targets.iter().all(|t| t.is_finite() && *t > 0.0) || !targets.is_sorted_by(|a, b| a < b) {
+        return Err(CompileError::NoChain { targets: targets.to_vec() });
+    }
+    let count = (top / 29.9).ceil() as usize + 1;
+    let mut taken = primes::nearest(log_n, 30.0, count, &[])?;
+    let big = taken.clone();
+    let mut fine: Vec<Vec<u32>> = Vec::new();
+    for deficit in 1..=MAX_DEFICIT {
+        // Fewer where there are not as many of that size.
+        let found = (1..=MAX_FINE).rev().find_map(|c| primes::nearest(log_n, f64::from(30 - deficit), c, &taken).ok());
+        let found = found.unwrap_or_default();
+        taken.extend(&found);
+        fine.push(found);
+    }
+    let log2 = |p: &u32| f64::from(*p).log2();
+    let mut prefix = vec![0.0];
+    big.iter().for_each(|p| prefix.push(prefix[prefix.len() - 1] + log2(p)));
+    let sizes = Sizes { prefix, fine: fine.iter().map(|f| f.iter().map(log2).collect()).collect() };
+
+    let mut best: Option<(f64, Vec<usize>, Vec<Choice>)> = None;
+    for tolerance in [0.6, 1.2, 3.0, 15.0] {
+        let mut template = Vec::new();
+        templates(&mut template, &sizes, &mut |template| {
+            if let Some((cost, levels)) = sizes.assign(template, targets, tolerance)
+                && best.as_ref().is_none_or(|(c, _, _)| cost < *c)
+            {
+                best = Some((cost, template.to_vec(), levels));
+            }
+        });
+        if best.is_some() {
+            break;
+        }
+    }
+    let Some((_, template, choices)) = best else { return Err(CompileError::NoChain { targets: targets.to_vec() }) };
+    // The pool: as many big primes as are used, then the template's fine ones.
+    let used = choices.iter().map(|c| c.big).max().unwrap_or(0);
+    let mut pool = big[..used].to_vec();
+    let mut next = vec![0; fine.len()];
+    for &deficit in &template {
+        pool.push(fine[deficit - 1][next[deficit - 1]]);
+        next[deficit - 1] += 1;
+    }
+    let levels = choices.iter().map(|choice| {
+        let fine = (0..template.len()).filter(|i| choice.mask >> i & 1 == 1).map(|i| (used + i) as u16);
+        (0..choice.big as u16).chain(fine).collect()
+    });
+    Ok(Chain { levels: levels.collect(), primes: pool, big: used })
+}
+
+/// All ascending lists of at most [`MAX_FINE`] deficits for which there are primes.
+fn templates(template: &mut Vec<usize>, sizes: &Sizes, visit: &mut impl FnMut(&[usize])) {
+    visit(template);
+    if template.len() == MAX_FINE {
+        return;
+    }
+    for deficit in template.last().copied().unwrap_or(1)..=MAX_DEFICIT as usize {
+        let used = template.iter().filter(|d| **d == deficit).count();
+        if used < sizes.fine[deficit - 1].len() {
+            template.push(deficit);
+            templates(template, sizes, visit);
+            template.pop();
+        }
+    }
+}
+
+impl Sizes {
+    /// The cheapest levels with these fine primes, by dynamic programming from the lowest level up.
+    fn assign(&self, template: &[usize], targets: &[f64], tolerance: f64) -> Option<(f64, Vec<Choice>)> {
+        let fine: Vec<f64> = template
+            .iter()
+            .enumerate()
+            .map(|(i, &deficit)| {
+                let nth = template[..i].iter().filter(|d| **d == deficit).count();
+                self.fine[deficit - 1][nth]
+            })
+            .collect();
+        let masks: Vec<f64> = (0..1usize << fine.len())
+            .map(|m| (0..fine.len()).filter(|i| m >> i & 1 == 1).map(|i| fine[i]).sum())
+            .collect();
+        let top = targets.len() - 1;
+        let mut table: Vec<Vec<(Choice, usize)>> = Vec::with_capacity(targets.len());
+        for (level, &target) in targets.iter().enumerate() {
+            let mut options: Vec<(Choice, usize)> = Vec::new();
+            for (mask, size) in masks.iter().enumerate() {
+                // At the top every fine prime is there: any that is not costs modulus all the same.
+                if level == top && mask + 1 != masks.len() || *size > target + 30.0 {
+                    continue;
+                }
+                let first = ((target - size) / 29.99).floor().max(0.0) as usize;
+                for big in first..=first + 1 {
+                    let Some(prefix) = self.prefix.get(big) else { continue };
+                    let error = prefix + size - target;
+                    let at_least = level == 0 || level == top;
+                    let allowed = if at_least {
+                        -1e-9..=tolerance.max(if level == top { 30.0 } else { 1.0 })
+                    } else {
+                        -tolerance..=tolerance
+                    };
+                    if !allowed.contains(&error) || big + mask.count_ones() as usize == 0 {
+                        continue;
+                    }
+                    let deviation = if at_least { EXCESS_COST * error } else { DEVIATION_COST * error * error };
+                    let limbs = big as f64 + f64::from(mask.count_ones());
+                    let own = Choice { big, mask, cost: limbs + deviation };
+                    let reach = |(i, (below, _)): (usize, &(Choice, usize))| {
+                        let grows =
+                            below.big <= big && self.prefix[below.big] + masks[below.mask] + 1.0 < prefix + size;
+                        let changes = (below.mask ^ mask).count_ones() as f64 + big.abs_diff(below.big) as f64;
+                        grows.then_some((below.cost + CHANGE_COST * changes, i))
+                    };
+                    let before = match table.last() {
+                        None => Some((0.0, 0)),
+                        Some(below) => below.iter().enumerate().filter_map(reach).min_by(|a, b| a.0.total_cmp(&b.0)),
+                    };
+                    if let Some((cost, from)) = before {
+                        options.push((Choice { cost: own.cost + cost, ..own }, from));
+                    }
+                }
+            }
+            if options.is_empty() {
+                return None;
+            }
+            table.push(options);
+        }
+        let cost = |o: &(Choice, usize)| o.0.cost;
+        let mut at = (0..table[top].len()).min_by(|&a, &b| cost(&table[top][a]).total_cmp(&cost(&table[top][b])))?;
+        let total = table[top][at].0.cost;
+        let mut levels = Vec::with_capacity(targets.len());
+        for options in table.iter().rev() {
+            levels.push(options[at].0);
+            at = options[at].1;
+        }
+        levels.reverse();
+        Some((total, levels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_come_close_to_their_targets() {
+        for (log_n, base, steps) in [
+            (
+                15,
+                62.0,
+                vec![33.7, 31.0, 34.9, 34.2, 33.0, 32.1, 35.5, 33.3, 34.1, 31.9, 33.7, 34.4, 35.0, 33.1, 32.2, 34.8],
+            ),
+            (14, 55.5, vec![31.3, 30.8, 32.9, 31.1, 30.0]),
+            (16, 70.0, vec![12.0, 22.5, 12.0, 22.5, 12.0, 40.1]),
+            (13, 60.2, vec![29.0]),
+            (13, 44.0, vec![]),
+        ] {
+            let mut targets = vec![base];
+            steps.iter().for_each(|s| targets.push(targets[targets.len() - 1] + s));
+            let chain = search(log_n, &targets).unwrap();
+            let top = targets.len() - 1;
+            for (level, target) in targets.iter().enumerate() {
+                let error = chain.log_q(level) - target;
+                let bound = if level == 0 || level == top { -1e-6..8.0 } else { -0.7..0.7 };
+                assert!(bound.contains(&error), "N = 2^{log_n}, level {level}: {error}");
+                // Not more limbs than the size needs, but for the few fine ones.
+                assert!(chain.levels[level].len() <= (target / 29.99).ceil() as usize + 1);
+                let bigs = chain.levels[level].iter().filter(|p| (**p as usize) < chain.big).count() as u16;
+                assert!((0..bigs).all(|p| chain.levels[level].contains(&p)));
+                if level > 0 {
+                    let below = chain.levels[level - 1].iter().filter(|p| (**p as usize) < chain.big).count() as u16;
+                    assert!(below <= bigs);
+                }
+            }
+            assert_eq!(chain.union(0..=top).len(), chain.levels[top].len());
+            assert_eq!(chain.union(0..=top).len(), chain.primes.len());
+        }
+        assert!(search(15, &[]).is_err());
+        assert!(search(15, &[60.0, 50.0]).is_err());
+        assert!(search(15, &[f64::NAN]).is_err());
+    }
+}

@@ -1,0 +1,408 @@
+//! Networks as the passes see them: affine maps, quadratics, sums over positions.
+//!
+//! [`lower`] turns a graph into a circuit node by node; the passes rewrite it. In the end only inputs, affine maps, bare
+//! squares and sums are left, each of which is one encrypted step.
+
+use umbra_model::{Geometry, Graph, NodeId, Operator, Pool};
+
+use crate::CompileError;
+
+/// Index of a value in its circuit.
+pub type ValueId = usize;
+
+/// Mean and variance of a value over pictures and positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Mean.
+    pub mean: f64,
+    /// Variance.
+    pub variance: f64,
+}
+
+impl Moments {
+    /// Mean of the square.
+    #[must_use]
+    pub fn square(self) -> f64 {
+        self.mean * self.mean + self.variance
+    }
+}
+
+/// One value: channels on a ring of positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// The nodes of the network that it realises.
+    pub nodes: Vec<String>,
+    /// Number of channels.
+    pub channels: usize,
+    /// Number of positions it is laid out on.
+    pub positions: usize,
+    /// Whether it is the same at every position.
+    pub pooled: bool,
+    /// How it comes about.
+    pub operation: Operation,
+    /// Per channel, where a batch norm knows them.
+    pub moments: Option<Vec<Moments>>,
+}
+
+/// How a value comes about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// The picture: per channel, colour and tap, see [`crate::InputLayout`].
+    Input(Vec<(usize, i64)>),
+    /// Sum of linear maps, plus a bias per channel.
+    Affine(Affine),
+    /// `c + b x + a x^2`, `[c, b, a]` per channel.
+    Polynomial(ValueId, Vec<[f64; 3]>),
+    /// `x^2`.
+    Square(ValueId),
+    /// The sum over all positions.
+    Sum(ValueId),
+}
+
+/// Sum of linear maps, plus a bias per channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// What is summed.
+    pub terms: Vec<Term>,
+    /// Per output channel.
+    pub bias: Vec<f64>,
+}
+
+/// A linear map of one value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// The value.
+    pub source: ValueId,
+    /// The map.
+    pub kernel: Kernel,
+}
+
+/// A linear map of channels and positions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kernel {
+    /// One factor per channel.
+    Diagonal(Vec<f64>),
+    /// `y[p, co] = sum_{t, ci} weights[co, ci, t] x[stride p + taps[t], ci]`.
+    Dense {
+        /// 1 or 2.
+        stride: usize,
+        /// Offsets of positions.
+        taps: Vec<i64>,
+        /// Channels of `x`.
+        inputs: usize,
+        /// `[co, ci, t]`.
+        weights: Vec<f64>,
+    },
+}
+
+impl Kernel {
+    /// 1 or 2.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        match self {
+            Self::Diagonal(_) => 1,
+            Self::Dense { stride, .. } => *stride,
+        }
+    }
+
+    /// Multiplies output channel `co` by `factors[co]`.
+    pub fn scale_rows(&mut self, factors: &[f64]) {
+        match self {
+            Self::Diagonal(d) => d.iter_mut().zip(factors).for_each(|(d, f)| *d *= f),
+            Self::Dense { weights, .. } => {
+                let row = weights.len() / factors.len().max(1);
+                for (row, f) in weights.chunks_exact_mut(row.max(1)).zip(factors) {
+                    row.iter_mut().for_each(|w| *w *= f);
+                }
+            }
+        }
+    }
+
+    /// Multiplies input channel `ci` by `factors[ci]` beforehand.
+    pub fn scale_columns(&mut self, factors: &[f64]) {
+        match self {
+            Self::Diagonal(d) => d.iter_mut().zip(factors).for_each(|(d, f)| *d *= f),
+            Self::Dense { taps, weights, .. } => {
+                for (column, f) in weights.chunks_exact_mut(taps.len()).zip(factors.iter().cycle()) {
+                    column.iter_mut().for_each(|w| *w *= f);
+                }
+            }
+        }
+    }
+
+    /// `sum_ci f(weights of (co, ci) over taps) * x[ci]` for every `co`.
+    #[must_use]
+    pub fn apply(&self, x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        match self {
+            Self::Diagonal(d) => d.iter().zip(x).map(|(d, x)| f(&[*d]) * x).collect(),
+            Self::Dense { taps, inputs, weights, .. } => weights
+                .chunks_exact(taps.len() * inputs)
+                .map(|row| row.chunks_exact(taps.len()).zip(x).map(|(w, x)| f(w) * x).sum())
+                .collect(),
+        }
+    }
+
+    /// The transpose of [`Self::apply`]: `sum_co f(weights of (co, ci) over taps) * y[co]` for every `ci`.
+    #[must_use]
+    pub fn apply_transposed(&self, y: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        match self {
+            Self::Diagonal(_) => self.apply(y, f),
+            Self::Dense { taps, inputs, weights, .. } => {
+                let mut x = vec![0.0; *inputs];
+                for (row, y) in weights.chunks_exact(taps.len() * inputs).zip(y) {
+                    for (w, x) in row.chunks_exact(taps.len()).zip(&mut x) {
+                        *x += f(w) * y;
+                    }
+                }
+                x
+            }
+        }
+    }
+}
+
+/// The sum of weights: the response to a constant.
+pub fn sum(w: &[f64]) -> f64 {
+    w.iter().sum()
+}
+
+/// The sum of squared weights: the gain of independent errors' variance.
+pub fn sum_of_squares(w: &[f64]) -> f64 {
+    w.iter().map(|w| w * w).sum()
+}
+
+/// Values in topological order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Circuit {
+    /// Sources before readers.
+    pub values: Vec<Value>,
+    /// The logits.
+    pub output: ValueId,
+    /// Positions a row of the picture.
+    pub pitch: usize,
+}
+
+impl Operation {
+    /// The values read, in order.
+    #[must_use]
+    pub fn sources(&self) -> Vec<ValueId> {
+        match self {
+            Self::Input(_) => Vec::new(),
+            Self::Affine(affine) => affine.terms.iter().map(|t| t.source).collect(),
+            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source) => vec![*source],
+        }
+    }
+
+    fn renumber(&mut self, new: &[ValueId]) {
+        match self {
+            Self::Input(_) => {}
+            Self::Affine(affine) => affine.terms.iter_mut().for_each(|t| t.source = new[t.source]),
+            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source) => *source = new[*source],
+        }
+    }
+}
+
+impl Circuit {
+    /// How many terms, squares, sums and outputs read each value.
+    #[must_use]
+    pub fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0; self.values.len()];
+        self.values.iter().flat_map(|v| v.operation.sources()).for_each(|s| readers[s] += 1);
+        readers[self.output] += 1;
+        readers
+    }
+
+    /// Appends a value; [`Self::sort`] puts it in its place.
+    pub fn push(&mut self, value: Value) -> ValueId {
+        self.values.push(value);
+        self.values.len() - 1
+    }
+
+    /// Drops values that the output does not depend on and restores topological order (depth first, so that values are made
+    /// shortly before they are read). A picture that nothing reads stays.
+    pub fn sort(&mut self) {
+        let mut order = Vec::new();
+        let mut seen = vec![false; self.values.len()];
+        // Value, and whether its sources have been visited: no recursion, networks may be deep.
+        let mut stack = vec![(self.output, false)];
+        stack.extend(self.values.iter().position(|v| matches!(v.operation, Operation::Input(_))).map(|i| (i, false)));
+        while let Some((id, expanded)) = stack.pop() {
+            if expanded {
+                order.push(id);
+            } else if !seen[id] {
+                seen[id] = true;
+                stack.push((id, true));
+                let mut sources = self.values[id].operation.sources();
+                sources.reverse();
+                stack.extend(sources.into_iter().filter(|s| !seen[*s]).map(|s| (s, false)));
+            }
+        }
+        let mut new = vec![usize::MAX; self.values.len()];
+        order.iter().enumerate().for_each(|(i, &old)| new[old] = i);
+        let mut values: Vec<Option<Value>> = self.values.drain(..).map(Some).collect();
+        self.values = order.iter().filter_map(|&old| values[old].take()).collect();
+        self.values.iter_mut().for_each(|v| v.operation.renumber(&new));
+        self.output = new[self.output];
+    }
+
+    /// Changes what is stored for a value without changing the network: from now on `old = factor * new + offset`, channel by
+    /// channel, and everything that reads the value makes up for it.
+    pub fn reinterpret(&mut self, id: ValueId, factor: &[f64], offset: &[f64]) {
+        let mut sums = Vec::new();
+        for (reader, value) in self.values.iter_mut().enumerate() {
+            match &mut value.operation {
+                Operation::Affine(affine) => {
+                    for term in affine.terms.iter_mut().filter(|t| t.source == id) {
+                        for (b, response) in affine.bias.iter_mut().zip(term.kernel.apply(offset, sum)) {
+                            *b += response;
+                        }
+                        term.kernel.scale_columns(factor);
+                    }
+                }
+                Operation::Polynomial(source, coefficients) if *source == id => {
+                    for ([c, b, a], (f, o)) in coefficients.iter_mut().zip(factor.iter().zip(offset)) {
+                        (*c, *b, *a) = (*c + *b * o + *a * o * o, f * (*b + 2.0 * *a * o), *a * f * f);
+                    }
+                }
+                Operation::Sum(source) if *source == id => sums.push((reader, value.positions as f64)),
+                _ => {}
+            }
+        }
+        for (sum, positions) in sums {
+            let offset: Vec<f64> = offset.iter().map(|o| o * positions).collect();
+            self.reinterpret(sum, factor, &offset);
+        }
+    }
+}
+
+/// Translates a graph, one value or two a node.
+///
+/// # Errors
+/// [`CompileError::Unsupported`] names the node.
+pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
+    let Geometry::Cyclic { pitch, positions } = graph.geometry() else {
+        return Err(CompileError::Unsupported {
+            node: "input".into(),
+            what: "textbook geometry (zero padding)".into(),
+            remedy: "train the network with cyclic convolutions".into(),
+        });
+    };
+    let mut circuit = Circuit { values: Vec::new(), output: 0, pitch };
+    let mut ids: Vec<ValueId> = Vec::new();
+    for (id, node) in graph.iter() {
+        let channels = node.shape().channels();
+        let sources: Vec<ValueId> = node.inputs().iter().map(|i| ids[i.index()]).collect();
+        let (grid, pooled) = sources.first().map_or((positions, false), |&s| {
+            let source: &Value = &circuit.values[s];
+            (source.positions, source.pooled)
+        });
+        let mut value = Value {
+            nodes: vec![node.name().into()],
+            channels,
+            positions: grid,
+            pooled,
+            operation: Operation::Input((0..channels).map(|c| (c, 0)).collect()),
+            moments: None,
+        };
+        let term = |source: usize, kernel| Term { source: sources[source], kernel };
+        let affine = |terms, bias| Operation::Affine(Affine { terms, bias });
+        match node.operator() {
+            Operator::Input => {}
+            Operator::Convolution(convolution) => {
+                let half = (convolution.kernel() / 2) as i64;
+                let offsets = || -half..=half;
+                let kernel = Kernel::Dense {
+                    stride: convolution.stride,
+                    taps: offsets().flat_map(|dr| offsets().map(move |dc| pitch as i64 * dr + dc)).collect(),
+                    inputs: convolution.in_channels(),
+                    weights: to_f64(convolution.weight.values()),
+                };
+                value.positions = grid / convolution.stride;
+                value.operation = affine(vec![term(0, kernel)], bias(convolution.bias.as_ref(), channels));
+            }
+            Operator::BatchNorm(norm) => {
+                let (factors, offsets) = norm.affine().into_iter().unzip();
+                let each = norm.scale.values().iter().zip(norm.shift.values()).zip(norm.variance.values());
+                let moments = each.map(|((&scale, &shift), &variance)| {
+                    let (scale, variance) = (f64::from(scale), f64::from(variance));
+                    Moments { mean: f64::from(shift), variance: scale * scale * variance / (variance + norm.epsilon) }
+                });
+                value.moments = Some(moments.collect());
+                value.operation = affine(vec![term(0, Kernel::Diagonal(factors))], offsets);
+            }
+            Operator::Polynomial(polynomial) => {
+                let coefficients = (0..channels).map(|c| polynomial.coefficients(c)).collect();
+                value.operation = Operation::Polynomial(sources[0], coefficients);
+            }
+            Operator::Add => {
+                let ones = || Kernel::Diagonal(vec![1.0; channels]);
+                value.operation = affine(vec![term(0, ones()), term(1, ones())], vec![0.0; channels]);
+            }
+            Operator::AveragePool(Pool::Global) => {
+                // Pooling a single position changes nothing.
+                let single = pooled || grid == 1;
+                let factor = if single { 1.0 } else { 1.0 / grid as f64 };
+                let mut summed = sources[0];
+                if !single {
+                    value.pooled = true;
+                    value.operation = Operation::Sum(summed);
+                    summed = circuit.push(value.clone());
+                }
+                let kernel = Kernel::Diagonal(vec![factor; channels]);
+                value.operation = affine(vec![Term { source: summed, kernel }], vec![0.0; channels]);
+            }
+            Operator::Linear(linear) => {
+                let source = &circuit.values[sources[0]];
+                if !source.pooled && source.positions > 1 {
+                    return Err(CompileError::Unsupported {
+                        node: node.name().into(),
+                        what: format!("a linear layer over {} positions", source.positions),
+                        remedy: "put a global average_pool before it".into(),
+                    });
+                }
+                let kernel = Kernel::Dense {
+                    stride: 1,
+                    taps: vec![0],
+                    inputs: source.channels,
+                    weights: to_f64(linear.weight.values()),
+                };
+                value.operation = affine(vec![term(0, kernel)], bias(linear.bias.as_ref(), channels));
+            }
+            other => {
+                return Err(CompileError::Unsupported {
+                    node: node.name().into(),
+                    what: format!("operator {other}"),
+                    remedy: format!("use only {}", umbra_model::SUPPORTED_OPERATORS.join(", ")),
+                });
+            }
+        }
+        debug_assert_eq!(id.index(), ids.len());
+        ids.push(circuit.push(value));
+    }
+    debug_assert_eq!(NodeId::INPUT.index(), 0);
+    circuit.output = ids[graph.output().index()];
+    circuit.end_in_affine();
+    circuit.sort();
+    Ok(circuit)
+}
+
+impl Circuit {
+    /// Puts an identity behind an output that is not affine, so that passes have a place to fold constants into.
+    fn end_in_affine(&mut self) {
+        let last = &self.values[self.output];
+        if matches!(last.operation, Operation::Affine(_)) {
+            return;
+        }
+        let kernel = Kernel::Diagonal(vec![1.0; last.channels]);
+        let affine = Affine { terms: vec![Term { source: self.output, kernel }], bias: vec![0.0; last.channels] };
+        let identity = Value { operation: Operation::Affine(affine), moments: None, ..last.clone() };
+        self.output = self.push(identity);
+    }
+}
+
+fn to_f64(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn bias(tensor: Option<&umbra_model::Tensor>, channels: usize) -> Vec<f64> {
+    tensor.map_or(vec![0.0; channels], |t| to_f64(t.values()))
+}

@@ -1,0 +1,345 @@
+//! The driver: passes in order, choices between their results, and the program.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use umbra_model::Graph;
+use umbra_ring::primes;
+
+use crate::bsgs::{self, Split};
+use crate::chain::{self, Chain, log2_of};
+use crate::circuit::{Affine, Circuit, Operation, lower};
+use crate::keys::{Choice, Search, Shape, ShapeKind};
+use crate::levels::{self, Context, Place, SwitchNoise};
+use crate::packing::{self, Diagonals, Packing, Rotation};
+use crate::precision::{self, Errors, Signals};
+use crate::{CompileError, CompileOptions, Pass, Program, digest, emit, fuse, redistribute};
+
+/// Ring degrees offered; the smallest that fits is taken.
+const LOG_N: std::ops::RangeInclusive<u32> = 13..=16;
+/// Ring degrees accepted when asked for.
+const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
+/// Special primes beyond the chain's own at most.
+const MAX_SPECIAL: usize = 12;
+/// Bits by which digits may exceed the special primes at the highest level, where the picture's scale pays for it.
+const TOP_EXCESS: f64 = 6.0;
+/// Bits left unused below the security limit, against rounding of logarithms.
+const SLACK: f64 = 1e-3;
+/// How much slower a program may be for each bit of precision that it gains towards the wanted one.
+const TIME_FOR_A_BIT: f64 = 1.3;
+
+/// Compiles a network.
+///
+/// # Errors
+/// [`CompileError`] names the node, or what security does not allow, and what to do.
+pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, CompileError> {
+    options.check()?;
+    let mut circuit = lower(graph)?;
+    if options.has(Pass::Fuse) {
+        fuse::fuse(&mut circuit);
+    }
+    if options.has(Pass::Redistribute) {
+        redistribute::redistribute(&mut circuit)?;
+    } else {
+        redistribute::evaluate_directly(&mut circuit);
+    }
+    let degrees = match options.log_n {
+        Some(log_n) if LOG_N_FORCED.contains(&log_n) => log_n..=log_n,
+        Some(log_n) => {
+            return Err(CompileError::RingDegree { log_n, low: *LOG_N_FORCED.start(), high: *LOG_N_FORCED.end() });
+        }
+        None => LOG_N,
+    };
+    let mut last = None;
+    for log_n in degrees {
+        let plan = match at_degree(graph, &circuit, options, log_n) {
+            Ok(plan) => plan,
+            Err(e @ (CompileError::TooDeep { .. } | CompileError::TooLarge { .. } | CompileError::Ring(_))) => {
+                last = Some(e);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let program = emit::program(graph, &plan, options, digest::network_digest(graph));
+        program.check()?;
+        return Ok(program);
+    }
+    Err(last.unwrap_or(CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() }))
+}
+
+/// Everything decided, ready to be written out.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub circuit: Circuit,
+    pub packing: Packing,
+    pub log_n: u32,
+    pub limit: u32,
+    pub places: Vec<Place>,
+    pub chain: Chain,
+    pub pool: Vec<u32>,
+    pub diagonals: Vec<Diagonals>,
+    pub classes: Vec<Vec<Split>>,
+    /// Per value; values without step have none.
+    pub shapes: Vec<Option<Shape>>,
+    /// Per shape in order of values.
+    pub choice: Choice,
+    pub errors: Vec<Errors>,
+    pub shifts: usize,
+    pub carries: usize,
+}
+
+impl Plan {
+    pub fn logit_error(&self) -> f64 {
+        self.errors[self.circuit.output].deviation()
+    }
+}
+
+fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: u32) -> Result<Plan, CompileError> {
+    let limit = security_limit(log_n)?;
+    let packing = Packing::new(circuit, log_n)?;
+    let mut circuit = circuit.clone();
+    let shifts =
+        if options.has(Pass::InputExpansion) { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
+    let signals = precision::signals(&circuit);
+    let gains = precision::sensitivities(&circuit, &signals);
+    let diagonals = all_diagonals(&circuit, &packing);
+    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &signals);
+    let context = Context {
+        circuit: &circuit,
+        packing: &packing,
+        log_n,
+        tower_reuse: options.has(Pass::TowerReuse),
+        signals: &signals,
+        gains: &gains,
+        weight_noise: &weight_noise,
+        largest_logit: largest_logit(graph, &circuit, &signals),
+        excess: TOP_EXCESS,
+    };
+    let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
+    let places = context.place();
+    let levels_needed = places.iter().map(|p| p.works).max().unwrap_or(0);
+    let sized = |share: f64| {
+        let mut places = places.clone();
+        context.allot(&mut places, share);
+        let targets = context.targets(&places);
+        (places, targets)
+    };
+    let top = |share: f64| sized(share).1.last().copied().unwrap_or(0.0);
+
+    let coarsest = wanted * 60f64.exp2();
+    let mut best: Option<(f64, Plan)> = None;
+    // Special primes are traded for precision. With the wanted precision, as many as there is room for.
+    let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
+    for special in room..=(room + 6).min(MAX_SPECIAL.max(room)) {
+        let budget = f64::from(limit) - 30.0 * special as f64 - 1.0;
+        let share = if top(wanted) <= budget || special == room && top(wanted) + 30.0 <= f64::from(limit) {
+            wanted
+        } else if top(coarsest) > budget {
+            break;
+        } else {
+            // The size falls with the share: bisect its logarithm.
+            let (mut low, mut high) = (wanted.log2(), coarsest.log2());
+            for _ in 0..40 {
+                let middle = (low + high) / 2.0;
+                if top(middle.exp2()) > budget { low = middle } else { high = middle }
+            }
+            high.exp2()
+        };
+        let (places, targets) = sized(share);
+        let chain = match chain::search(log_n, &targets) {
+            Ok(chain) => chain,
+            Err(CompileError::NoChain { .. }) => continue,
+            Err(e) => return Err(e),
+        };
+        for extra in extra_primes(&chain, log_n, limit)? {
+            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, limit, shifts)? else { continue };
+            let bits = (plan.logit_error() / options.logit_error).log2().max(0.0);
+            let price = options.cost.seconds_per_key_gigabyte / 1e9;
+            let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
+            let worth = (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over;
+            if best.as_ref().is_none_or(|(b, _)| worth < *b) {
+                best = Some((worth, plan));
+            }
+        }
+    }
+    best.map(|(_, plan)| plan).ok_or_else(|| CompileError::TooDeep {
+        needed: top(coarsest) + 30.0,
+        limit,
+        levels: levels_needed + 1,
+        log_n,
+    })
+}
+
+/// log2(QP) allowed at 128 bits.
+fn security_limit(log_n: u32) -> Result<u32, CompileError> {
+    match log_n {
+        12 => Ok(107),
+        13 => Ok(214),
+        14 => Ok(430),
+        15 => Ok(868),
+        16 => Ok(1747),
+        17 => Ok(3523),
+        _ => Err(CompileError::RingDegree { log_n, low: *LOG_N_FORCED.start(), high: *LOG_N_FORCED.end() }),
+    }
+}
+
+/// The largest magnitude of a logit that decryption must tell from an overflow.
+fn largest_logit(graph: &Graph, circuit: &Circuit, signals: &Signals) -> f64 {
+    let seen = graph.ranges().logits.map_or(0.0, |[min, max]| f64::from(min.abs().max(max.abs())));
+    let spread = |m: &precision::Moments| m.mean.abs() + 8.0 * m.variance.sqrt();
+    let predicted = signals[circuit.output].iter().map(spread).fold(0.0, f64::max);
+    (4.0 * seen).max(if seen > 0.0 { 0.0 } else { predicted }).max(32.0)
+}
+
+fn all_diagonals(circuit: &Circuit, packing: &Packing) -> Vec<Diagonals> {
+    let of = |value: &crate::circuit::Value| match &value.operation {
+        Operation::Affine(affine) => packing.diagonals(circuit, value, affine),
+        _ => Diagonals::new(),
+    };
+    circuit.values.iter().map(of).collect()
+}
+
+/// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
+fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, CompileError> {
+    let top = chain.levels.len() - 1;
+    let left = f64::from(limit) - log2_of(&chain.primes, &chain.union(top..=top)) - SLACK;
+    let count = ((left / 30.0).floor().max(0.0) as usize).min(MAX_SPECIAL);
+    let mut pools = Vec::new();
+    if count > 0 {
+        pools.push(primes::nearest(log_n, 30.0, count, &chain.primes)?);
+    }
+    // Sizes of 27 bits and more are worth another limb.
+    let size = left / (count + 1) as f64;
+    if count < MAX_SPECIAL && size >= 27.0 {
+        // Primes scatter around the size asked for: a little less keeps the product within the limit.
+        let smaller = primes::nearest(log_n, size - 0.02, count + 1, &chain.primes)?;
+        if smaller.iter().map(|p| f64::from(*p).log2()).sum::<f64>() <= left {
+            pools.push(smaller);
+        }
+    }
+    Ok(pools)
+}
+
+/// Carries, scales, gadgets, splits and errors for a chain.
+fn finish(
+    context: &Context<'_>,
+    options: &CompileOptions,
+    chain: &Chain,
+    mut places: Vec<Place>,
+    extra: Vec<u32>,
+    limit: u32,
+    shifts: usize,
+) -> Result<Option<Plan>, CompileError> {
+    let (log_n, packing) = (context.log_n, *context.packing);
+    let mut circuit = context.circuit.clone();
+    let carries = levels::carry(&mut circuit, &mut places, chain);
+    levels::settle(&circuit, &mut places, chain, context.headroom());
+    let diagonals = all_diagonals(&circuit, &packing);
+    let mut pool = chain.primes.clone();
+    pool.extend(extra);
+
+    let mut sets: Vec<BTreeSet<Rotation>> = Vec::new();
+    let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
+        .map(|(id, value)| shape(&circuit, &packing, chain, &places, (id, value), &diagonals[id], &mut sets))
+        .collect();
+    let classes: Vec<Vec<Split>> = sets
+        .iter()
+        .map(|set| match options.has(Pass::Bsgs) {
+            true => bsgs::candidates(set, &packing),
+            false => vec![Split::none(set, &packing)],
+        })
+        .collect();
+    // Key switching adds its error at the scale of what is switched: squares' scale, but for the picture.
+    let narrowest = places.iter().map(|p| p.bits).fold(f64::MAX, f64::min);
+    let steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
+    let search = Search {
+        chain,
+        pool: &pool,
+        log_n,
+        limit: f64::from(limit) - SLACK,
+        excess: (TOP_EXCESS, (narrowest - 8.0).clamp(0.0, 12.0)),
+        shapes: &steps,
+        classes: &classes,
+        model: &options.cost,
+    };
+    let Some(choice) = search.run(options.key_bytes as f64) else { return Ok(None) };
+
+    let signals = precision::signals(&circuit);
+    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &signals);
+    let switch = |level: usize| {
+        let gadget = &choice.gadgets[choice.of_level[level]];
+        let kept = |d: &Vec<u16>| -> f64 {
+            d.iter().filter(|p| chain.levels[level].contains(p)).map(|&p| f64::from(pool[p as usize]).log2()).sum()
+        };
+        let largest = gadget.digits.iter().map(kept).fold(0.0, f64::max);
+        SwitchNoise {
+            digits: crate::gadgets::digits_at(gadget, &chain.levels[level]),
+            excess: largest - log2_of(&pool, &gadget.special),
+        }
+    };
+    let injected = levels::injected(&circuit, &places, &weight_noise, log_n, switch);
+    let errors = precision::errors(&circuit, &signals, &injected);
+    let chain = chain.clone();
+    Ok(Some(Plan {
+        circuit,
+        packing,
+        log_n,
+        limit,
+        places,
+        chain,
+        pool,
+        diagonals,
+        classes,
+        shapes,
+        choice,
+        errors,
+        shifts,
+        carries,
+    }))
+}
+
+/// The shape of a value's step; sets of rotations are collected in `sets`.
+fn shape(
+    circuit: &Circuit,
+    packing: &Packing,
+    chain: &Chain,
+    places: &[Place],
+    (id, value): (usize, &crate::circuit::Value),
+    diagonals: &Diagonals,
+    sets: &mut Vec<BTreeSet<Rotation>>,
+) -> Option<Shape> {
+    let place = places[id];
+    let kind = match &value.operation {
+        Operation::Input(_) | Operation::Polynomial(..) => return None,
+        Operation::Square(_) => ShapeKind::Square(packing.ciphertexts(value)),
+        Operation::Sum(_) => {
+            let doublings = std::iter::successors(Some(1), |p| Some(2 * p)).take_while(|p| *p < value.positions);
+            let rotations = doublings.map(|p| packing.canonical((p * packing.period(value)) as i64));
+            ShapeKind::Rotations(rotations.collect(), packing.ciphertexts(value))
+        }
+        Operation::Affine(affine) => {
+            let set: BTreeSet<Rotation> = diagonals.keys().map(|(_, _, r)| *r).collect();
+            let class = sets.iter().position(|s| *s == set).unwrap_or_else(|| {
+                sets.push(set);
+                sets.len() - 1
+            });
+            ShapeKind::Linear {
+                class,
+                inputs: input_ciphertexts(circuit, packing, affine),
+                outputs: packing.ciphertexts(value),
+                diagonals: diagonals.len(),
+            }
+        }
+    };
+    Some(Shape { level: place.works, changes: chain.changes(place.works, place.level), kind })
+}
+
+fn input_ciphertexts(circuit: &Circuit, packing: &Packing, affine: &Affine) -> usize {
+    packing::sources(affine).iter().map(|&s| packing.ciphertexts(&circuit.values[s])).sum()
+}
+
+/// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.
+pub(crate) fn used_primes(plan: &Plan) -> BTreeMap<u16, u16> {
+    let gadgets = plan.choice.gadgets.iter().flat_map(|g| g.digits.iter().flatten().chain(&g.special));
+    let used: BTreeSet<u16> = plan.chain.levels.iter().flatten().chain(gadgets).copied().collect();
+    used.into_iter().zip(0..).collect()
+}

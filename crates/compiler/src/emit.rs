@@ -1,0 +1,307 @@
+//! Writing a plan out as a program: registers, steps, estimates.
+
+use umbra_model::Graph;
+
+use crate::chain::log2_of;
+use crate::circuit::Operation as Source;
+use crate::compile::{Plan, used_primes};
+use crate::cost::Work;
+use crate::keys::{Search, Shape, ShapeKind};
+use crate::packing::sources;
+use crate::{
+    CompileOptions, Estimate, GadgetLiteral, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral, Program,
+    Report, Step,
+};
+
+/// Registers and the values in them.
+struct Registers {
+    of: Vec<Option<usize>>,
+    last_use: Vec<usize>,
+    free: Vec<usize>,
+    count: usize,
+}
+
+impl Registers {
+    fn new(plan: &Plan) -> Self {
+        let values = &plan.circuit.values;
+        let mut last_use = vec![0; values.len()];
+        for (id, value) in values.iter().enumerate() {
+            value.operation.sources().into_iter().for_each(|s| last_use[s] = id);
+        }
+        last_use[plan.circuit.output] = usize::MAX;
+        Self { of: vec![None; values.len()], last_use, free: Vec::new(), count: 0 }
+    }
+
+    /// The register of a value that was made before.
+    fn get(&self, id: usize) -> usize {
+        self.of[id].unwrap_or(0)
+    }
+
+    /// A register for value `id`: that of an operand it is the last to read, another free one, or a new one.
+    fn assign(&mut self, id: usize, operands: &[usize]) -> usize {
+        let dying: std::collections::BTreeSet<usize> =
+            operands.iter().copied().filter(|s| self.last_use[*s] == id).filter_map(|s| self.of[s]).collect();
+        self.free.extend(dying);
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        let register = self.free.pop().unwrap_or_else(|| {
+            self.count += 1;
+            self.count - 1
+        });
+        self.of[id] = Some(register);
+        register
+    }
+}
+
+/// The program of a plan.
+pub(crate) fn program(graph: &Graph, plan: &Plan, options: &CompileOptions, network: [u8; 32]) -> Program {
+    let renumber = used_primes(plan);
+    let map = |list: &Vec<u16>| -> Vec<u16> { list.iter().filter_map(|p| renumber.get(p).copied()).collect() };
+    let mut primes = vec![0; renumber.len()];
+    renumber.iter().for_each(|(&old, &new)| primes[new as usize] = plan.pool[old as usize]);
+    let gadgets = plan.choice.gadgets.iter();
+    let parameters = ParametersLiteral {
+        log_n: plan.log_n,
+        primes,
+        levels: plan.chain.levels.iter().map(map).collect(),
+        gadgets: gadgets
+            .map(|g| GadgetLiteral { digits: g.digits.iter().map(map).collect(), special: map(&g.special) })
+            .collect(),
+    };
+    let mut emitter = Emitter { plan, options, registers: Registers::new(plan), scales: Vec::new(), steps: Vec::new() };
+    let input = emitter.values(&parameters);
+    let output = plan.circuit.output;
+    let mut program = Program {
+        name: graph.name().into(),
+        network,
+        classes: graph.classes().to_vec(),
+        picture: graph.input().clone(),
+        logit_range: graph.ranges().logits.map(|r| r.map(f64::from)),
+        input,
+        output: OutputLayout {
+            register: emitter.registers.get(output),
+            level: plan.places[output].level,
+            scale: emitter.scales[output],
+            period: plan.packing.period(&plan.circuit.values[output]),
+            classes: graph.classes().len(),
+        },
+        parameters,
+        registers: emitter.registers.count,
+        steps: emitter.steps,
+        report: Report::default(),
+    };
+    program.report = report(plan, options, &program);
+    program
+}
+
+struct Emitter<'a> {
+    plan: &'a Plan,
+    options: &'a CompileOptions,
+    registers: Registers,
+    /// Exact scale of every value.
+    scales: Vec<f64>,
+    steps: Vec<Step>,
+}
+
+impl Emitter<'_> {
+    /// Emits all steps; returns the layout of the picture.
+    fn values(&mut self, parameters: &ParametersLiteral) -> crate::InputLayout {
+        let plan = self.plan;
+        let mut layout = None;
+        let mut index = 0;
+        for (id, value) in plan.circuit.values.iter().enumerate() {
+            let place = plan.places[id];
+            let operands = value.operation.sources();
+            let register = self.registers.get(operands.first().copied().unwrap_or(0));
+            let read: Vec<(usize, usize)> = match &value.operation {
+                Source::Affine(affine) => sources(affine).iter().map(|&s| (s, self.registers.get(s))).collect(),
+                _ => Vec::new(),
+            };
+            let destination = self.registers.assign(id, &operands);
+            let scale = place.bits.exp2();
+            self.scales.push(scale);
+            if let Source::Input(channels) = &value.operation {
+                let made = plan.packing.input(value, channels, place.level, scale);
+                layout = Some(crate::InputLayout { register: destination, ..made });
+                continue;
+            }
+            let Some(shape) = &plan.shapes[id] else { continue };
+            let gadget = plan.choice.of_level[place.works];
+            let split = plan.choice.splits[index];
+            index += 1;
+            let factor = factor(parameters, place.works, place.level);
+            let source_scale = |s: usize| self.scales[s];
+            let mut outcome = scale;
+            let operation = match &value.operation {
+                Source::Square(source) => {
+                    outcome = source_scale(*source) * source_scale(*source) / factor;
+                    Operation::Square { source: register, gadget }
+                }
+                Source::Sum(source) => {
+                    outcome = source_scale(*source);
+                    let ShapeKind::Rotations(rotations, _) = &shape.kind else { continue };
+                    self.scales[id] = outcome;
+                    self.sum(id, shape, rotations, (register, destination), gadget, outcome);
+                    continue;
+                }
+                Source::Affine(affine) => {
+                    let product = scale * factor;
+                    let weights =
+                        read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
+                    let inputs = weights.collect();
+                    let ShapeKind::Linear { class, .. } = shape.kind else { continue };
+                    let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &plan.packing);
+                    let period = plan.packing.period(value);
+                    let bias = (0..plan.packing.ciphertexts(value)).map(|o| {
+                        let channel = |c: usize| affine.bias.get(o * period + c).copied().unwrap_or(0.0);
+                        (0..period).map(channel).collect()
+                    });
+                    let bias = bias.collect();
+                    Operation::Linear(Box::new(Linear { inputs, plan: bsgs, diagonals, period, bias, gadget }))
+                }
+                Source::Input(_) | Source::Polynomial(..) => continue,
+            };
+            self.scales[id] = outcome;
+            let work = self.search(&[]).work(shape, &plan.choice.gadgets[gadget], split);
+            self.steps.push(Step {
+                node: value.nodes.join(" + "),
+                operation,
+                destination,
+                level_in: place.works,
+                level_out: place.level,
+                scale_out: outcome,
+                estimate: self.estimate(id, shape, split, work),
+            });
+        }
+        // Every circuit has an input: `Circuit::sort` keeps it.
+        layout.unwrap_or_else(|| plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0))
+    }
+
+    fn sum(
+        &mut self,
+        id: usize,
+        shape: &Shape,
+        rotations: &[i64],
+        (register, destination): (usize, usize),
+        gadget: usize,
+        scale: f64,
+    ) {
+        let value = &self.plan.circuit.values[id];
+        let ciphertexts = self.plan.packing.ciphertexts(value);
+        for (i, &rotation) in rotations.iter().enumerate() {
+            let one = Shape { kind: ShapeKind::Rotations(vec![rotation], ciphertexts), ..shape.clone() };
+            let work = self.search(&[]).work(&one, &self.plan.choice.gadgets[gadget], 0);
+            let estimate = self.estimate(id, &one, 0, work);
+            self.steps.push(Step {
+                node: value.nodes.join(" + "),
+                operation: Operation::RotateSum {
+                    source: if i == 0 { register } else { destination },
+                    rotations: vec![rotation],
+                    gadget,
+                },
+                destination,
+                level_in: shape.level,
+                level_out: shape.level,
+                scale_out: scale,
+                estimate,
+            });
+        }
+    }
+
+    fn search<'b>(&'b self, shapes: &'b [Shape]) -> Search<'b> {
+        let plan = self.plan;
+        Search {
+            chain: &plan.chain,
+            pool: &plan.pool,
+            log_n: plan.log_n,
+            limit: f64::from(plan.limit),
+            excess: (0.0, 0.0),
+            shapes,
+            classes: &plan.classes,
+            model: &self.options.cost,
+        }
+    }
+
+    fn estimate(&self, id: usize, shape: &Shape, split: usize, work: Work) -> Estimate {
+        let (rotations, decompositions) = match &shape.kind {
+            ShapeKind::Square(count) => (0, *count),
+            ShapeKind::Rotations(rotations, count) => (rotations.len() * count, rotations.len() * count),
+            ShapeKind::Linear { class, inputs, outputs, .. } => {
+                let split = &self.plan.classes[*class][split];
+                let giants = split.giants * outputs;
+                let hoisted = if split.babies.is_empty() { 0 } else { *inputs };
+                (split.babies.len() * inputs + giants, hoisted + giants)
+            }
+        };
+        Estimate {
+            seconds: work.seconds(&self.options.cost, self.plan.log_n),
+            key_bytes: work.key_bytes(self.plan.log_n) as u64,
+            error_std: self.plan.errors[id].deviation(),
+            rotations: rotations as u32,
+            decompositions: decompositions as u32,
+        }
+    }
+}
+
+/// What rescaling divides by, exactly as [`Program::check`] computes it.
+fn factor(parameters: &ParametersLiteral, from: usize, to: usize) -> f64 {
+    let product = |a: &[u16], b: &[u16]| -> f64 {
+        a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(parameters.primes[i as usize])).product()
+    };
+    let (from, to) = (&parameters.levels[from], &parameters.levels[to]);
+    product(from, to) / product(to, from)
+}
+
+fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
+    let log2 =
+        |list: &mut dyn Iterator<Item = &u16>| -> f64 { list.map(|&p| f64::from(plan.pool[p as usize]).log2()).sum() };
+    let gadgets = plan.choice.gadgets.iter().map(|g| log2(&mut g.digits.iter().flatten().chain(&g.special)));
+    let top = plan.chain.levels.len() - 1;
+    let log_q = plan.chain.log_q(top);
+    let log_qp = gadgets.fold(log_q, f64::max);
+    let keys = program.key_set();
+    let mut notes = vec![
+        format!(
+            "N = 2^{}: {} levels, log2 Q = {log_q:.1}, log2 QP = {log_qp:.1} of {} allowed at 128-bit security",
+            plan.log_n,
+            top + 1,
+            plan.limit
+        ),
+        format!(
+            "predicted error of a logit: {:.2e} (standard deviation), wanted {:.2e}",
+            plan.logit_error(),
+            options.logit_error
+        ),
+    ];
+    for (i, gadget) in plan.choice.gadgets.iter().enumerate() {
+        let levels: Vec<usize> = (0..=top).filter(|l| plan.choice.of_level[*l] == i).collect();
+        let own: Vec<_> = keys.iter().filter(|k| usize::from(k.gadget) == i).collect();
+        notes.push(format!(
+            "gadget {i}, levels {} to {}: {} digits, {} special primes ({:.1} bits), {} keys, {:.1} MB",
+            levels.first().copied().unwrap_or(0),
+            levels.last().copied().unwrap_or(0),
+            gadget.digits.len(),
+            gadget.special.len(),
+            log2_of(&plan.pool, &gadget.special),
+            own.len(),
+            own.iter().map(|k| k.bytes(&program.parameters)).sum::<u64>() as f64 / 1e6
+        ));
+    }
+    if plan.shifts > 1 {
+        notes.push(format!(
+            "the picture is encrypted in {} shifted copies: unused channels save rotations",
+            plan.shifts
+        ));
+    }
+    if plan.carries > 0 {
+        notes.push(format!("{} operands are carried to lower levels whose primes are not all theirs", plan.carries));
+    }
+    Report {
+        log_qp,
+        log_qp_limit: plan.limit,
+        seconds: program.steps.iter().map(|s| s.estimate.seconds).sum(),
+        key_bytes: keys.iter().map(|k| k.bytes(&program.parameters)).sum(),
+        logit_error_std: plan.logit_error(),
+        without: options.without.iter().map(ToString::to_string).collect(),
+        notes,
+    }
+}

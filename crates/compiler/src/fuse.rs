@@ -1,0 +1,75 @@
+//! Node fusing: batch norm into convolution, the residual addition into the convolution before it, the divisor of average
+//! pooling into the linear layer (paper, "node fusing").
+//!
+//! In a circuit all of these are one rule: an affine map of an affine map is one affine map, where the composition does not
+//! mix taps.
+
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, ValueId, sum};
+
+/// Composes affine maps until none reads another that it could absorb.
+pub fn fuse(circuit: &mut Circuit) {
+    for id in 0..circuit.values.len() {
+        // Sources come before readers and have been fused themselves; each round absorbs one of them.
+        while let Some((term, inner)) = absorbable(circuit, id) {
+            absorb(circuit, id, term, inner);
+        }
+    }
+    circuit.sort();
+}
+
+fn affine(circuit: &Circuit, id: ValueId) -> Option<&Affine> {
+    match &circuit.values[id].operation {
+        Operation::Affine(affine) => Some(affine),
+        _ => None,
+    }
+}
+
+fn is_diagonal(kernel: &Kernel) -> bool {
+    matches!(kernel, Kernel::Diagonal(_))
+}
+
+/// A term of `id` that reads an affine map and can be composed with it.
+fn absorbable(circuit: &Circuit, id: ValueId) -> Option<(usize, ValueId)> {
+    let readers = circuit.readers();
+    affine(circuit, id)?.terms.iter().enumerate().find_map(|(i, term)| {
+        let inner = affine(circuit, term.source)?;
+        let cheap = inner.terms.iter().all(|t| is_diagonal(&t.kernel));
+        // Convolutions are not repeated for every reader: their result is kept instead.
+        let once = readers[term.source] == 1 && is_diagonal(&term.kernel);
+        (cheap || once).then_some((i, term.source))
+    })
+}
+
+fn absorb(circuit: &mut Circuit, id: ValueId, index: usize, inner: ValueId) {
+    let Some(inner_affine) = affine(circuit, inner).cloned() else { return };
+    let names = circuit.values[inner].nodes.clone();
+    let value = &mut circuit.values[id];
+    let Operation::Affine(outer) = &mut value.operation else { return };
+    let term = outer.terms.remove(index);
+    for (b, response) in outer.bias.iter_mut().zip(term.kernel.apply(&inner_affine.bias, sum)) {
+        *b += response;
+    }
+    let composed =
+        inner_affine.terms.into_iter().map(|t| Term { source: t.source, kernel: compose(&term.kernel, t.kernel) });
+    outer.terms.splice(index..index, composed);
+    value.nodes.splice(0..0, names);
+    let mut seen = std::collections::HashSet::new();
+    value.nodes.retain(|name| seen.insert(name.clone()));
+}
+
+/// `outer` after `inner`; at least one of them is a diagonal.
+fn compose(outer: &Kernel, mut inner: Kernel) -> Kernel {
+    match (outer, &inner) {
+        (Kernel::Diagonal(factors), _) => {
+            inner.scale_rows(factors);
+            inner
+        }
+        (_, Kernel::Diagonal(factors)) => {
+            let mut composed = outer.clone();
+            composed.scale_columns(factors);
+            composed
+        }
+        // `absorbable` does not offer such pairs.
+        _ => inner,
+    }
+}

@@ -1,0 +1,339 @@
+//! Which gadget serves which levels, and which baby-step giant-step splits share their keys.
+//!
+//! Levels are cut into ranges, each with a gadget and keys of its own, by dynamic programming over the cuts. Within a range,
+//! convolutions of the same shape use the same split, chosen by coordinate descent on core-seconds plus a price for key bytes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rayon::prelude::*;
+
+use crate::GadgetLiteral;
+use crate::bsgs::Split;
+use crate::chain::Chain;
+use crate::cost::{CostModel, SwitchSize, Work};
+use crate::gadgets::{digits_at, gadget, specials};
+
+/// What a step costs, before gadgets and splits are chosen.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Level at which it works.
+    pub level: usize,
+    /// Primes that its rescale drops and adds.
+    pub changes: (usize, usize),
+    /// What it does.
+    pub kind: ShapeKind,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum ShapeKind {
+    /// Squares of so many ciphertexts.
+    Square(usize),
+    /// A linear transform.
+    Linear {
+        /// Index of its splits.
+        class: usize,
+        /// Ciphertexts read.
+        inputs: usize,
+        /// Ciphertexts written.
+        outputs: usize,
+        /// Number of diagonals.
+        diagonals: usize,
+    },
+    /// Rotations of so many ciphertexts, each with a decomposition of its own.
+    Rotations(Vec<i64>, usize),
+}
+
+/// The choice for all levels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Gadgets in use.
+    pub gadgets: Vec<GadgetLiteral>,
+    /// Per level, its gadget.
+    pub of_level: Vec<usize>,
+    /// Per step, the index of its split (0 where it has none).
+    pub splits: Vec<usize>,
+    /// Core-seconds of all steps.
+    pub seconds: f64,
+    /// Bytes of all keys in a file.
+    pub key_bytes: f64,
+}
+
+/// What the search works on.
+#[derive(Debug)]
+pub struct Search<'a> {
+    /// The levels.
+    pub chain: &'a Chain,
+    /// The chain's primes, and more special ones.
+    pub pool: &'a [u32],
+    /// Base-2 logarithm of the ring degree.
+    pub log_n: u32,
+    /// The largest modulus that is secure.
+    pub limit: f64,
+    /// Bits by which digits may exceed the special primes: at the highest level, and below.
+    pub excess: (f64, f64),
+    /// The steps.
+    pub shapes: &'a [Shape],
+    /// Per class, the splits to choose from.
+    pub classes: &'a [Vec<Split>],
+    /// Rates.
+    pub model: &'a CostModel,
+}
+
+/// A gadget for a range of levels, and what every split costs with it.
+#[derive(Clone, Debug)]
+struct Range {
+    gadget: GadgetLiteral,
+    /// Core-seconds and key bytes that do not depend on splits.
+    seconds: f64,
+    key_bytes: f64,
+    /// Per class that occurs: highest level, and core-seconds with each split.
+    classes: BTreeMap<usize, (usize, Vec<f64>)>,
+    /// Bytes of a key by its highest level, from the range's lowest.
+    bytes: Vec<f64>,
+    low: usize,
+}
+
+/// The best splits of a range.
+#[derive(Clone, Debug)]
+struct Chosen {
+    splits: BTreeMap<usize, usize>,
+    seconds: f64,
+    key_bytes: f64,
+}
+
+impl Search<'_> {
+    /// The fastest choice whose keys take at most `key_limit` bytes; where there is none, one with few key bytes. `None` where
+    /// no gadget serves some level.
+    #[must_use]
+    pub fn run(&self, key_limit: f64) -> Option<Choice> {
+        let ranges = self.ranges();
+        let mut price = self.model.seconds_per_key_gigabyte / 1e9;
+        let mut best: Option<Choice> = None;
+        for _ in 0..6 {
+            let choice = self.cut(&ranges, price)?;
+            let better = best.as_ref().is_none_or(|b| choice.key_bytes < b.key_bytes);
+            let done = choice.key_bytes <= key_limit;
+            if better {
+                best = Some(choice);
+            }
+            if done {
+                break;
+            }
+            price = price.max(1e-11) * 4.0;
+        }
+        best
+    }
+
+    /// For every range of levels, gadgets with as many digits as it takes; the fewest special primes for each number.
+    fn ranges(&self) -> Vec<Vec<Vec<Range>>> {
+        let levels = self.chain.levels.len();
+        let of = |low: usize, high: usize| -> Vec<Range> {
+            let excess = if high + 1 == levels { self.excess.0 } else { self.excess.1 };
+            let mut found: Vec<GadgetLiteral> = Vec::new();
+            for special in specials(self.chain, self.pool, (low, high)) {
+                let Some(g) = gadget(self.chain, self.pool, (low, high), &special, excess, self.limit) else {
+                    continue;
+                };
+                let fewer = found.last().is_none_or(|last| g.digits.len() < last.digits.len());
+                let single = g.digits.len() == 1;
+                if fewer {
+                    found.push(g);
+                }
+                if single {
+                    break;
+                }
+            }
+            found.into_iter().map(|g| self.range((low, high), g)).collect()
+        };
+        (0..levels).into_par_iter().map(|low| (low..levels).map(|high| of(low, high)).collect()).collect()
+    }
+
+    fn cut(&self, ranges: &[Vec<Vec<Range>>], price: f64) -> Option<Choice> {
+        let levels = ranges.len();
+        let chosen: Vec<Vec<Option<(Chosen, &Range)>>> =
+            ranges.par_iter().map(|from| from.iter().map(|options| self.best(options, price)).collect()).collect();
+        // best[i]: the cheapest choice for the levels below i: its worth, its last range, and where that begins.
+        let mut best: Vec<Option<(f64, usize)>> = vec![Some((0.0, 0))];
+        for end in 1..=levels {
+            let options = (0..end).filter_map(|begin| {
+                let (last, _) = chosen[begin][end - 1 - begin].as_ref()?;
+                Some((best[begin]?.0 + last.worth(price), begin))
+            });
+            best.push(options.min_by(|a, b| a.0.total_cmp(&b.0)));
+        }
+        let mut choice = Choice {
+            gadgets: Vec::new(),
+            of_level: vec![0; levels],
+            splits: vec![0; self.shapes.len()],
+            seconds: 0.0,
+            key_bytes: 0.0,
+        };
+        let mut end = levels;
+        while end > 0 {
+            let (_, begin) = best[end]?;
+            let (own, range) = chosen[begin][end - 1 - begin].as_ref()?;
+            choice.of_level[begin..end].fill(choice.gadgets.len());
+            for (i, shape) in self.shapes.iter().enumerate().filter(|(_, s)| (begin..end).contains(&s.level)) {
+                if let ShapeKind::Linear { class, .. } = shape.kind {
+                    choice.splits[i] = own.splits.get(&class).copied().unwrap_or(0);
+                }
+            }
+            choice.seconds += own.seconds;
+            choice.key_bytes += own.key_bytes;
+            choice.gadgets.push(range.gadget.clone());
+            end = begin;
+        }
+        Some(choice)
+    }
+
+    fn best<'r>(&self, options: &'r [Range], price: f64) -> Option<(Chosen, &'r Range)> {
+        let each = options.iter().map(|range| (self.choose(range, price), range));
+        each.min_by(|a, b| a.0.worth(price).total_cmp(&b.0.worth(price)))
+    }
+
+    /// The size of a key switch at a level.
+    #[must_use]
+    pub fn size(&self, gadget: &GadgetLiteral, level: usize) -> SwitchSize {
+        let primes = &self.chain.levels[level];
+        SwitchSize {
+            log_n: self.log_n,
+            limbs: primes.len(),
+            special: gadget.special.len(),
+            digits: digits_at(gadget, primes),
+        }
+    }
+
+    /// What a step does with a gadget and a split.
+    #[must_use]
+    pub fn work(&self, shape: &Shape, gadget: &GadgetLiteral, split: usize) -> Work {
+        let size = self.size(gadget, shape.level);
+        let (dropped, added) = shape.changes;
+        match &shape.kind {
+            ShapeKind::Square(count) => Work::default().plus(size.square(dropped, added), *count as f64),
+            ShapeKind::Rotations(rotations, count) => {
+                let one = size.decompose().plus(size.product(), 1.0).plus(size.mod_down(2.0, size.special, 0, 0), 1.0);
+                Work::default().plus(one, (rotations.len() * count) as f64)
+            }
+            ShapeKind::Linear { class, inputs, outputs, diagonals } => {
+                let split = &self.classes[*class][split];
+                self.linear(&size, shape.changes, (*inputs, *outputs, *diagonals), Some(split))
+            }
+        }
+    }
+
+    /// A linear transform, with the rotations of a split or without any.
+    fn linear(
+        &self,
+        size: &SwitchSize,
+        (dropped, added): (usize, usize),
+        (inputs, outputs, diagonals): (usize, usize, usize),
+        split: Option<&Split>,
+    ) -> Work {
+        let end = size.mod_down(2.0, size.special, dropped, added);
+        let mut work = Work::default().plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
+        if let Some(split) = split {
+            if !split.babies.is_empty() {
+                work = work.plus(size.decompose().plus(size.product(), split.babies.len() as f64), inputs as f64);
+            }
+            work = work.plus(size.giant(), (split.giants * outputs) as f64);
+        }
+        work
+    }
+
+    /// What does not depend on the price of keys.
+    fn range(&self, (low, high): (usize, usize), gadget: GadgetLiteral) -> Range {
+        let bytes: Vec<f64> = (low..=high)
+            .map(|level| {
+                let union = self.chain.union(low..=level);
+                let limbs = digits_at(&gadget, &union) * (union.len() + gadget.special.len());
+                limbs as f64 * f64::from(self.log_n + 2).exp2()
+            })
+            .collect();
+        let sizes: Vec<SwitchSize> = (low..=high).map(|level| self.size(&gadget, level)).collect();
+        let (mut seconds, mut relinearise, mut summed) = (0.0, None, 0.0);
+        let mut classes: BTreeMap<usize, (usize, Vec<f64>)> = BTreeMap::new();
+        for shape in self.shapes.iter().filter(|s| (low..=high).contains(&s.level)) {
+            let size = &sizes[shape.level - low];
+            let time = |work: Work| work.seconds(self.model, self.log_n);
+            match &shape.kind {
+                ShapeKind::Linear { class, inputs, outputs, diagonals } => {
+                    let splits = &self.classes[*class];
+                    let fixed = time(self.linear(size, shape.changes, (*inputs, *outputs, *diagonals), None));
+                    let decompose = time(size.decompose()) * *inputs as f64;
+                    let baby = time(size.product()) * *inputs as f64;
+                    let giant = time(size.giant()) * *outputs as f64;
+                    let (top, times) = classes.entry(*class).or_insert((shape.level, vec![0.0; splits.len()]));
+                    *top = shape.level.max(*top);
+                    for (split, t) in splits.iter().zip(times) {
+                        let hoisted = if split.babies.is_empty() { 0.0 } else { decompose };
+                        *t += fixed + hoisted + baby * split.babies.len() as f64 + giant * split.giants as f64;
+                    }
+                }
+                ShapeKind::Square(_) => {
+                    seconds += time(self.work(shape, &gadget, 0));
+                    relinearise = relinearise.max(Some(shape.level));
+                }
+                ShapeKind::Rotations(rotations, _) => {
+                    seconds += time(self.work(shape, &gadget, 0));
+                    summed += rotations.len() as f64 * bytes[shape.level - low];
+                }
+            }
+        }
+        let key_bytes = relinearise.map_or(0.0, |level| bytes[level - low]) + summed;
+        Range { gadget, seconds, key_bytes, classes, bytes, low }
+    }
+
+    /// The best splits for a range, by coordinate descent.
+    fn choose(&self, range: &Range, price: f64) -> Chosen {
+        let bytes_at = |level: usize| range.bytes[level - range.low];
+        let mut splits: BTreeMap<usize, usize> = range
+            .classes
+            .iter()
+            .map(|(class, (top, times))| {
+                let keys = |s: usize| self.classes[*class][s].keys().count() as f64;
+                let cost = |s: usize| times[s] + price * bytes_at(*top) * keys(s);
+                (*class, (0..times.len()).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(0))
+            })
+            .collect();
+        // Key bytes of the other classes' rotations are known while one class is varied.
+        let keys_of = |splits: &BTreeMap<usize, usize>, except: Option<usize>| -> HashMap<i64, usize> {
+            let mut tops = HashMap::new();
+            for (class, split) in splits.iter().filter(|(c, _)| Some(**c) != except) {
+                let top = range.classes[class].0;
+                for r in self.classes[*class][*split].keys() {
+                    let level = tops.entry(*r).or_insert(top);
+                    *level = top.max(*level);
+                }
+            }
+            tops
+        };
+        let classes: Vec<usize> = range.classes.keys().copied().collect();
+        for class in classes.iter().cycle().take(if classes.len() > 1 { 2 * classes.len() } else { 0 }) {
+            let others = keys_of(&splits, Some(*class));
+            let (top, times) = &range.classes[class];
+            let more = |r: &i64| match others.get(r) {
+                None => bytes_at(*top),
+                Some(level) if level < top => bytes_at(*top) - bytes_at(*level),
+                Some(_) => 0.0,
+            };
+            let cost = |s: usize| times[s] + price * self.classes[*class][s].keys().map(more).sum::<f64>();
+            let costs: Vec<f64> = (0..times.len()).map(cost).collect();
+            if let Some(best) = (0..costs.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b])) {
+                splits.insert(*class, best);
+            }
+        }
+        let seconds: f64 = splits.iter().map(|(c, s)| range.classes[c].1[*s]).sum();
+        let mut levels: Vec<usize> = keys_of(&splits, None).into_values().collect();
+        // Sums of floating-point numbers in an order of their own.
+        levels.sort_unstable();
+        let key_bytes = range.key_bytes + levels.into_iter().map(bytes_at).sum::<f64>();
+        Chosen { seconds: range.seconds + seconds, key_bytes, splits }
+    }
+}
+
+impl Chosen {
+    fn worth(&self, price: f64) -> f64 {
+        self.seconds + price * self.key_bytes
+    }
+}

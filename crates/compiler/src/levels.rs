@@ -1,0 +1,369 @@
+//! Tower reuse: levels and scales.
+//!
+//! One rescale serves a convolution and the square after it: `z` at scale `2^D`, squared `2^2D`, times weights `2^(2D + W)`,
+//! rescaled by `D + W` bits to `2^D` (paper, "tower reuse"). Without the pass, squares are rescaled too.
+//!
+//! How many bits each scale gets is decided by what its rounding does to the logits. The modulus grows by one bit for each bit
+//! of any `D` or `W`, so that at the optimum all roundings contribute the same variance.
+
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId};
+use crate::noise;
+use crate::packing::{Packing, sources};
+use crate::precision::{Errors, Injected, Signals, mean_square, total};
+
+use crate::chain::Chain;
+
+/// Largest deviation that one rounding may add to a value. The prediction is linear in errors: they have to stay small next to
+/// values, which are about 1, whatever the logits would bear.
+const LARGEST_ROUNDING: f64 = 1.0 / 64.0;
+/// Bits that a scale of weights has at least.
+const MIN_WEIGHT_BITS: f64 = 6.0;
+
+/// Where a value stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Level of the value.
+    pub level: usize,
+    /// Level at which the step that makes it works; rescaled from there to `level`.
+    pub works: usize,
+    /// Base-2 logarithm of its scale.
+    pub bits: f64,
+    /// Base-2 logarithm of the scale of its products, before the rescale: affine maps only.
+    pub product: f64,
+}
+
+/// A rounding: its variance at scale 1, and what variance in a logit comes from one.
+#[derive(Clone, Copy)]
+struct Rounding {
+    variance: f64,
+    gain: f64,
+}
+
+impl Rounding {
+    /// Base-2 logarithm of the scale at which it adds `share` to a logit's variance and not much to the value itself.
+    fn bits(self, share: f64) -> f64 {
+        let balanced = 0.5 * (self.variance * self.gain / share).log2();
+        let local = 0.5 * self.variance.log2() - LARGEST_ROUNDING.log2();
+        balanced.max(local).clamp(0.0, 60.0)
+    }
+}
+
+/// What is known before levels are assigned.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The circuit: affine maps, bare squares and sums.
+    pub circuit: &'a Circuit,
+    /// Its packing.
+    pub packing: &'a Packing,
+    /// Base-2 logarithm of the ring degree.
+    pub log_n: u32,
+    /// Whether a convolution and its square share a rescale.
+    pub tower_reuse: bool,
+    /// Moments of values.
+    pub signals: &'a Signals,
+    /// What errors do to the logits.
+    pub gains: &'a [Errors],
+    /// Per value, variance of its products' error through weights rounded to integers, at weight scale 1.
+    pub weight_noise: &'a [f64],
+    /// Largest magnitude of a logit that must not overflow.
+    pub largest_logit: f64,
+    /// Bits by which digits may exceed the special primes at the highest level.
+    pub excess: f64,
+}
+
+impl Context<'_> {
+    fn is_rescaled_affine(&self, id: ValueId) -> bool {
+        id != self.circuit.output && matches!(self.circuit.values[id].operation, Operation::Affine(_))
+    }
+
+    /// Levels, as low as readers allow. Scales are not yet set.
+    #[must_use]
+    pub fn place(&self) -> Vec<Place> {
+        let circuit = self.circuit;
+        let mut places = vec![Place { level: 0, works: 0, bits: 0.0, product: 0.0 }; circuit.values.len()];
+        for (id, value) in circuit.values.iter().enumerate().rev() {
+            let rescaled = match &value.operation {
+                Operation::Affine(_) => self.is_rescaled_affine(id),
+                Operation::Square(_) => !self.tower_reuse,
+                _ => false,
+            };
+            let works = places[id].level + usize::from(rescaled);
+            places[id].works = works;
+            for source in value.operation.sources() {
+                places[source].level = places[source].level.max(works);
+            }
+        }
+        places
+    }
+
+    /// What is rounded when a value is made: the value itself, and the weights that made it.
+    fn roundings_of(&self, id: ValueId) -> [Rounding; 2] {
+        let gain = total(self.gains, id);
+        let none = Rounding { variance: 0.0, gain: 0.0 };
+        match &self.circuit.values[id].operation {
+            Operation::Input(_) => {
+                let switch = noise::key_switch(self.log_n, 1, self.excess);
+                let variance = noise::fresh(self.log_n).powi(2) + switch * switch;
+                [Rounding { variance, gain: gain.independent }, none]
+            }
+            Operation::Affine(_) => {
+                let weights = Rounding { variance: self.weight_noise[id], gain: gain.common };
+                if id == self.circuit.output {
+                    return [none, weights];
+                }
+                // Without tower reuse, its square is rounded at the same scale.
+                let values = self.circuit.values.iter().enumerate();
+                let squares = values.filter(|(_, v)| !self.tower_reuse && v.operation == Operation::Square(id));
+                let more: f64 = squares.map(|(s, _)| total(self.gains, s).independent).sum();
+                let variance = noise::rescale(self.log_n).powi(2);
+                [Rounding { variance, gain: gain.independent + more }, weights]
+            }
+            _ => [none, none],
+        }
+    }
+
+    /// Number of roundings that are balanced against each other.
+    #[must_use]
+    pub fn roundings(&self) -> usize {
+        let all = (0..self.circuit.values.len()).flat_map(|id| self.roundings_of(id));
+        all.filter(|r| r.variance * r.gain > 0.0).count()
+    }
+
+    /// Sets scales so that every rounding adds the variance `share` to a logit, or less.
+    pub fn allot(&self, places: &mut [Place], share: f64) {
+        for (id, value) in self.circuit.values.iter().enumerate() {
+            let [own, weights] = self.roundings_of(id).map(|r| r.bits(share));
+            let read = value.operation.sources().iter().map(|s| places[*s].bits).fold(0.0, f64::max);
+            let place = &mut places[id];
+            match &value.operation {
+                Operation::Input(_) => place.bits = own,
+                Operation::Affine(_) => {
+                    // The logits are divided by the number of positions: their weights are small, and so is what they round.
+                    place.product = read + weights.max(MIN_WEIGHT_BITS);
+                    place.bits = if id == self.circuit.output { place.product } else { own };
+                }
+                Operation::Square(_) => place.bits = if self.tower_reuse { 2.0 * read } else { read },
+                Operation::Polynomial(..) | Operation::Sum(_) => place.bits = read,
+            }
+        }
+    }
+
+    /// Bits between the scale of the logits and the lowest modulus.
+    #[must_use]
+    pub fn headroom(&self) -> f64 {
+        // A sign, and the range itself.
+        1.0 + self.largest_logit.max(1.0).log2()
+    }
+
+    /// The wanted base-2 logarithm of each level's modulus.
+    #[must_use]
+    pub fn targets(&self, places: &[Place]) -> Vec<f64> {
+        let levels = places.iter().map(|p| p.works.max(p.level)).max().unwrap_or(0);
+        let mut steps = vec![0.0f64; levels + 1];
+        for (id, value) in self.circuit.values.iter().enumerate() {
+            let place = places[id];
+            if place.works > place.level {
+                let before = match &value.operation {
+                    Operation::Square(source) => 2.0 * places[*source].bits,
+                    _ => place.product,
+                };
+                // Levels must grow, by more than chains miss their targets.
+                steps[place.works] = steps[place.works].max(before - place.bits).max(4.0);
+            }
+        }
+        let mut sum = places[self.circuit.output].product + self.headroom();
+        steps
+            .iter()
+            .map(|s| {
+                sum += s;
+                sum
+            })
+            .collect()
+    }
+}
+
+/// Variance of each affine value's error through weights rounded to integers at scale 1: every diagonal is a plaintext of its
+/// own, which multiplies a ciphertext of some mean square.
+#[must_use]
+pub fn weight_noise(
+    circuit: &Circuit,
+    packing: &Packing,
+    diagonals: &[crate::packing::Diagonals],
+    signals: &Signals,
+) -> Vec<f64> {
+    let each = circuit.values.iter().zip(diagonals);
+    each.map(|(value, diagonals)| {
+        let Operation::Affine(affine) = &value.operation else { return 0.0 };
+        let rounding = noise::encoding(packing.period(value)).powi(2);
+        let mut squares = Vec::new();
+        for source in sources(affine) {
+            // Unused channel slots hold nothing.
+            let read = &circuit.values[source];
+            let period = packing.period(read);
+            for chunk in signals[source].chunks(period) {
+                squares.push(mean_square(chunk) * chunk.len() as f64 / period as f64);
+            }
+        }
+        let sum: f64 = diagonals.keys().map(|(_, input, _)| squares.get(*input).copied().unwrap_or(0.0)).sum();
+        rounding * sum / packing.ciphertexts(value) as f64
+    })
+    .collect()
+}
+
+/// Where a step works at a level whose primes are not all in its operand's, the operand is *carried* there: multiplied by one
+/// and rescaled, at a scale where rounding does not matter. Returns the number of carries.
+pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, chain: &Chain) -> usize {
+    let mut carries = 0;
+    let mut id = 0;
+    while id < circuit.values.len() {
+        let from = places[id].level;
+        let reads = |value: &Value| value.operation.sources().contains(&id);
+        let reachable = |to: usize| chain.levels[to].iter().all(|p| chain.levels[from].contains(p));
+        let mut needed: Vec<usize> = circuit
+            .values
+            .iter()
+            .zip(places.iter())
+            .filter(|(v, place)| reads(v) && place.works < from && !reachable(place.works))
+            .map(|(_, place)| place.works)
+            .collect();
+        needed.sort_unstable_by(|a, b| b.cmp(a));
+        needed.dedup();
+        for level in needed.iter().rev() {
+            insert_carry(circuit, places, id, *level);
+            carries += 1;
+        }
+        id += 1 + needed.len();
+    }
+    carries
+}
+
+fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId, level: usize) {
+    let at = source + 1;
+    let moved = |s: &mut ValueId| *s += usize::from(*s >= at);
+    for (value, place) in circuit.values.iter_mut().zip(places.iter()) {
+        let redirect = |s: &mut ValueId| {
+            if *s == source && place.works == level {
+                *s = at;
+            } else {
+                moved(s);
+            }
+        };
+        match &mut value.operation {
+            Operation::Input(_) => {}
+            Operation::Affine(affine) => affine.terms.iter_mut().for_each(|t| redirect(&mut t.source)),
+            Operation::Polynomial(s, _) | Operation::Square(s) | Operation::Sum(s) => redirect(s),
+        }
+    }
+    moved(&mut circuit.output);
+    let read = &circuit.values[source];
+    let kernel = Kernel::Diagonal(vec![1.0; read.channels]);
+    let affine = Affine { terms: vec![Term { source, kernel }], bias: vec![0.0; read.channels] };
+    let value = Value { operation: Operation::Affine(affine), moments: None, ..read.clone() };
+    let place = Place { level, works: places[source].level, bits: places[source].bits, product: f64::NAN };
+    circuit.values.insert(at, value);
+    places.insert(at, place);
+}
+
+/// Scales as they come out with a chain: those of values as wanted, those of products (and so of weights) as rescaling needs
+/// them; the picture's makes up for the highest rescale.
+pub fn settle(circuit: &Circuit, places: &mut [Place], chain: &Chain, headroom: f64) {
+    // The picture first: what its readers' rescales leave for it.
+    let input = circuit.values.iter().position(|v| matches!(v.operation, Operation::Input(_)));
+    if let Some(input) = input {
+        let readers = circuit.values.iter().zip(places.iter()).filter(|(v, p)| {
+            v.operation.sources() == [input]
+                && p.works > p.level
+                && p.product.is_finite()
+                && p.works == places[input].level
+        });
+        let surplus =
+            readers.map(|(_, p)| chain.rescale(p.works, p.level) - (p.product - p.bits)).fold(f64::MAX, f64::min);
+        if surplus != f64::MAX && matches!(first_reader(circuit, input), Some(Operation::Affine(_))) {
+            places[input].bits += surplus;
+        }
+    }
+    for (id, value) in circuit.values.iter().enumerate() {
+        let widest = value.operation.sources().iter().map(|s| places[*s].bits).fold(0.0, f64::max);
+        let place = places[id];
+        let rescale = chain.rescale(place.works, place.level);
+        match &value.operation {
+            Operation::Input(_) => {}
+            Operation::Affine(_) if id == circuit.output => {
+                // All that the lowest modulus has room for, but not absurdly much.
+                let room = chain.log_q(place.level) - headroom;
+                places[id].product = room.min(place.product + 4.0).max(widest);
+                places[id].bits = places[id].product;
+            }
+            Operation::Affine(_) => {
+                if !place.product.is_finite() {
+                    // A carry keeps the scale.
+                    places[id].bits = widest;
+                }
+                places[id].product = places[id].bits + rescale;
+                // Weights need a scale of at least 1.
+                if places[id].product < widest {
+                    places[id].product = widest;
+                    places[id].bits = widest - rescale;
+                }
+            }
+            Operation::Square(_) => places[id].bits = 2.0 * widest - rescale,
+            Operation::Polynomial(..) | Operation::Sum(_) => places[id].bits = widest,
+        }
+    }
+}
+
+fn first_reader(circuit: &Circuit, id: ValueId) -> Option<&Operation> {
+    circuit.values.iter().map(|v| &v.operation).find(|o| o.sources().contains(&id))
+}
+
+/// Sizes of key switches in each value: digits' excess over the special primes in bits, and digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SwitchNoise {
+    /// Number of digits.
+    pub digits: usize,
+    /// Bits by which the largest exceeds the special primes.
+    pub excess: f64,
+}
+
+/// What each step adds to the error of the value it makes.
+#[must_use]
+pub fn injected(
+    circuit: &Circuit,
+    places: &[Place],
+    weight_noise: &[f64],
+    log_n: u32,
+    switch: impl Fn(usize) -> SwitchNoise,
+) -> Vec<Injected> {
+    let rescale = noise::rescale(log_n).powi(2);
+    let at = |variance: f64, bits: f64| variance * (-2.0 * bits).exp2();
+    (circuit.values.iter().zip(places).enumerate())
+        .map(|(id, (value, place))| {
+            let SwitchNoise { digits, excess } = switch(place.works);
+            let switched = noise::key_switch(log_n, digits, excess).powi(2);
+            let rounded = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
+            match &value.operation {
+                Operation::Input(_) => {
+                    Injected { independent: at(noise::fresh(log_n).powi(2), place.bits), common: 0.0 }
+                }
+                Operation::Affine(affine) => {
+                    let mut add = Injected { independent: rounded, common: 0.0 };
+                    let widest = affine.terms.iter().map(|t| places[t.source].bits).fold(0.0, f64::max);
+                    add.common += at(weight_noise[id], place.product - widest);
+                    for term in &affine.terms {
+                        // Every rotated copy has an error of its own.
+                        let ones = vec![1.0; circuit.values[term.source].channels];
+                        let gains = term.kernel.apply(&ones, crate::circuit::sum_of_squares);
+                        let gain = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
+                        add.independent += at(switched * gain, places[term.source].bits);
+                    }
+                    add
+                }
+                Operation::Square(source) => {
+                    Injected { independent: rounded + at(switched + rescale, 2.0 * places[*source].bits), common: 0.0 }
+                }
+                Operation::Sum(_) => Injected { independent: 0.0, common: at(switched + rescale, place.bits) },
+                Operation::Polynomial(..) => Injected::default(),
+            }
+        })
+        .collect()
+}

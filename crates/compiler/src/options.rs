@@ -1,0 +1,107 @@
+//! What a compilation may be asked for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{CompileError, CostModel};
+
+/// A pass that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Pass {
+    /// Batch norms, residual additions and pooling divisors become part of convolutions and linear layers.
+    Fuse,
+    /// Quadratics become bare squares.
+    Redistribute,
+    /// A convolution and the square after it share one rescale.
+    TowerReuse,
+    /// Rotations are split into baby and giant steps.
+    Bsgs,
+    /// Unused channel slots of the picture hold shifted copies.
+    InputExpansion,
+}
+
+impl Pass {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Fuse, Self::Redistribute, Self::TowerReuse, Self::Bsgs, Self::InputExpansion];
+
+    /// The name on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fuse => "fuse",
+            Self::Redistribute => "redistribute",
+            Self::TowerReuse => "tower-reuse",
+            Self::Bsgs => "bsgs",
+            Self::InputExpansion => "input-expansion",
+        }
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Pass {
+    type Err = CompileError;
+
+    fn from_str(name: &str) -> Result<Self, CompileError> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| CompileError::Option {
+            option: "pass",
+            found: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
+/// Options of [`crate::compile`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompileOptions {
+    /// Passes switched off.
+    pub without: BTreeSet<Pass>,
+    /// Base-2 logarithm of the ring degree; the smallest that the network fits in where not given.
+    pub log_n: Option<u32>,
+    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact.
+    pub logit_error: f64,
+    /// Wanted limit on the bytes of the evaluation-key file.
+    pub key_bytes: u64,
+    /// Rates for estimates and choices.
+    pub cost: CostModel,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            without: BTreeSet::new(),
+            log_n: None,
+            logit_error: 0.01,
+            key_bytes: 500_000_000,
+            cost: CostModel::default(),
+        }
+    }
+}
+
+impl CompileOptions {
+    /// Whether a pass is on.
+    #[must_use]
+    pub fn has(&self, pass: Pass) -> bool {
+        !self.without.contains(&pass)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), CompileError> {
+        let option =
+            |option, found: String, expected: &str| CompileError::Option { option, found, expected: expected.into() };
+        if !(self.logit_error.is_finite() && self.logit_error > 0.0) {
+            return Err(option("logit error", self.logit_error.to_string(), "a positive number"));
+        }
+        let CostModel { transform, multiply_accumulates, key_bytes, word, seconds_per_key_gigabyte } = self.cost;
+        let positive = [transform, multiply_accumulates, key_bytes, word].iter().all(|v| v.is_finite() && *v > 0.0);
+        if !(positive && seconds_per_key_gigabyte.is_finite() && seconds_per_key_gigabyte >= 0.0) {
+            return Err(option("cost model", format!("{:?}", self.cost), "positive rates"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! A program on slots in the clear: the slow, obvious interpreter that tests compare with.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use umbra_compiler::{Operation, Program};
+
+/// Ciphertexts of a register: slots.
+type Register = Vec<Vec<f64>>;
+
+/// How exact the interpreter is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// Real numbers.
+    Exact,
+    /// Weights rounded as they are encoded, noise of rescales and of fresh encryption.
+    Noisy(u64),
+}
+
+fn rotate(x: &[f64], r: i64) -> Vec<f64> {
+    let n = x.len() as i64;
+    (0..n).map(|i| x[(i + r).rem_euclid(n) as usize]).collect()
+}
+
+fn normal(rng: &mut impl Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// The picture `[C, H, W]` in slots.
+pub fn pack(program: &Program, picture: &[f32]) -> Register {
+    let layout = &program.input;
+    let (height, width) = (program.picture.height, program.picture.width);
+    let positions = layout.positions;
+    let value = |colour: usize, p: usize| {
+        let (row, column) = (p / layout.pitch, p % layout.pitch);
+        if row < height && column < width { f64::from(picture[(colour * height + row) * width + column]) } else { 0.0 }
+    };
+    let pack = |channels: &Vec<Option<(usize, i64)>>| {
+        let mut slots = vec![0.0; program.slots()];
+        for (c, channel) in channels.iter().enumerate() {
+            let Some((colour, tap)) = *channel else { continue };
+            for p in 0..positions {
+                slots[p * channels.len() + c] = value(colour, (p as i64 + tap).rem_euclid(positions as i64) as usize);
+            }
+        }
+        slots
+    };
+    layout.ciphertexts.iter().map(pack).collect()
+}
+
+/// Runs a program; returns every slot of the output register.
+pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
+    let mut rng = ChaCha8Rng::seed_from_u64(match mode {
+        Mode::Exact => 0,
+        Mode::Noisy(seed) => seed,
+    });
+    let n = f64::from(program.parameters.log_n).exp2();
+    let add_noise = |x: &mut Register, std: f64, rng: &mut ChaCha8Rng| {
+        if mode != Mode::Exact {
+            x.iter_mut().flatten().for_each(|x| *x += std * normal(rng));
+        }
+    };
+    let rescale = (n * (1.0 + 2.0 * n / 3.0) / 24.0).sqrt();
+    let mut registers: Vec<Option<Register>> = vec![None; program.registers];
+    let mut input = pack(program, picture);
+    add_noise(&mut input, (n / 2.0).sqrt() * 3.2 / program.input.scale, &mut rng);
+    registers[program.input.register] = Some(input);
+    for step in &program.steps {
+        let mut result: Register = match &step.operation {
+            Operation::Square { source, .. } => {
+                let x = registers[*source].as_ref().unwrap();
+                x.iter().map(|x| x.iter().map(|x| x * x).collect()).collect()
+            }
+            Operation::RotateSum { source, rotations, .. } => {
+                let x = registers[*source].as_ref().unwrap();
+                x.iter()
+                    .map(|x| {
+                        let mut sum = x.clone();
+                        for &r in rotations {
+                            sum.iter_mut().zip(rotate(x, r)).for_each(|(s, x)| *s += x);
+                        }
+                        sum
+                    })
+                    .collect()
+            }
+            Operation::Linear(linear) => {
+                // Term by term as the plan says: babies, then inner, then outer giants.
+                let mut inputs = Vec::new();
+                for input in &linear.inputs {
+                    for x in registers[input.source].as_ref().unwrap() {
+                        let babies: Vec<Vec<f64>> = linear.plan.babies.iter().map(|&b| rotate(x, b)).collect();
+                        inputs.push((babies, input.weight_scale));
+                    }
+                }
+                let period = linear.period;
+                let mut outputs = Vec::new();
+                for (o, bias) in linear.bias.iter().enumerate() {
+                    let mut y: Vec<f64> = (0..program.slots()).map(|i| bias[i % period]).collect();
+                    let own = || linear.diagonals.iter().filter(|d| d.output as usize == o);
+                    for (outer, &of_outer) in linear.plan.outer.iter().enumerate() {
+                        let mut by_outer = vec![0.0; program.slots()];
+                        for (inner, &of_inner) in linear.plan.inner.iter().enumerate() {
+                            let mut by_inner = vec![0.0; program.slots()];
+                            let mut any = false;
+                            for d in own().filter(|d| d.outer as usize == outer && d.inner as usize == inner) {
+                                any = true;
+                                let (babies, scale) = &inputs[d.input as usize];
+                                let x = &babies[d.baby as usize];
+                                let mut weights: Vec<f64> = d.values.iter().map(|v| f64::from(*v)).collect();
+                                if mode != Mode::Exact {
+                                    let std = (2.0 * period as f64 / 12.0).sqrt() / scale;
+                                    // A constant is encoded in one coefficient, exactly enough.
+                                    let constant = weights.iter().all(|w| *w == weights[0]);
+                                    weights
+                                        .iter_mut()
+                                        .for_each(|w| *w += if constant { 0.0 } else { std * normal(&mut rng) });
+                                }
+                                let weights = rotate(&weights, -(of_outer + of_inner));
+                                for (i, y) in by_inner.iter_mut().enumerate() {
+                                    *y += weights[i % period] * x[i];
+                                }
+                            }
+                            if any {
+                                by_outer.iter_mut().zip(rotate(&by_inner, of_inner)).for_each(|(y, x)| *y += x);
+                            }
+                        }
+                        y.iter_mut().zip(rotate(&by_outer, of_outer)).for_each(|(y, x)| *y += x);
+                    }
+                    outputs.push(y);
+                }
+                outputs
+            }
+            _ => panic!("unknown operation"),
+        };
+        if step.level_out < step.level_in {
+            add_noise(&mut result, rescale / step.scale_out, &mut rng);
+        }
+        registers[step.destination] = Some(result);
+    }
+    registers[program.output.register].clone().unwrap()
+}
+
+/// The logits, and the largest magnitude in the slots that must be 0.
+pub fn logits(program: &Program, output: &Register) -> (Vec<f64>, f64) {
+    let period = program.output.period;
+    let logits = (0..program.output.classes).map(|j| output[j / period][j % period]).collect();
+    let mut rest: f64 = 0.0;
+    for (k, slots) in output.iter().enumerate() {
+        for (i, x) in slots.iter().enumerate() {
+            if k * period + i % period >= program.output.classes {
+                rest = rest.max(x.abs());
+            }
+        }
+    }
+    (logits, rest)
+}

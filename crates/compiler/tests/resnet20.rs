@@ -1,0 +1,55 @@
+//! The shipped network at full size.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Mode, logits, run};
+use safetensors::SafeTensors;
+use umbra_compiler::{CompileOptions, compile};
+use umbra_model::{Graph, Reference};
+
+fn zoo() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo/r20-16-cifar10-cyclic")
+}
+
+/// The pictures of the test vectors, normalised.
+fn pictures(graph: &Graph, count: usize) -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(zoo().join("r20-16.vectors.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let pictures = tensors.tensor("pictures").unwrap();
+    pictures.data().chunks(graph.input().len()).take(count).map(|p| graph.input().normalise(p).unwrap()).collect()
+}
+
+#[test]
+fn r20_16_fits_at_2_15_and_keeps_its_promise() {
+    let graph = Graph::load(zoo()).unwrap();
+    let start = std::time::Instant::now();
+    let program = compile(&graph, &CompileOptions::default()).unwrap();
+    println!("{program}\ncompiled in {:?}", start.elapsed());
+    assert_eq!(program.parameters.log_n, 15);
+    assert!(program.report.log_qp <= 868.0);
+    assert_eq!(program.parameters.levels.len(), 20);
+
+    let reference = Reference::<f64>::new(&graph);
+    let (mut squares, mut count, mut worst) = (0.0, 0, 0.0f64);
+    for (i, picture) in pictures(&graph, 6).iter().enumerate() {
+        let plain = reference.forward(picture).unwrap();
+        if i == 0 {
+            let (exact, rest) = logits(&program, &run(&program, picture, Mode::Exact));
+            for (a, b) in plain.iter().zip(&exact) {
+                assert!((a - b).abs() < 1e-4, "{plain:?} {exact:?}");
+            }
+            assert!(rest < 1e-9);
+        }
+        let (noisy, _) = logits(&program, &run(&program, picture, Mode::Noisy(i as u64)));
+        for (a, b) in plain.iter().zip(&noisy) {
+            squares += (a - b).powi(2);
+            count += 1;
+            worst = worst.max((a - b).abs());
+        }
+    }
+    let measured = (squares / f64::from(count)).sqrt();
+    assert!(measured.is_finite());
+    println!("measured {measured:.2e} (worst {worst:.2e}), predicted {:.2e}", program.report.logit_error_std);
+}
