@@ -70,7 +70,7 @@ class Run:
         self.average = Average(self.network, t["average_decay"])
         self.loss = nn.CrossEntropyLoss(label_smoothing=t["label_smoothing"])
         self.teacher = self.load_teacher(classes) if "distillation" in recipe.values else None
-        self.epoch, self.best, self.began = 0, None, time.monotonic()
+        self.epoch, self.evaluated, self.best, self.began = 0, None, None, time.monotonic()
         self.step = torch.compile(self.forward) if t["compile"] else self.forward
 
     def load_teacher(self, classes: list[str]) -> Network:
@@ -121,7 +121,7 @@ class Run:
                 break
             self.epoch += 1
             self.finish_epoch(phase, time.monotonic() - start, steps, totals / steps)
-        if self.best is None:
+        if self.evaluated != self.epoch:
             self.evaluate()
 
     def update(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> Tensor:
@@ -151,6 +151,7 @@ class Run:
     def evaluate(self) -> dict:
         """The averaged weights on the hold-out; keeps them if they are the best so far: fewest escaping, then accuracy."""
         result = evaluate(self.average.network, self.held_inputs, self.held_labels)
+        self.evaluated = self.epoch
         score = [-result.escaping, result.accuracy]
         if self.best is None or score >= self.best:
             self.best = score
