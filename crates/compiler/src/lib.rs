@@ -17,31 +17,22 @@ mod digest;
 mod display;
 mod emit;
 mod error;
-<<<<<<< HEAD
-=======
 pub mod fuse;
 pub mod gadgets;
 pub mod keys;
 pub mod levels;
-mod literal;
 mod noise;
 mod options;
 pub mod packing;
 pub mod precision;
->>>>>>> 8cd5822 (Compile networks: fuse, redistribute, pack, split rotations, choose levels, chain, gadgets and keys)
 pub mod program;
 pub mod redistribute;
 
-<<<<<<< HEAD
-pub use error::ProgramError;
-=======
 pub use compile::compile;
 pub use cost::CostModel;
 pub use digest::network_digest;
 pub use error::{CompileError, ProgramError};
-pub use literal::{GadgetLiteral, ParametersLiteral};
 pub use options::{CompileOptions, Pass};
->>>>>>> 8cd5822 (Compile networks: fuse, redistribute, pack, split rotations, choose levels, chain, gadgets and keys)
 pub use program::{
     Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
 };
