@@ -89,6 +89,14 @@ pub enum CkksError {
     /// An evaluation key is missing.
     #[error("the evaluation keys lack {0}; generate them again for this program")]
     MissingKey(KeyId),
+    /// An evaluation key exists but cannot be read.
+    #[error("{key} cannot be read: {reason}")]
+    UnreadableKey {
+        /// The key.
+        key: KeyId,
+        /// What the store says.
+        reason: String,
+    },
     /// A value cannot be represented at the scale and modulus.
     #[error("{op}: |value| {value:.3e} at scale 2^{:.2} needs more than the {available:.0} bits there are", scale.log2())]
     Overflow {

@@ -1,1 +1,96 @@
-fn main() {}
+//! `umbra`: encrypted image classification on the command line.
+//!
+//! Exit codes: 0 success; 1 where an encrypted result differs from the plaintext one; 2 for anything that is wrong with
+//! arguments or files, with one line on standard error.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod machine;
+mod network;
+mod picture;
+mod progress;
+mod text;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use clap::error::ErrorKind;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for bad input.
+const BAD_INPUT: u8 = 2;
+
+/// How a command ended, where it did not fail.
+pub enum Outcome {
+    /// All is well.
+    Success,
+    /// The encrypted result differs from the plaintext one.
+    Disagreement,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match run(arguments) {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Disagreement) => ExitCode::FAILURE,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    match arguments.command {
+        Command::Demo(a) => commands::demo::run(&a),
+        Command::Compile(a) => commands::compile::run(&a),
+        Command::Estimate(a) => commands::estimate::run(&a),
+        Command::Eval(a) => commands::eval::run(&a),
+        Command::Keygen(a) => commands::keygen::run(&a),
+        Command::Encrypt(a) => commands::encrypt::run(&a),
+        Command::Infer(a) => commands::infer::run(&a),
+        Command::Decrypt(a) => commands::decrypt::run(&a),
+        Command::Inspect(a) => commands::inspect::run(&a),
+        Command::Completions(a) => commands::completions::run(&a),
+        Command::Man(a) => commands::man::run(&a),
+    }
+}
+
+/// One line on standard error.
+fn complain(message: &str) -> ExitCode {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "umbra: {line}");
+    ExitCode::from(BAD_INPUT)
+}
+
+/// Help and version as they are; errors of usage in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(BAD_INPUT);
+    }
+    let text = error.render().to_string();
+    let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+    let what = what.join(" ");
+    complain(&format!("{}; see umbra --help", what.trim_start_matches("error: ")))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Encrypted image classification: a server classifies a picture that it cannot see.
+#[derive(Debug, Parser)]
+#[command(name = "umbra", version, about, propagate_version = true)]
+pub struct Arguments {
+    /// Number of threads [default: one a processor]. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Encrypt, classify and decrypt one picture, and compare with the plaintext result.
+    Demo(Demo),
+    /// Compile a network to a program for encrypted pictures.
+    Compile(Compile),
+    /// Tell what an encrypted inference will take, before any key exists.
+    Estimate(Estimate),
+    /// Classify a data set in the clear, simulated, or encrypted.
+    Eval(Eval),
+    /// Client: make a secret key and the evaluation keys for the server.
+    Keygen(Keygen),
+    /// Client: encrypt a picture.
+    Encrypt(Encrypt),
+    /// Server: classify an encrypted picture.
+    Infer(Infer),
+    /// Client: decrypt a result.
+    Decrypt(Decrypt),
+    /// Tell what a file is and what it belongs to.
+    Inspect(Inspect),
+    /// Print a script that completes commands in a shell.
+    Completions(Completions),
+    /// Print the manual page, or write one a command to a folder.
+    Man(Man),
+}
+
+/// A network: a folder with a manifest, a manifest, a compiled program, or the name of a shipped network.
+#[derive(Args, Debug)]
+pub struct NetworkArgument {
+    /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK")]
+    pub network: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Network to use.
+    #[arg(long, value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    pub network: PathBuf,
+    /// Network in the clear to compare with, where --network is a compiled program.
+    #[arg(long, value_name = "NETWORK")]
+    pub reference: Option<PathBuf>,
+    /// Shipped CIFAR-10 test picture: airplane, automobile, cat, dog, frog, horse, ship, truck.
+    #[arg(long, value_name = "NAME", default_value = "ship", conflicts_with = "image")]
+    pub picture: String,
+    /// PNG or JPEG file of any size instead of a shipped picture.
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Folder to keep all files in: program, keys, ciphertexts.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Compile {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Switch a pass off, to see what it is worth; may be repeated.
+    #[arg(long, value_name = "PASS")]
+    pub without: Vec<String>,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Estimate {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Switch a pass off, where the network is compiled here; may be repeated.
+    #[arg(long, value_name = "PASS")]
+    pub without: Vec<String>,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How pictures are classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The network in the clear.
+    Plain,
+    /// The program on plain values with the predicted noise.
+    Simulated,
+    /// The program on ciphertexts.
+    Encrypted,
+}
+
+#[derive(Args, Debug)]
+pub struct Eval {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Network in the clear to compare with, where NETWORK is a compiled program.
+    #[arg(long, value_name = "NETWORK")]
+    pub reference: Option<PathBuf>,
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: PathBuf,
+    /// How the pictures are classified.
+    #[arg(long, value_enum, default_value = "plain")]
+    pub mode: Mode,
+    /// Number of pictures, from the first [default: all].
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Keygen {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Folder for secret.key, which stays, and eval.key, which goes to the server.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a secret key that is there: what was encrypted under it can never be decrypted again.
+    #[arg(long)]
+    pub replace: bool,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Encrypt {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Secret key.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// PNG or JPEG picture of any size.
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Infer {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Evaluation keys.
+    #[arg(long, value_name = "FILE")]
+    pub keys: PathBuf,
+    /// Encrypted picture.
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Decrypt {
+    #[command(flatten)]
+    pub network: NetworkArgument,
+    /// Secret key.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Encrypted result.
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// File of any kind: program, keys, ciphertext, manifest.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// Folder for one page a command; without it the main page goes to standard output.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}

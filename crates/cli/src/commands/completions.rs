@@ -1,0 +1,14 @@
+//! `umbra completions`.
+
+use clap::CommandFactory;
+
+use crate::Outcome;
+use crate::arguments::{Arguments, Completions};
+
+/// Prints a completion script.
+pub fn run(arguments: &Completions) -> anyhow::Result<Outcome> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), "umbra", &mut script);
+    crate::text::print(&String::from_utf8_lossy(&script))?;
+    Ok(Outcome::Success)
+}

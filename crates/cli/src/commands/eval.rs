@@ -1,0 +1,206 @@
+//! `umbra eval`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use rayon::prelude::*;
+use serde::Serialize;
+use umbra_client::Client;
+use umbra_model::{Dataset, DatasetKind, Graph, Reference, Split, top_class};
+use umbra_runtime::Simulator;
+use umbra_server::Server;
+use umbra_wire::{Ciphertext, LoadedProgram};
+
+use crate::arguments::{Eval, Mode};
+use crate::network::Network;
+use crate::progress::Progress;
+use crate::{Outcome, machine, text};
+
+/// What `--json` prints. What the mode does not compute is null.
+#[derive(Serialize)]
+struct Report {
+    mode: &'static str,
+    images: usize,
+    agree_with_plain: Option<usize>,
+    accuracy_plain: f64,
+    accuracy_simulated: Option<f64>,
+    accuracy_encrypted: Option<f64>,
+    worst_logit_error: Option<f64>,
+    rms_logit_error: Option<f64>,
+    /// Results that did not pass the checks after decryption.
+    refused: usize,
+    seconds_per_image: f64,
+    server_seconds_per_image: Option<f64>,
+    peak_rss_bytes: Option<u64>,
+    threads: usize,
+}
+
+/// Normalised pictures and their classes.
+struct Pictures {
+    values: Vec<Vec<f32>>,
+    labels: Vec<usize>,
+}
+
+/// Logits of each picture, `None` where they were refused; seconds in all; seconds of the server.
+struct Results {
+    logits: Vec<Option<Vec<f64>>>,
+    seconds: f64,
+    server: Option<f64>,
+}
+
+/// Classifies a data set.
+pub fn run(arguments: &Eval) -> anyhow::Result<Outcome> {
+    let network = Network::open(&arguments.network.network)?;
+    let program = if arguments.mode == Mode::Plain { None } else { Some(network.program(&[])?) };
+    let graph = network.graph(arguments.reference.as_deref())?;
+    let pictures = Pictures::open(&arguments.data, &graph, arguments.limit.map(usize::from))?;
+    let plain = plain(&graph, &pictures)?;
+    let (mode, results) = match (arguments.mode, &program) {
+        (Mode::Simulated, Some(program)) => ("simulated", Some(simulated(program, &pictures)?)),
+        (Mode::Encrypted, Some(program)) => ("encrypted", Some(encrypted(program, &pictures)?)),
+        _ => ("plain", None),
+    };
+    let report = report(mode, &pictures, &plain, results.as_ref());
+    if arguments.json {
+        text::print_json(&report)?;
+    } else {
+        text::print(&describe(&report))?;
+    }
+    Ok(match report.agree_with_plain {
+        Some(agree) if agree < report.images && arguments.mode == Mode::Encrypted => Outcome::Disagreement,
+        _ => Outcome::Success,
+    })
+}
+
+impl Pictures {
+    fn open(path: &Path, graph: &Graph, limit: Option<usize>) -> anyhow::Result<Self> {
+        let input = graph.input();
+        let kind = DatasetKind::from_name(&graph.description().dataset)
+            .or_else(|| DatasetKind::ALL.into_iter().find(|kind| kind.classes() == graph.classes().len()))
+            .context("the network names no data set that can be read and has neither 10 nor 100 classes; use a network for CIFAR-10 or CIFAR-100")?;
+        if (input.channels, input.height, input.width) != (3, 32, 32) || graph.classes().len() != kind.classes() {
+            bail!(
+                "{}: pictures of {kind} are 3 x 32 x 32 of {} classes, the network takes {} x {} x {} of {}; use a network for this data set",
+                path.display(),
+                kind.classes(),
+                input.channels,
+                input.height,
+                input.width,
+                graph.classes().len()
+            );
+        }
+        let data = Dataset::open(kind, path, Split::Test)?;
+        let count = limit.unwrap_or(usize::MAX).min(data.len());
+        let mut pictures = Self { values: Vec::with_capacity(count), labels: Vec::with_capacity(count) };
+        for (bytes, label) in data.iter().take(count) {
+            pictures.values.push(input.normalise(bytes)?);
+            pictures.labels.push(label);
+        }
+        Ok(pictures)
+    }
+}
+
+/// Evaluates all pictures with all threads.
+fn each(
+    what: &'static str,
+    pictures: &Pictures,
+    forward: impl Fn(usize, &[f32]) -> anyhow::Result<Vec<f64>> + Sync,
+) -> anyhow::Result<Results> {
+    let progress = Progress::items(what, pictures.values.len());
+    let start = Instant::now();
+    let one = |(index, picture): (usize, &Vec<f32>)| {
+        let logits = forward(index, picture);
+        progress.step();
+        logits.map(Some)
+    };
+    let logits = pictures.values.par_iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    Ok(Results { logits, seconds: start.elapsed().as_secs_f64(), server: None })
+}
+
+fn plain(graph: &Graph, pictures: &Pictures) -> anyhow::Result<Results> {
+    let reference = Reference::<f32>::new(graph);
+    each("plain", pictures, |_, picture| Ok(reference.forward(picture)?.into_iter().map(f64::from).collect()))
+}
+
+fn simulated(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {
+    let simulator = Simulator::new(program.program(), program.parameters())?;
+    each("simulated", pictures, |index, picture| Ok(simulator.run(picture, index as u64)?))
+}
+
+fn encrypted(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("eval.key");
+    let client = Client::generate(program)?;
+    super::write_keys(&client, &path)?;
+    let server = Server::new(program)?;
+    let keys = server.open_keys(&path)?;
+    keys.load_all()?;
+    let progress = Progress::items("encrypted", pictures.values.len());
+    let (start, mut server_seconds) = (Instant::now(), 0.0);
+    let mut logits = Vec::with_capacity(pictures.values.len());
+    for picture in &pictures.values {
+        let input = client.encrypt(picture)?;
+        let input: Vec<Ciphertext> = input.iter().map(|c| c.expand(program.parameters())).collect();
+        let began = Instant::now();
+        let result = server.infer(&keys, input, &mut |_| {})?;
+        server_seconds += began.elapsed().as_secs_f64();
+        logits.push(match client.decrypt(&result) {
+            Ok(logits) => Some(logits.values),
+            Err(umbra_client::ClientError::Runtime(_)) => None,
+            Err(error) => return Err(error.into()),
+        });
+        progress.step();
+    }
+    Ok(Results { logits, seconds: start.elapsed().as_secs_f64(), server: Some(server_seconds) })
+}
+
+fn report(mode: &'static str, pictures: &Pictures, plain: &Results, other: Option<&Results>) -> Report {
+    let images = pictures.labels.len();
+    let top = |results: &Results, i: usize| results.logits[i].as_deref().and_then(top_class);
+    let accuracy = |results: &Results| {
+        let right = (0..images).filter(|&i| top(results, i) == Some(pictures.labels[i])).count();
+        right as f64 / images.max(1) as f64
+    };
+    let errors: Vec<f64> = other
+        .into_iter()
+        .flat_map(|other| other.logits.iter().zip(&plain.logits))
+        .filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)))
+        .flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs()))
+        .collect();
+    let mean_square = errors.iter().map(|e| e * e).sum::<f64>() / errors.len().max(1) as f64;
+    let timed = other.unwrap_or(plain);
+    let per_image = |seconds: f64| seconds / images.max(1) as f64;
+    Report {
+        mode,
+        images,
+        agree_with_plain: other
+            .map(|other| (0..images).filter(|&i| top(other, i).is_some() && top(other, i) == top(plain, i)).count()),
+        accuracy_plain: accuracy(plain),
+        accuracy_simulated: other.filter(|_| mode == "simulated").map(accuracy),
+        accuracy_encrypted: other.filter(|_| mode == "encrypted").map(accuracy),
+        worst_logit_error: other.map(|_| errors.iter().copied().fold(0.0, f64::max)),
+        rms_logit_error: other.map(|_| mean_square.sqrt()),
+        refused: timed.logits.iter().filter(|logits| logits.is_none()).count(),
+        seconds_per_image: per_image(timed.seconds),
+        server_seconds_per_image: timed.server.map(per_image),
+        peak_rss_bytes: machine::peak_memory(),
+        threads: machine::threads(),
+    }
+}
+
+fn describe(report: &Report) -> String {
+    let percent = |accuracy: f64| format!("{:.2} %", 100.0 * accuracy);
+    let mut rows = vec![vec!["pictures".into(), report.images.to_string()]];
+    let mut row = |name: &str, value: Option<String>| rows.extend(value.map(|value| vec![name.to_string(), value]));
+    row("accuracy, plain", Some(percent(report.accuracy_plain)));
+    row("accuracy, simulated", report.accuracy_simulated.map(percent));
+    row("accuracy, encrypted", report.accuracy_encrypted.map(percent));
+    row("same class as plain", report.agree_with_plain.map(|n| n.to_string()));
+    row("refused results", (report.refused > 0).then(|| report.refused.to_string()));
+    row("worst error of a logit", report.worst_logit_error.map(|e| format!("{e:.4}")));
+    row("rms error of a logit", report.rms_logit_error.map(|e| format!("{e:.4}")));
+    row("time a picture", Some(text::seconds(report.seconds_per_image)));
+    row("of it at the server", report.server_seconds_per_image.map(text::seconds));
+    text::table(&rows)
+}

@@ -1,0 +1,56 @@
+//! One command a file.
+
+pub mod compile;
+pub mod completions;
+pub mod decrypt;
+pub mod demo;
+pub mod encrypt;
+pub mod estimate;
+pub mod eval;
+pub mod infer;
+pub mod inspect;
+pub mod keygen;
+pub mod man;
+
+use std::path::Path;
+
+use umbra_client::Client;
+use umbra_wire::LoadedProgram;
+
+use crate::progress::Progress;
+
+/// Makes a folder where there is none.
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).map_err(|reason| {
+        anyhow::anyhow!(
+            "{}: cannot make this folder: {reason}; check the permissions or write elsewhere",
+            path.display()
+        )
+    })
+}
+
+/// Writes the evaluation keys to a file, with progress.
+fn write_keys(client: &Client, path: &Path) -> anyhow::Result<()> {
+    let progress = Progress::items("making keys", client.program().program().key_set().len());
+    Ok(client.write_evaluation_keys(path, &mut |made, _| progress.set(made))?)
+}
+
+/// For each step, the part of the whole time that is over when it is done, as estimated.
+fn finished_parts(program: &LoadedProgram) -> Vec<f64> {
+    let steps = &program.program().steps;
+    let total: f64 = steps.iter().map(|s| s.estimate.seconds).sum();
+    let mut sum = 0.0;
+    let mut part = |(i, seconds): (usize, f64)| {
+        sum += seconds;
+        if total > 0.0 { sum / total } else { (i + 1) as f64 / steps.len() as f64 }
+    };
+    steps.iter().map(|s| s.estimate.seconds).enumerate().map(&mut part).collect()
+}
+
+/// Names the file in an error that does not know it: a result that does not pass its checks.
+fn about_file(path: &Path, error: umbra_client::ClientError) -> anyhow::Error {
+    match error {
+        umbra_client::ClientError::Runtime(reason) => anyhow::anyhow!("{}: {reason}", path.display()),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,30 @@
+//! What the machine tells about this process.
+
+/// The largest resident memory of this process so far, in bytes, where the system tells.
+#[cfg(target_os = "linux")]
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// The largest resident memory of this process so far, in bytes, where the system tells.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn peak_memory() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
+    // Bytes on Apple's systems, kilobytes on the others.
+    Some(if cfg!(target_vendor = "apple") { peak } else { peak << 10 })
+}
+
+/// The largest resident memory of this process so far, in bytes, where the system tells.
+#[cfg(not(unix))]
+pub fn peak_memory() -> Option<u64> {
+    None
+}
+
+/// Number of threads that heavy work runs on.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}

@@ -1,0 +1,82 @@
+//! Numbers and tables for people.
+
+use std::fmt::Write;
+
+/// A number of bytes: `14.7 MB`.
+pub fn bytes(count: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    if value < 1000.0 {
+        return format!("{count} B");
+    }
+    let mut unit = "B";
+    for next in units {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// A time: `1.23 s`, `4.5 ms`.
+pub fn seconds(value: f64) -> String {
+    match value {
+        v if v >= 60.0 => format!("{:.0} min {:02.0} s", (v / 60.0).floor(), v % 60.0),
+        v if v >= 1.0 => format!("{v:.2} s"),
+        v => format!("{:.1} ms", v * 1e3),
+    }
+}
+
+/// Rows with the columns aligned: the first to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::from("  ");
+        for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Writing to a string does not fail.
+            let _ = if c == 0 { write!(line, "{cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A report as JSON on standard output.
+pub fn print_json(report: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(report)? + "\n"))
+}
+
+/// Text on standard output, where a closed pipe is an error and not a panic.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(14_745_600), "14.7 MB");
+        assert_eq!(bytes(1_234_000_000), "1.2 GB");
+        assert_eq!(seconds(0.00451), "4.5 ms");
+        assert_eq!(seconds(1.234), "1.23 s");
+        assert_eq!(seconds(125.0), "2 min 05 s");
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [vec!["a".into(), "10".into()], vec!["bcd".into(), "1".into()]];
+        assert_eq!(table(&rows), "  a    10\n  bcd   1\n");
+    }
+}

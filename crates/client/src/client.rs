@@ -1,0 +1,148 @@
+//! The client's side of one program.
+
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+
+use umbra_ckks::encryption::encode_dense;
+use umbra_ckks::{Ciphertext, Decryptor, Encoder, Encryptor, KeyGenerator, SecretKey};
+use umbra_runtime::{Logits, layout};
+use umbra_wire::{EvaluationKeysWriter, LoadedProgram, Role, SeededCiphertext};
+
+use crate::{ClientError, open_secret_key, save_secret_key};
+
+/// Keys waiting to be written: enough to keep both sides busy, few enough for the memory.
+const WAITING: usize = 1;
+
+/// A program and a secret key for it.
+#[derive(Debug)]
+pub struct Client {
+    program: LoadedProgram,
+    secret: SecretKey,
+    encoder: Encoder,
+    decryptor: Decryptor,
+}
+
+impl Client {
+    /// With a fresh secret key.
+    ///
+    /// # Errors
+    /// [`ClientError::Engine`] where the operating system gives no randomness.
+    pub fn generate(program: &LoadedProgram) -> Result<Self, ClientError> {
+        let secret = KeyGenerator::new(program.parameters())?.secret_key()?;
+        Ok(Self::new(program, secret))
+    }
+
+    /// With the secret key in a file.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn open(program: &LoadedProgram, secret_key: &Path) -> Result<Self, ClientError> {
+        let secret = open_secret_key(secret_key, program.parameters())?;
+        Ok(Self::new(program, secret))
+    }
+
+    /// With this secret key, which must be of the program's parameters.
+    #[must_use]
+    pub fn new(program: &LoadedProgram, secret: SecretKey) -> Self {
+        let parameters = program.parameters();
+        let decryptor = Decryptor::new(parameters, &secret);
+        Self { program: program.clone(), encoder: Encoder::new(parameters.log_n()), decryptor, secret }
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &LoadedProgram {
+        &self.program
+    }
+
+    /// Writes the secret key to a file that only its owner can read.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn save_secret_key(&self, path: &Path) -> Result<(), ClientError> {
+        Ok(save_secret_key(path, self.program.parameters(), &self.secret)?)
+    }
+
+    /// Makes the evaluation keys that the program needs and writes them to a file, one by one: never more than three of them
+    /// are in memory. `progress` is called with the number of keys made and the number of all.
+    ///
+    /// # Errors
+    /// [`ClientError`]; no file of that name appears then.
+    pub fn write_evaluation_keys(
+        &self,
+        path: &Path,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), ClientError> {
+        let parameters = self.program.parameters();
+        let ids = self.program.program().key_set();
+        let mut writer = EvaluationKeysWriter::create(path, parameters, &ids)?;
+        let mut generator = KeyGenerator::new(parameters)?;
+        std::thread::scope(|scope| {
+            let (send, receive) = sync_channel(WAITING);
+            // Hashing and writing go on beside the making of the next key.
+            let writing = scope.spawn(move || {
+                receive.iter().try_for_each(|key| writer.add(&key))?;
+                Ok::<_, umbra_wire::WireError>(writer)
+            });
+            for (made, &id) in ids.iter().enumerate() {
+                let key = generator.switching_key(&self.secret, id)?;
+                // The other side hangs up when it cannot write; its error says why.
+                if send.send(key).is_err() {
+                    break;
+                }
+                progress(made + 1, ids.len());
+            }
+            drop(send);
+            match writing.join() {
+                Ok(writer) => Ok(writer?.commit().map(drop)?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Encrypts a normalised picture, `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`ClientError::Runtime`] for a picture of another size, [`ClientError::Engine`] for values that are no finite numbers.
+    pub fn encrypt(&self, picture: &[f32]) -> Result<Vec<SeededCiphertext>, ClientError> {
+        let (parameters, program) = (self.program.parameters(), self.program.program());
+        let (level, scale, _) = self.program.end(Role::Input);
+        let mut encryptor = Encryptor::new(parameters)?;
+        let encrypt = |slots: Vec<f64>| {
+            let plaintext = encode_dense(parameters, &self.encoder, &slots, level, scale)?;
+            Ok(encryptor.encrypt_seeded(&self.secret, &plaintext)?)
+        };
+        layout::pack(program, picture)?.into_iter().map(encrypt).collect()
+    }
+
+    /// Decrypts a result and checks that it is one: slots that must be zero, copies that must agree, the range of the logits.
+    ///
+    /// The logits are for the key's owner. Their last bits depend on the secret key (SECURITY.md, IND-CPA-D): round them
+    /// before handing them on.
+    ///
+    /// # Errors
+    /// [`ClientError::Runtime`] where a check fails.
+    pub fn decrypt(&self, result: &[Ciphertext]) -> Result<Logits, ClientError> {
+        let values: Vec<_> = result.iter().map(|ciphertext| self.decryptor.decrypt(ciphertext)).collect();
+        let slots: Vec<&[f64]> = values.iter().map(|v| v.danger_raw()).collect();
+        Ok(layout::read_logits(self.program.program(), &slots)?)
+    }
+
+    /// Encrypts a normalised picture to a file; returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn encrypt_to(&self, path: &Path, picture: &[f32]) -> Result<u64, ClientError> {
+        let bytes = umbra_wire::encode_input(&self.program, &self.encrypt(picture)?)?;
+        umbra_file::AtomicFile::write(path, false, &bytes)?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// Decrypts a result from a file.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn decrypt_from(&self, path: &Path) -> Result<Logits, ClientError> {
+        self.decrypt(&umbra_wire::read_ciphertexts(path, &self.program, Role::Output)?)
+    }
+}

@@ -1,0 +1,27 @@
+//! What can go wrong at the client.
+
+use umbra_ckks::CkksError;
+use umbra_file::FileError;
+use umbra_runtime::RuntimeError;
+use umbra_wire::{ContentError, WireError};
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The content of a file.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Content that is in no file.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] CkksError),
+    /// A picture that does not fit the program, or a result that is not to be believed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}

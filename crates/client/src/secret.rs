@@ -1,0 +1,67 @@
+//! Secret keys in files.
+//!
+//! A container of kind *secret key* whose context is the digest of the parameters, with an empty header and one record: the
+//! coefficients, one signed byte each. Files are readable by their owner only.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use umbra_ckks::{Parameters, SecretKey};
+use umbra_file::{AtomicFile, Container, Digest, FileError, FormatError, Kind, Map, encode};
+use umbra_wire::{ContentError, WireError};
+use zeroize::Zeroizing;
+
+/// No fields yet; unknown ones are refused.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {}
+
+/// The bytes of a secret key's file. Wiped when dropped.
+///
+/// # Errors
+/// [`ContentError`].
+pub fn encode_secret_key(parameters: &Parameters, secret: &SecretKey) -> Result<Zeroizing<Vec<u8>>, ContentError> {
+    let coefficients: Zeroizing<Vec<u8>> =
+        Zeroizing::new(secret.danger_coefficients().iter().map(|c| c.cast_unsigned()).collect());
+    let context = Digest::from(*parameters.digest());
+    Ok(Zeroizing::new(encode(Kind::SecretKey, context, &Header {}, &[&coefficients])?))
+}
+
+/// Reads a secret key out of a container.
+///
+/// # Errors
+/// [`ContentError`].
+pub fn decode_secret_key<B: AsRef<[u8]>>(
+    container: &Container<B>,
+    parameters: &Parameters,
+) -> Result<SecretKey, ContentError> {
+    container.expect_kind(Kind::SecretKey)?;
+    container.expect_context(Digest::from(*parameters.digest()))?;
+    let Header {} = container.header()?;
+    let found = container.record_length(0).unwrap_or_default();
+    if found != parameters.n() {
+        let expected = parameters.n().to_string();
+        return Err(FormatError::RecordLength { record: 0, found: found as u64, expected }.into());
+    }
+    let bytes = container.record(0)?;
+    let coefficients: Zeroizing<Vec<i8>> = Zeroizing::new(bytes.iter().map(|b| b.cast_signed()).collect());
+    Ok(SecretKey::from_coefficients(parameters, &coefficients)?)
+}
+
+/// Writes a secret key, readable by its owner only.
+///
+/// # Errors
+/// [`WireError`].
+pub fn save_secret_key(path: &Path, parameters: &Parameters, secret: &SecretKey) -> Result<(), WireError> {
+    let bytes = encode_secret_key(parameters, secret).map_err(WireError::content(path))?;
+    Ok(AtomicFile::write(path, true, &bytes)?)
+}
+
+/// Reads a secret key for these parameters.
+///
+/// # Errors
+/// [`WireError`].
+pub fn open_secret_key(path: &Path, parameters: &Parameters) -> Result<SecretKey, WireError> {
+    let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
+    decode_secret_key(&container, parameters).map_err(WireError::content(path))
+}

@@ -1,0 +1,273 @@
+//! Programs in files.
+//!
+//! A container of kind *program* whose context is the digest of the network. The header is JSON: everything but the weights.
+//! For each linear step, in order, there are three records:
+//!
+//! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words;
+//! 2. the values of the diagonals, one period each, as 32-bit floats;
+//! 3. the biases, one period an output, as 64-bit floats.
+//!
+//! All numbers are little-endian.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use umbra_file::{Container, Digest, FormatError, Kind, bytes_of_words, encode};
+use umbra_model::{Input, Normalisation};
+
+use umbra_compiler::{
+    Bsgs, Diagonal, Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral, Program,
+    Report, Step,
+};
+
+use crate::ContentError;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header<'a> {
+    name: Cow<'a, str>,
+    classes: Cow<'a, [String]>,
+    picture: PictureEntry,
+    logit_range: Option<[f64; 2]>,
+    input: Cow<'a, InputLayout>,
+    output: Cow<'a, OutputLayout>,
+    parameters: Cow<'a, ParametersLiteral>,
+    registers: usize,
+    steps: Vec<StepEntry<'a>>,
+    report: Cow<'a, Report>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PictureEntry {
+    channels: usize,
+    height: usize,
+    width: usize,
+    normalisation: NormalisationEntry,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
+enum NormalisationEntry {
+    PerPicture { min_std: f64 },
+    PerChannel { mean: Vec<f64>, std: Vec<f64> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepEntry<'a> {
+    node: Cow<'a, str>,
+    operation: OperationEntry<'a>,
+    destination: usize,
+    level_in: usize,
+    level_out: usize,
+    scale_out: f64,
+    estimate: Estimate,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
+enum OperationEntry<'a> {
+    Square { source: usize, gadget: usize },
+    Linear { inputs: Cow<'a, [LinearInput]>, plan: Cow<'a, Bsgs>, period: usize, outputs: usize, gadget: usize },
+    RotateSum { source: usize, rotations: Cow<'a, [i64]>, gadget: usize },
+}
+
+/// Words of a diagonal in the first record of a step.
+const DIAGONAL: usize = 5;
+
+/// The bytes of a program's file.
+///
+/// # Errors
+/// [`FormatError::Header`] for a program of more than some thousand steps, whose header is too long; also for an
+/// operation that this version of the format does not have.
+pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
+    let header = Header {
+        name: Cow::Borrowed(&program.name),
+        classes: Cow::Borrowed(&program.classes),
+        picture: PictureEntry {
+            channels: program.picture.channels,
+            height: program.picture.height,
+            width: program.picture.width,
+            normalisation: match &program.picture.normalisation {
+                Normalisation::PerPicture { min_std } => NormalisationEntry::PerPicture { min_std: *min_std },
+                Normalisation::PerChannel { mean, std } => {
+                    NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone() }
+                }
+            },
+        },
+        logit_range: program.logit_range,
+        input: Cow::Borrowed(&program.input),
+        output: Cow::Borrowed(&program.output),
+        parameters: Cow::Borrowed(&program.parameters),
+        registers: program.registers,
+        steps: program.steps.iter().map(StepEntry::of).collect::<Result<_, _>>()?,
+        report: Cow::Borrowed(&program.report),
+    };
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    for step in &program.steps {
+        let Operation::Linear(linear) = &step.operation else { continue };
+        let indices = |d: &Diagonal| [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()];
+        let indices: Vec<u32> = linear.diagonals.iter().flat_map(indices).collect();
+        let values: Vec<u32> = linear.diagonals.iter().flat_map(|d| &d.values).map(|v| v.to_bits()).collect();
+        records.push(bytes_of_words(&indices).into_owned());
+        records.push(bytes_of_words(&values).into_owned());
+        records.push(linear.bias.iter().flatten().flat_map(|v| v.to_le_bytes()).collect());
+    }
+    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    Ok(encode(Kind::Program, Digest::from(program.network), &header, &records)?)
+}
+
+/// Reads a program and checks it ([`Program::check`]). Allocates little more than the container's own size.
+///
+/// # Errors
+/// [`ContentError`]; never panics, whatever the bytes.
+pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Program, ContentError> {
+    container.expect_kind(Kind::Program)?;
+    let header: Header<'static> = container.header()?;
+    let mut records = Records { container, next: 0 };
+    let steps = header.steps.into_iter().map(|step| step.read(&mut records)).collect::<Result<_, _>>()?;
+    if records.next != container.records() {
+        let (found, expected) = (container.records() as u64, records.next.to_string());
+        return Err(FormatError::Malformed { what: "number of records", found, expected }.into());
+    }
+    let PictureEntry { channels, height, width, normalisation } = header.picture;
+    let normalisation = match normalisation {
+        NormalisationEntry::PerPicture { min_std } => Normalisation::PerPicture { min_std },
+        NormalisationEntry::PerChannel { mean, std } => Normalisation::PerChannel { mean, std },
+    };
+    let program = Program {
+        name: header.name.into_owned(),
+        network: *container.context().bytes(),
+        classes: header.classes.into_owned(),
+        picture: Input { channels, height, width, normalisation },
+        logit_range: header.logit_range,
+        input: header.input.into_owned(),
+        output: header.output.into_owned(),
+        parameters: header.parameters.into_owned(),
+        registers: header.registers,
+        steps,
+        report: header.report.into_owned(),
+    };
+    program.check()?;
+    Ok(program)
+}
+
+impl<'a> StepEntry<'a> {
+    fn of(step: &'a Step) -> Result<Self, FormatError> {
+        let operation = match &step.operation {
+            Operation::Square { source, gadget } => OperationEntry::Square { source: *source, gadget: *gadget },
+            Operation::RotateSum { source, rotations, gadget } => {
+                OperationEntry::RotateSum { source: *source, rotations: Cow::Borrowed(rotations), gadget: *gadget }
+            }
+            Operation::Linear(linear) => OperationEntry::Linear {
+                inputs: Cow::Borrowed(&linear.inputs),
+                plan: Cow::Borrowed(&linear.plan),
+                period: linear.period,
+                outputs: linear.outputs(),
+                gadget: linear.gadget,
+            },
+            _ => {
+                let reason = format!("operation of node {:?} is not in this version of the format", step.node);
+                return Err(FormatError::Header { reason });
+            }
+        };
+        Ok(Self {
+            node: Cow::Borrowed(&step.node),
+            operation,
+            destination: step.destination,
+            level_in: step.level_in,
+            level_out: step.level_out,
+            scale_out: step.scale_out,
+            estimate: step.estimate,
+        })
+    }
+
+    fn read<B: AsRef<[u8]>>(self, records: &mut Records<'_, B>) -> Result<Step, FormatError> {
+        let operation = match self.operation {
+            OperationEntry::Square { source, gadget } => Operation::Square { source, gadget },
+            OperationEntry::RotateSum { source, rotations, gadget } => {
+                Operation::RotateSum { source, rotations: rotations.into_owned(), gadget }
+            }
+            OperationEntry::Linear { inputs, plan, period, outputs, gadget } => {
+                let diagonals = records.diagonals(period)?;
+                let bias = records.bias(period, outputs)?;
+                let (inputs, plan) = (inputs.into_owned(), plan.into_owned());
+                Operation::Linear(Box::new(Linear { inputs, plan, diagonals, period, bias, gadget }))
+            }
+        };
+        Ok(Step {
+            node: self.node.into_owned(),
+            operation,
+            destination: self.destination,
+            level_in: self.level_in,
+            level_out: self.level_out,
+            scale_out: self.scale_out,
+            estimate: self.estimate,
+        })
+    }
+}
+
+/// The records, one after the other.
+struct Records<'c, B> {
+    container: &'c Container<B>,
+    next: usize,
+}
+
+impl<'c, B: AsRef<[u8]>> Records<'c, B> {
+    fn bytes(&mut self) -> Result<(usize, &'c [u8]), FormatError> {
+        let record = self.next;
+        self.next += 1;
+        Ok((record, self.container.record(record)?))
+    }
+
+    fn diagonals(&mut self, period: usize) -> Result<Vec<Diagonal>, FormatError> {
+        let (record, indices) = self.bytes()?;
+        let (indices, rest) = indices.as_chunks::<4>();
+        let (indices, left) = indices.as_chunks::<DIAGONAL>();
+        if !rest.is_empty() || !left.is_empty() {
+            let found = self.container.record_length(record).unwrap_or_default() as u64;
+            return Err(FormatError::RecordLength { record, found, expected: "a multiple of 20".into() });
+        }
+        let (record, values) = self.bytes()?;
+        let period = length(record, values.len(), period, indices.len(), 4)?;
+        let short = |word: [u8; 4]| {
+            u16::try_from(u32::from_le_bytes(word)).map_err(|_| FormatError::Malformed {
+                what: "index of a rotation",
+                found: u32::from_le_bytes(word).into(),
+                expected: "below 65536".into(),
+            })
+        };
+        let float = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+        (indices.iter().zip(values.chunks_exact(4 * period)))
+            .map(|([output, input, outer, inner, baby], values)| {
+                Ok(Diagonal {
+                    output: u32::from_le_bytes(*output),
+                    input: u32::from_le_bytes(*input),
+                    outer: short(*outer)?,
+                    inner: short(*inner)?,
+                    baby: short(*baby)?,
+                    values: values.as_chunks::<4>().0.iter().map(float).collect(),
+                })
+            })
+            .collect()
+    }
+
+    fn bias(&mut self, period: usize, outputs: usize) -> Result<Vec<Vec<f64>>, FormatError> {
+        let (record, values) = self.bytes()?;
+        let period = length(record, values.len(), period, outputs, 8)?;
+        let output = |values: &[u8]| values.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        Ok(values.chunks_exact(8 * period).map(output).collect())
+    }
+}
+
+/// Checks the length of a record of `count` periods of numbers of `size` bytes; returns a period that is not 0.
+fn length(record: usize, found: usize, period: usize, count: usize, size: usize) -> Result<usize, FormatError> {
+    let expected = period.checked_mul(count).and_then(|n| n.checked_mul(size));
+    // An empty record of many empty periods would let a small file ask for much memory.
+    if period > 0 && expected == Some(found) && period.checked_mul(size).is_some() {
+        return Ok(period);
+    }
+    let expected = format!("{count} times {period} numbers of {size} bytes");
+    Err(FormatError::RecordLength { record, found: found as u64, expected })
+}
