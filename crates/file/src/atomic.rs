@@ -50,9 +50,7 @@ impl AtomicFile {
             // The library's message repeats the temporary name; the system's is enough.
             reason: reason.raw_os_error().map_or(reason, io::Error::from_raw_os_error),
         })?;
-        // No buffer here that a secret would stay in.
-        let capacity = if secret { 0 } else { 1 << 18 };
-        Ok(Self { path, out: BufWriter::with_capacity(capacity, file) })
+        Ok(Self { path, out: BufWriter::with_capacity(1 << 18, file) })
     }
 
     /// Where the file will be.

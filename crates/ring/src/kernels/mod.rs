@@ -4,12 +4,17 @@
 //! over register types and give the same words, which the tests check for every set the machine
 //! has.
 
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 #[cfg(target_arch = "x86_64")]
+mod transform;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
+use crate::ntt::{LastLevel, Narrow, Wide};
 use crate::{Modulus, RingError};
 use std::sync::OnceLock;
 
@@ -53,7 +58,7 @@ impl KeyProduct<'_> {
 /// One set of inner loops. Lengths must agree; a mismatch is a bug in this workspace and panics.
 #[expect(clippy::type_complexity, reason = "signatures of the public methods below")]
 pub struct Kernels {
-    /// `scalar`, `avx2` or `avx512`.
+    /// `scalar`, `avx2`, `avx512` or `avx512ifma`.
     pub name: &'static str,
     add: fn(&Modulus, &mut [u32], &[u32]),
     sub: fn(&Modulus, &mut [u32], &[u32]),
@@ -67,6 +72,16 @@ pub struct Kernels {
     rotate_product_centred: fn(&KeyProduct<'_>, &mut [i32], &mut [i32]),
     rotate_product_add: fn(&KeyProduct<'_>, &mut [u32], &mut [u32]),
     matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
+    ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
+    ntt_inverse: fn(&Modulus, &Narrow, &LastLevel, &mut [u32]),
+    wide_ntt: Option<WideNtt>,
+}
+
+/// Transforms with 52-bit products, of at least [`crate::ntt::WIDE_LOG_N`] levels.
+#[derive(Clone, Copy)]
+pub(crate) struct WideNtt {
+    pub(crate) forward: fn(&Modulus, &Wide, &mut [u32]),
+    pub(crate) inverse: fn(&Modulus, &Wide, &LastLevel, &mut [u32]),
 }
 
 impl std::fmt::Debug for Kernels {
@@ -208,6 +223,21 @@ impl Kernels {
             "operands of a matrix product disagree"
         );
         (self.matmul)(rows, weights, inputs, outputs);
+    }
+
+    /// [`crate::NttTable::forward`] with roots in 32-bit words.
+    pub(crate) fn ntt_forward(&self, m: &Modulus, roots: &Narrow, values: &mut [u32]) {
+        (self.ntt_forward)(m, roots, values);
+    }
+
+    /// [`crate::NttTable::inverse`] with roots in 32-bit words.
+    pub(crate) fn ntt_inverse(&self, m: &Modulus, roots: &Narrow, last: &LastLevel, values: &mut [u32]) {
+        (self.ntt_inverse)(m, roots, last, values);
+    }
+
+    /// The transforms with roots in 52-bit words, if this set has them.
+    pub(crate) fn wide_ntt(&self) -> Option<&WideNtt> {
+        self.wide_ntt.as_ref()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK};
 use crate::Modulus;
+use crate::ntt::{LastLevel, Narrow};
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -17,6 +18,9 @@ pub(super) const KERNELS: Kernels = Kernels {
     rotate_product_centred,
     rotate_product_add,
     matmul,
+    ntt_forward,
+    ntt_inverse,
+    wide_ntt: None,
 };
 
 pub(super) fn add(m: &Modulus, a: &mut [u32], b: &[u32]) {
@@ -115,5 +119,47 @@ pub(super) fn matmul(rows: &[Modulus], weights: &[i32], inputs: &[&[i32]], outpu
                 *out = m.add(*out, m.canonical(m.redc(sum)));
             }
         }
+    }
+}
+
+/// `x w` for a root and its quotient: Shoup's product is below `2p` for any word `x`.
+fn mul_root(m: &Modulus, x: u32, w: u32, quotient: u32) -> u32 {
+    let q = ((x as u64 * quotient as u64) >> 32) as u32;
+    let r = x.wrapping_mul(w).wrapping_sub(q.wrapping_mul(m.value()));
+    r.min(r.wrapping_sub(m.value()))
+}
+
+pub(super) fn ntt_forward(m: &Modulus, roots: &Narrow, values: &mut [u32]) {
+    let mut blocks = 1;
+    while blocks < values.len() {
+        let len = values.len() / blocks;
+        for (block, node) in values.chunks_exact_mut(len).zip(blocks..) {
+            let (w, quotient) = (roots.roots[node], roots.quotients[node]);
+            let (low, high) = block.split_at_mut(len / 2);
+            for (a, b) in low.iter_mut().zip(high) {
+                let r = mul_root(m, *b, w, quotient);
+                (*a, *b) = (m.add(*a, r), m.sub(*a, r));
+            }
+        }
+        blocks *= 2;
+    }
+}
+
+pub(super) fn ntt_inverse(m: &Modulus, roots: &Narrow, last: &LastLevel, values: &mut [u32]) {
+    let mut blocks = values.len() / 2;
+    while blocks > 0 {
+        let len = values.len() / blocks;
+        for (block, node) in values.chunks_exact_mut(len).zip(blocks..) {
+            let (w, quotient) = (roots.roots[node], roots.quotients[node]);
+            let (low, high) = block.split_at_mut(len / 2);
+            for (a, b) in low.iter_mut().zip(high) {
+                let (sum, difference) = (m.add(*a, *b), m.sub(*a, *b));
+                (*a, *b) = match blocks {
+                    1 => (m.mul(sum, last.sum), m.mul(difference, last.difference)),
+                    _ => (sum, mul_root(m, difference, w, quotient)),
+                };
+            }
+        }
+        blocks /= 2;
     }
 }

@@ -23,6 +23,10 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn min32(self, o: Self) -> Self;
     /// Signed 64-bit products of the even lanes.
     unsafe fn mul_even(self, o: Self) -> Self;
+    /// Unsigned 64-bit products of the even lanes.
+    unsafe fn mul_even_unsigned(self, o: Self) -> Self;
+    /// Low halves of the products of all lanes.
+    unsafe fn mul_low(self, o: Self) -> Self;
     unsafe fn add64(self, o: Self) -> Self;
     unsafe fn sub64(self, o: Self) -> Self;
     /// Odd lanes moved to even places.
@@ -31,6 +35,14 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn join_high(even: Self, odd: Self) -> Self;
     /// Lane `i` of the result is lane `index[i] mod LANES`.
     unsafe fn permute(self, index: Self) -> Self;
+    /// The first `LANES / COUNT` lanes, each `COUNT` times (a power of two).
+    unsafe fn repeat<const COUNT: usize>(self) -> Self;
+    /// Of every `2 DISTANCE` lanes, the first halves of both registers, and the second halves.
+    unsafe fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self);
+    /// Lanes of `even` and `odd` in turn.
+    unsafe fn interleave(even: Self, odd: Self) -> (Self, Self);
+    /// Reverses [`Self::interleave`].
+    unsafe fn deinterleave(low: Self, high: Self) -> (Self, Self);
 }
 
 /// A modulus spread over registers.

@@ -1,32 +1,51 @@
 //! AVX2 and AVX-512 registers, and the kernel sets made of them.
 
 use super::simd::{self, Lanes};
-use super::{Kernels, KeyProduct};
+use super::{Kernels, KeyProduct, WideNtt, ifma, transform};
 use crate::Modulus;
+use crate::ntt::{LastLevel, Narrow};
 use std::arch::{asm, x86_64::*};
 
-/// `vpmuldq`: signed 64-bit products of the even lanes.
+/// `vpmuldq` and `vpmuludq`: 64-bit products of the even lanes.
 ///
-/// To the compiler the intrinsic is a sign extension and a 64-bit product. It finds the one
-/// instruction again only where both sit in the same block: a constant whose extension is hoisted
+/// To the compiler the intrinsics are an extension of the operands and a 64-bit product. It finds the
+/// one instruction again only where all sit in the same block: a constant whose extension is hoisted
 /// out of a loop ends as three products and several shifts inside it.
 macro_rules! mul_even {
-    ($name:ident, $register:ident: $type:ty, $features:literal) => {
+    ($name:ident, $instruction:literal, $register:ident: $type:ty, $features:literal) => {
         #[inline]
         #[target_feature(enable = $features)]
         fn $name(a: $type, b: $type) -> $type {
             let product;
             // SAFETY: one instruction of the named feature, from registers to a register.
             unsafe {
-                asm!("vpmuldq {}, {}, {}", out($register) product, in($register) a, in($register) b,
+                asm!(concat!($instruction, " {}, {}, {}"), out($register) product, in($register) a, in($register) b,
                     options(pure, nomem, nostack, preserves_flags));
             }
             product
         }
     };
 }
-mul_even!(mul_even_256, ymm_reg: __m256i, "avx2");
-mul_even!(mul_even_512, zmm_reg: __m512i, "avx512f");
+mul_even!(mul_even_256, "vpmuldq", ymm_reg: __m256i, "avx2");
+mul_even!(mul_even_512, "vpmuldq", zmm_reg: __m512i, "avx512f");
+mul_even!(mul_even_unsigned_256, "vpmuludq", ymm_reg: __m256i, "avx2");
+mul_even!(mul_even_unsigned_512, "vpmuludq", zmm_reg: __m512i, "avx512f");
+
+/// Sixteen lane numbers, computed when compiled.
+macro_rules! lanes {
+    (|$i:ident| $lane:expr) => {{
+        const TABLE: [u32; 16] = {
+            let mut table = [0; 16];
+            let mut $i = 0usize;
+            while $i < 16 {
+                table[$i] = ($lane) as u32;
+                $i += 1;
+            }
+            table
+        };
+        _mm512_loadu_si512(TABLE.as_ptr().cast())
+    }};
+}
 
 // SAFETY (both implementations): each method is a handful of intrinsics of the named instruction
 // set, which the trait's callers vouch for; loads and stores are unaligned forms of LANES words.
@@ -62,6 +81,14 @@ unsafe impl Lanes for __m256i {
         unsafe { mul_even_256(self, o) }
     }
     #[inline(always)]
+    unsafe fn mul_even_unsigned(self, o: Self) -> Self {
+        unsafe { mul_even_unsigned_256(self, o) }
+    }
+    #[inline(always)]
+    unsafe fn mul_low(self, o: Self) -> Self {
+        unsafe { _mm256_mullo_epi32(self, o) }
+    }
+    #[inline(always)]
     unsafe fn add64(self, o: Self) -> Self {
         unsafe { _mm256_add_epi64(self, o) }
     }
@@ -80,6 +107,41 @@ unsafe impl Lanes for __m256i {
     #[inline(always)]
     unsafe fn permute(self, index: Self) -> Self {
         unsafe { _mm256_permutevar8x32_epi32(self, index) }
+    }
+    #[inline(always)]
+    unsafe fn repeat<const COUNT: usize>(self) -> Self {
+        unsafe {
+            match COUNT {
+                1 => self,
+                2 => self.permute(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+                _ => self.permute(_mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
+        unsafe {
+            match DISTANCE {
+                1 => (
+                    _mm256_blend_epi32::<0b1010_1010>(self, _mm256_slli_epi64::<32>(o)),
+                    _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(self), o),
+                ),
+                2 => (_mm256_unpacklo_epi64(self, o), _mm256_unpackhi_epi64(self, o)),
+                _ => (_mm256_permute2x128_si256::<0x20>(self, o), _mm256_permute2x128_si256::<0x31>(self, o)),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(even: Self, odd: Self) -> (Self, Self) {
+        unsafe { _mm256_unpacklo_epi32(even, odd).exchange::<4>(_mm256_unpackhi_epi32(even, odd)) }
+    }
+    #[inline(always)]
+    unsafe fn deinterleave(low: Self, high: Self) -> (Self, Self) {
+        unsafe {
+            // Of each register the even lanes, then the odd ones; then like halves together.
+            let index = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+            low.permute(index).exchange::<4>(high.permute(index))
+        }
     }
 }
 
@@ -115,6 +177,14 @@ unsafe impl Lanes for __m512i {
         unsafe { mul_even_512(self, o) }
     }
     #[inline(always)]
+    unsafe fn mul_even_unsigned(self, o: Self) -> Self {
+        unsafe { mul_even_unsigned_512(self, o) }
+    }
+    #[inline(always)]
+    unsafe fn mul_low(self, o: Self) -> Self {
+        unsafe { _mm512_mullo_epi32(self, o) }
+    }
+    #[inline(always)]
     unsafe fn add64(self, o: Self) -> Self {
         unsafe { _mm512_add_epi64(self, o) }
     }
@@ -135,16 +205,59 @@ unsafe impl Lanes for __m512i {
     unsafe fn permute(self, index: Self) -> Self {
         unsafe { _mm512_permutexvar_epi32(index, self) }
     }
+    #[inline(always)]
+    unsafe fn repeat<const COUNT: usize>(self) -> Self {
+        unsafe {
+            match COUNT {
+                1 => self,
+                2 => self.permute(lanes!(|i| i / 2)),
+                4 => self.permute(lanes!(|i| i / 4)),
+                _ => self.permute(lanes!(|i| i / 8)),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
+        unsafe {
+            // Lane numbers from 16 are the other register's: lane i of the first result is lane i or,
+            // in the second half of each block, lane i - DISTANCE of the other.
+            let (low, high) = match DISTANCE {
+                1 => (lanes!(|i| i + (i & 1) * 15), lanes!(|i| i + 1 + (i & 1) * 15)),
+                2 => (lanes!(|i| i + (i >> 1 & 1) * 14), lanes!(|i| i + 2 + (i >> 1 & 1) * 14)),
+                4 => (lanes!(|i| i + (i >> 2 & 1) * 12), lanes!(|i| i + 4 + (i >> 2 & 1) * 12)),
+                _ => (lanes!(|i| i + (i >> 3) * 8), lanes!(|i| i + 8 + (i >> 3) * 8)),
+            };
+            (_mm512_permutex2var_epi32(self, low, o), _mm512_permutex2var_epi32(self, high, o))
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(even: Self, odd: Self) -> (Self, Self) {
+        unsafe {
+            (
+                _mm512_permutex2var_epi32(even, lanes!(|i| i / 2 + (i & 1) * 16), odd),
+                _mm512_permutex2var_epi32(even, lanes!(|i| i / 2 + 8 + (i & 1) * 16), odd),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn deinterleave(low: Self, high: Self) -> (Self, Self) {
+        unsafe {
+            (
+                _mm512_permutex2var_epi32(low, lanes!(|i| 2 * i), high),
+                _mm512_permutex2var_epi32(low, lanes!(|i| 2 * i + 1), high),
+            )
+        }
+    }
 }
 
 /// One safe entry point: a generic kernel on one register type, compiled with its features.
 macro_rules! entry {
-    ($features:literal, $register:ty, $kernel:ident($($arg:ident: $type:ty),*)) => {
+    ($features:literal, $register:ty, $module:ident::$kernel:ident($($arg:ident: $type:ty),*)) => {
         pub(super) fn $kernel($($arg: $type),*) {
             #[target_feature(enable = $features)]
             unsafe fn inner($($arg: $type),*) {
                 // SAFETY: compiled with, and called only with, the register's features.
-                unsafe { simd::$kernel::<$register>($($arg),*) }
+                unsafe { $module::$kernel::<$register>($($arg),*) }
             }
             // SAFETY: `available` hands this set out only after detecting the features.
             unsafe { inner($($arg),*) }
@@ -158,20 +271,23 @@ macro_rules! kernel_set {
         mod $module {
             use super::*;
 
-            entry!($features, $register, add(m: &Modulus, a: &mut [u32], b: &[u32]));
-            entry!($features, $register, sub(m: &Modulus, a: &mut [u32], b: &[u32]));
-            entry!($features, $register, mul(m: &Modulus, out: &mut [u32], a: &[u32], b: &[u32]));
-            entry!($features, $register, mul_const(m: &Modulus, a: &mut [u32], c: u32));
-            entry!($features, $register, mul_const_add(m: &Modulus, a: &mut [u32], b: &[u32], c: u32));
-            entry!($features, $register, sub_mul_const(m: &Modulus, a: &mut [u32], b: &[u32], c: u32));
-            entry!($features, $register, scale_centre(m: &Modulus, out: &mut [i32], a: &[u32], c: u32));
-            entry!($features, $register, square(m: &Modulus, out: [&mut [u32]; 3], c: [&[u32]; 2]));
-            entry!($features, $register, permute(source: &[u32], out: &mut [u32], a: &[u32]));
-            entry!($features, $register, rotate_product_centred(p: &KeyProduct<'_>, a: &mut [i32], b: &mut [i32]));
-            entry!($features, $register, rotate_product_add(p: &KeyProduct<'_>, a: &mut [u32], b: &mut [u32]));
-            entry!($features, $register, matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
+            entry!($features, $register, simd::add(m: &Modulus, a: &mut [u32], b: &[u32]));
+            entry!($features, $register, simd::sub(m: &Modulus, a: &mut [u32], b: &[u32]));
+            entry!($features, $register, simd::mul(m: &Modulus, out: &mut [u32], a: &[u32], b: &[u32]));
+            entry!($features, $register, simd::mul_const(m: &Modulus, a: &mut [u32], c: u32));
+            entry!($features, $register, simd::mul_const_add(m: &Modulus, a: &mut [u32], b: &[u32], c: u32));
+            entry!($features, $register, simd::sub_mul_const(m: &Modulus, a: &mut [u32], b: &[u32], c: u32));
+            entry!($features, $register, simd::scale_centre(m: &Modulus, out: &mut [i32], a: &[u32], c: u32));
+            entry!($features, $register, simd::square(m: &Modulus, out: [&mut [u32]; 3], c: [&[u32]; 2]));
+            entry!($features, $register, simd::permute(source: &[u32], out: &mut [u32], a: &[u32]));
+            entry!($features, $register, simd::rotate_product_centred(p: &KeyProduct<'_>, a: &mut [i32], b: &mut [i32]));
+            entry!($features, $register, simd::rotate_product_add(p: &KeyProduct<'_>, a: &mut [u32], b: &mut [u32]));
+            entry!($features, $register, simd::matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
 
-            pub(super) static KERNELS: Kernels = Kernels {
+            entry!($features, $register, transform::ntt_forward(m: &Modulus, r: &Narrow, v: &mut [u32]));
+            entry!($features, $register, transform::ntt_inverse(m: &Modulus, r: &Narrow, l: &LastLevel, v: &mut [u32]));
+
+            pub(super) const SET: Kernels = Kernels {
                 name: stringify!($module),
                 add,
                 sub,
@@ -185,7 +301,11 @@ macro_rules! kernel_set {
                 rotate_product_centred,
                 rotate_product_add,
                 matmul,
+                ntt_forward,
+                ntt_inverse,
+                wide_ntt: None,
             };
+            pub(super) static KERNELS: Kernels = SET;
         }
     };
 }
@@ -193,9 +313,17 @@ macro_rules! kernel_set {
 kernel_set!(avx2, __m256i, "avx2");
 kernel_set!(avx512, __m512i, "avx512f");
 
+/// The AVX-512 set of processors with 52-bit products, which serve transforms.
+static AVX512_IFMA: Kernels = Kernels {
+    name: "avx512ifma",
+    wide_ntt: Some(WideNtt { forward: ifma::forward, inverse: ifma::inverse }),
+    ..avx512::SET
+};
+
 /// The sets this processor has, slower first.
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     let avx2 = is_x86_feature_detected!("avx2").then_some(&avx2::KERNELS);
     let avx512 = is_x86_feature_detected!("avx512f").then_some(&avx512::KERNELS);
-    avx2.into_iter().chain(avx512)
+    let ifma = avx512.is_some() && is_x86_feature_detected!("avx512ifma");
+    avx2.into_iter().chain(avx512).chain(ifma.then_some(&AVX512_IFMA))
 }
