@@ -95,6 +95,17 @@ def forward(manifest, weights, x):
     return values[manifest["output"]]
 
 
+def test_one_escaping_picture_does_not_move_the_batch_statistics(data_root, tmp_path):
+    r = run(data_root, tmp_path / "c", 1, limit=500)
+    inputs = r.calibration.float()
+    train.recalibrate(r.average.network, inputs, 50)
+    clean = {k: v.clone() for k, v in r.average.network.state_dict().items() if "running_var" in k}
+    inputs[7] *= 1e4
+    train.recalibrate(r.average.network, inputs, 50)
+    for name, value in clean.items():
+        assert torch.allclose(r.average.network.state_dict()[name], value, rtol=0.3), name
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(data_root, tmp_path):
     whole = run(data_root, tmp_path / "whole", 2, limit=100)
     whole.train()

@@ -46,6 +46,34 @@ class Average:
         torch._foreach_lerp_([mine[n] for n in floats], [theirs[n] for n in floats], weight)
 
 
+@torch.no_grad()
+def recalibrate(network: Network, inputs: Tensor, batch: int = 250) -> None:
+    """Sets batch statistics to the median over batches of training pictures, as the network runs at inference.
+
+    Running averages keep what one escaping picture did to its batch; the median does not see it.
+    """
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta, thin, knobs = [n.momentum for n in norms], network.thin, [(a.range, a.clamp, a.noise) for a in network.activations()]
+    for activation in network.activations():
+        activation.range, activation.clamp, activation.noise = None, None, 0.0
+    for n in norms:
+        n.momentum = 1.0
+    network.train()
+    network.thin = False
+    seen = []
+    for x in inputs.split(batch):
+        network(x.float().contiguous(memory_format=torch.channels_last))
+        seen.append([(n.running_mean.clone(), n.running_var.clone()) for n in norms])
+    for i, (n, momentum) in enumerate(zip(norms, momenta)):
+        n.running_mean.copy_(torch.stack([s[i][0] for s in seen]).median(0).values)
+        n.running_var.copy_(torch.stack([s[i][1] for s in seen]).median(0).values)
+        n.momentum = momentum
+    for activation, (range, clamp, noise) in zip(network.activations(), knobs):
+        activation.range, activation.clamp, activation.noise = range, clamp, noise
+    network.thin = thin
+    network.eval()
+
+
 class Run:
     """`folder` receives log.jsonl, checkpoint.pt (to resume: see `state`) and best.pt (averaged weights, chosen on the hold-out)."""
 
@@ -64,6 +92,7 @@ class Run:
         self.batches = data.Batches(inputs.to(self.device), labels[chosen].to(self.device), t["batch"], torch.Generator().manual_seed(seed),
                                     padding=augmentation["padding"], flip=augmentation["flip"], black=black)
         self.held_inputs, self.held_labels = data.normalise(pictures[held], normalisation).to(self.device), labels[held].to(self.device)
+        self.calibration = inputs[: t["calibration"]].to(self.device)
         groups = [{"params": [p for p in self.network.parameters() if p.ndim > 1], "weight_decay": t["weight_decay"]},
                   {"params": [p for p in self.network.parameters() if p.ndim <= 1], "weight_decay": t["weight_decay_vectors"]}]
         self.optimizer = torch.optim.SGD(groups, lr=t["learning_rate"], momentum=t["momentum"], nesterov=t["nesterov"])
@@ -149,13 +178,15 @@ class Run:
         tqdm.write(json.dumps(entry))
 
     def evaluate(self) -> dict:
-        """The averaged weights on the hold-out; keeps them if they are the best so far: fewest escaping, then accuracy."""
-        result = evaluate(self.average.network, self.held_inputs, self.held_labels)
+        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: fewest escaping, then accuracy."""
+        network = copy.deepcopy(self.average.network)
+        recalibrate(network, self.calibration)
+        result = evaluate(network, self.held_inputs, self.held_labels)
         self.evaluated = self.epoch
         score = [-result.escaping, result.accuracy]
         if self.best is None or score >= self.best:
             self.best = score
-            save(self.folder / "best.pt", {"network": self.average.network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,
+            save(self.folder / "best.pt", {"network": network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,
                                            "epoch": self.epoch, "held_out": result.summary()})
         return result.summary()
 

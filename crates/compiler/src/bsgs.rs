@@ -24,17 +24,31 @@ pub struct Split {
     pub outer: BTreeSet<i64>,
     /// Key switches of giants, for one ciphertext of the result.
     pub giants: usize,
+    /// Baby rotations over all ciphertexts read.
+    pub rotated: usize,
+    /// Ciphertexts read that are rotated at all.
+    pub decomposed: usize,
+}
+
+/// The rotations of each ciphertext read: how often each set of them occurs.
+pub type Inputs = BTreeMap<BTreeSet<Rotation>, usize>;
+
+/// The rotations of each ciphertext that some diagonals read.
+#[must_use]
+pub fn inputs(diagonals: &Diagonals) -> Inputs {
+    let mut each: BTreeMap<usize, BTreeSet<Rotation>> = BTreeMap::new();
+    for (_, input, rotation) in diagonals.keys() {
+        each.entry(*input).or_default().insert(*rotation);
+    }
+    let mut sets = Inputs::new();
+    each.into_values().for_each(|set| *sets.entry(set).or_default() += 1);
+    sets
 }
 
 impl Split {
     /// The split of a set of rotations by a block size and an offset.
     #[must_use]
-    pub fn new(
-        rotations: &BTreeSet<Rotation>,
-        packing: &Packing,
-        (block, offset): (i64, i64),
-        hoisted_rows: bool,
-    ) -> Self {
+    pub fn new(inputs: &Inputs, packing: &Packing, (block, offset): (i64, i64), hoisted_rows: bool) -> Self {
         let mut split = Self {
             block,
             offset,
@@ -43,16 +57,24 @@ impl Split {
             inner: BTreeSet::new(),
             outer: BTreeSet::new(),
             giants: 0,
+            rotated: 0,
+            decomposed: 0,
         };
         let mut pairs = BTreeSet::new();
-        for rotation in rotations {
-            let (outer, inner, baby) = split.of(*rotation, packing);
-            pairs.insert((outer, inner));
-            for (set, r) in [(&mut split.babies, baby), (&mut split.inner, inner), (&mut split.outer, outer)] {
-                if r != 0 {
-                    set.insert(r);
+        for (rotations, count) in inputs {
+            let mut babies = BTreeSet::new();
+            for rotation in rotations {
+                let (outer, inner, baby) = split.of(*rotation, packing);
+                pairs.insert((outer, inner));
+                for (set, r) in [(&mut babies, baby), (&mut split.inner, inner), (&mut split.outer, outer)] {
+                    if r != 0 {
+                        set.insert(r);
+                    }
                 }
             }
+            split.rotated += count * babies.len();
+            split.decomposed += if babies.is_empty() { 0 } else { *count };
+            split.babies.extend(babies);
         }
         split.giants = pairs.iter().filter(|(_, inner)| *inner != 0).count() + split.outer.len();
         split
@@ -60,10 +82,8 @@ impl Split {
 
     /// All rotations are babies: what is done without the pass.
     #[must_use]
-    pub fn none(rotations: &BTreeSet<Rotation>, packing: &Packing) -> Self {
-        let flat: BTreeSet<Rotation> =
-            rotations.iter().map(|r| Rotation { rows: 0, rest: packing.canonical(r.rows + r.rest) }).collect();
-        Self::new(&flat, packing, (0, 0), true)
+    pub fn none(inputs: &Inputs, packing: &Packing) -> Self {
+        Self::new(inputs, packing, (0, 0), true)
     }
 
     /// `(outer, inner, baby)`.
@@ -111,31 +131,105 @@ impl Split {
     }
 }
 
-/// Splits worth considering for a set of rotations: those that no other beats in babies, giants and keys.
+/// Splits worth considering: the best for every relative cost of babies, giants and keys.
 #[must_use]
-pub fn candidates(rotations: &BTreeSet<Rotation>, packing: &Packing) -> Vec<Split> {
-    let low = rotations.iter().map(|r| r.rest).min().unwrap_or(0).min(0);
-    let high = rotations.iter().map(|r| r.rest).max().unwrap_or(0).max(0);
+pub fn candidates(inputs: &Inputs, packing: &Packing) -> Vec<Split> {
+    let rests = || inputs.keys().flatten().map(|r| r.rest);
+    let (low, high) = (rests().min().unwrap_or(0).min(0), rests().max().unwrap_or(0).max(0));
     // Splits with more babies than this need too many keys to be considered.
     let widest = (high - low + 1).min(128);
-    let mut best: BTreeMap<(usize, usize), Split> = BTreeMap::new();
+    let mut all: BTreeMap<(usize, usize, usize), Split> = BTreeMap::new();
     for block in 1..=widest {
         // Tilings that start at the lowest rotation, or have it in the middle of a block.
         for offset in BTreeSet::from([(-low).rem_euclid(block), block / 2, 0]) {
             for hoisted_rows in [false, true] {
-                let split = Split::new(rotations, packing, (block, offset), hoisted_rows);
-                if split.babies.len() > MAX_BABIES {
-                    continue;
-                }
-                let place = (split.babies.len(), split.giants);
-                if best.get(&place).is_none_or(|other| split.keys().count() < other.keys().count()) {
-                    best.insert(place, split);
+                let split = Split::new(inputs, packing, (block, offset), hoisted_rows);
+                if split.babies.len() <= MAX_BABIES {
+                    all.entry((split.rotated, split.giants, split.keys().count())).or_insert(split);
                 }
             }
         }
     }
-    let all: Vec<((usize, usize, usize), Split)> =
-        best.into_iter().map(|((babies, giants), s)| ((babies, giants, s.keys().count()), s)).collect();
-    let beaten = |a: &(usize, usize, usize)| all.iter().any(|(b, _)| b != a && b.0 <= a.0 && b.1 <= a.1 && b.2 <= a.2);
-    all.iter().filter(|(place, _)| !beaten(place)).map(|(_, split)| split.clone()).collect()
+    let mut kept = BTreeSet::new();
+    for giant in [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0] {
+        for key in [0.0, 0.3, 1.0, 3.0, 10.0, 30.0] {
+            let cost = |(babies, giants, keys): &(usize, usize, usize)| {
+                *babies as f64 + giant * *giants as f64 + key * *keys as f64
+            };
+            kept.extend(all.keys().min_by(|a, b| cost(a).total_cmp(&cost(b))).copied());
+        }
+    }
+    all.into_iter().filter(|(place, _)| kept.contains(place)).map(|(_, split)| split).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value};
+
+    /// A convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels.
+    fn convolution(channels: (usize, usize), stride: usize) -> (Circuit, Value, Affine) {
+        let value = |channels, positions, operation| Value {
+            nodes: vec![],
+            channels,
+            positions,
+            pooled: false,
+            operation,
+            moments: None,
+        };
+        let taps: Vec<i64> = (-1..=1).flat_map(|dr| (-1..=1).map(move |dc| 8 * dr + dc)).collect();
+        let weights = vec![1.0; 9 * channels.0 * channels.1];
+        let kernel = Kernel::Dense { stride, taps, inputs: channels.0, weights };
+        let affine = Affine { terms: vec![Term { source: 0, kernel }], bias: vec![0.0; channels.1] };
+        let input = value(channels.0, 64, Operation::Input((0..channels.0).map(|c| (c, 0)).collect()));
+        let output = value(channels.1, 64 / stride, Operation::Affine(affine.clone()));
+        (Circuit { values: vec![input, output.clone()], output: 1, pitch: 8 }, output, affine)
+    }
+
+    #[test]
+    fn every_diagonal_is_covered_once() {
+        for (channels, stride) in [((4, 4), 1), ((16, 16), 1), ((8, 16), 2), ((40, 24), 1), ((1, 3), 1), ((3, 40), 2)] {
+            let (circuit, value, affine) = convolution(channels, stride);
+            // 16 channels a ciphertext at 64 positions.
+            let packing = Packing::new(&circuit, 11).unwrap();
+            let diagonals = packing.diagonals(&circuit, &value, &affine);
+            let inputs = inputs(&diagonals);
+            let mut splits = candidates(&inputs, &packing);
+            assert!(!splits.is_empty() && splits.len() <= 42);
+            splits.push(Split::none(&inputs, &packing));
+            for split in splits {
+                let (plan, emitted) = split.plan(&diagonals, &packing);
+                assert_eq!(emitted.len(), diagonals.len());
+                let total = |d: &Diagonal| {
+                    let (o, i, b) =
+                        (plan.outer[d.outer as usize], plan.inner[d.inner as usize], plan.babies[d.baby as usize]);
+                    (d.output as usize, d.input as usize, packing.canonical(o + i + b))
+                };
+                let covered: BTreeSet<_> = emitted.iter().map(total).collect();
+                let wanted: BTreeSet<_> =
+                    diagonals.keys().map(|(o, i, r)| (*o, *i, packing.canonical(r.rows + r.rest))).collect();
+                assert_eq!(covered, wanted);
+                assert_eq!(covered.len(), diagonals.len());
+                for (d, values) in emitted.iter().map(|d| (d, &d.values)) {
+                    let (o, i, r) = total(d);
+                    let source = diagonals
+                        .iter()
+                        .find(|((a, b, x), _)| (*a, *b, packing.canonical(x.rows + x.rest)) == (o, i, r));
+                    let source = source.unwrap().1;
+                    assert!(source.iter().zip(values).all(|(s, v)| (s - f64::from(*v)).abs() < 1e-6));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn giants_save_keys() {
+        let (circuit, value, affine) = convolution((16, 16), 1);
+        let packing = Packing::new(&circuit, 11).unwrap();
+        let inputs = inputs(&packing.diagonals(&circuit, &value, &affine));
+        let all = Split::none(&inputs, &packing).keys().count();
+        assert_eq!(all, 3 * 63 - 1);
+        let fewest = candidates(&inputs, &packing).iter().map(|s| s.keys().count()).min().unwrap();
+        assert!(fewest < 20, "{fewest}");
+    }
 }

@@ -9,7 +9,7 @@ use umbra_ring::primes;
 use crate::CompileError;
 
 /// Fine primes are this many bits smaller than big ones, at most.
-const MAX_DEFICIT: u32 = 7;
+const MAX_DEFICIT: u32 = 8;
 /// Fine primes at most.
 const MAX_FINE: usize = 6;
 /// What a bit squared of deviation costs, in limbs.
@@ -17,7 +17,7 @@ const DEVIATION_COST: f64 = 3.0;
 /// What a prime dropped or added in a rescale costs, in limbs.
 const CHANGE_COST: f64 = 0.1;
 /// What a bit of modulus beyond the wanted costs at the top, in limbs.
-const EXCESS_COST: f64 = 0.15;
+const EXCESS_COST: f64 = 0.5;
 
 /// A chain of levels.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ struct Sizes {
 }
 
 /// Finds a chain for `targets`, the wanted log2 of each level's modulus, lowest first. The lowest level and the highest are
-/// at least as large as wanted.
+/// at least as large as wanted; where the lowest is larger, the others are so too by as much.
 ///
 /// # Errors
 /// [`CompileError::Ring`] where there are not enough primes; [`CompileError::NoChain`] where targets do not grow.
@@ -108,16 +108,21 @@ pub fn search(log_n: u32, targets: &[f64]) -> Result<Chain, CompileError> {
     big.iter().for_each(|p| prefix.push(prefix[prefix.len() - 1] + log2(p)));
     let sizes = Sizes { prefix, fine: fine.iter().map(|f| f.iter().map(log2).collect()).collect() };
 
+    // The lowest level is a handful of primes and cannot have any size: what it has too much, all levels have.
     let mut best: Option<(f64, Vec<usize>, Vec<Choice>)> = None;
-    for tolerance in [0.6, 1.2, 3.0, 15.0] {
-        let mut template = Vec::new();
-        templates(&mut template, &sizes, &mut |template| {
-            if let Some((cost, levels)) = sizes.assign(template, targets, tolerance)
-                && best.as_ref().is_none_or(|(c, _, _)| cost < *c)
-            {
-                best = Some((cost, template.to_vec(), levels));
-            }
-        });
+    for tolerance in [0.6, 1.2, 2.4, 15.0] {
+        for base in sizes.bases(targets[0]) {
+            let excess = base - targets[0];
+            let shifted: Vec<f64> = targets.iter().map(|t| t + excess).collect();
+            let mut template = Vec::new();
+            templates(&mut template, &sizes, &mut |template| {
+                if let Some((cost, levels)) = sizes.assign(template, &shifted, tolerance)
+                    && best.as_ref().is_none_or(|(c, _, _)| cost + EXCESS_COST * excess < *c)
+                {
+                    best = Some((cost + EXCESS_COST * excess, template.to_vec(), levels));
+                }
+            });
+        }
         if best.is_some() {
             break;
         }
@@ -155,6 +160,40 @@ fn templates(template: &mut Vec<usize>, sizes: &Sizes, visit: &mut impl FnMut(&[
 }
 
 impl Sizes {
+    /// Sizes of at least `target` bits for the lowest level: the smallest for every number of big and fine primes.
+    fn bases(&self, target: f64) -> Vec<f64> {
+        let least = (target / 29.999).ceil().max(1.0) as usize;
+        let mut bases = Vec::new();
+        for limbs in least..least + 2 {
+            for fines in 0..=limbs.min(MAX_FINE) {
+                let Some(prefix) = self.prefix.get(limbs - fines) else { continue };
+                let mut best = f64::INFINITY;
+                self.multisets(fines, 0, *prefix, &mut |size| {
+                    if size >= target {
+                        best = best.min(size);
+                    }
+                });
+                if best < target + 12.0 {
+                    bases.push(best);
+                }
+            }
+        }
+        bases
+    }
+
+    /// Visits the sizes of `count` more fine primes, of this deficit or larger ones.
+    fn multisets(&self, count: usize, deficit: usize, size: f64, visit: &mut impl FnMut(f64)) {
+        if count == 0 {
+            return visit(size);
+        }
+        let Some(primes) = self.fine.get(deficit) else { return };
+        let mut sum = size;
+        for taken in 0..=count.min(primes.len()) {
+            self.multisets(count - taken, deficit + 1, sum, visit);
+            sum += primes.get(taken).copied().unwrap_or(0.0);
+        }
+    }
+
     /// The cheapest levels with these fine primes, by dynamic programming from the lowest level up.
     fn assign(&self, template: &[usize], targets: &[f64], tolerance: f64) -> Option<(f64, Vec<Choice>)> {
         let fine: Vec<f64> = template
@@ -173,24 +212,27 @@ impl Sizes {
         for (level, &target) in targets.iter().enumerate() {
             let mut options: Vec<(Choice, usize)> = Vec::new();
             for (mask, size) in masks.iter().enumerate() {
-                // At the top every fine prime is there: any that is not costs modulus all the same.
-                if level == top && mask + 1 != masks.len() || *size > target + 30.0 {
+                if *size > target + 30.0 {
                     continue;
                 }
+                // A fine prime that the top lacks costs modulus all the same: there is a key that has it.
+                let lacking = if level == top { masks[masks.len() - 1] - size } else { 0.0 };
                 let first = ((target - size) / 29.99).floor().max(0.0) as usize;
                 for big in first..=first + 1 {
                     let Some(prefix) = self.prefix.get(big) else { continue };
                     let error = prefix + size - target;
+                    // At the top, what is too much goes into the picture's scale.
                     let at_least = level == 0 || level == top;
-                    let allowed = if at_least {
-                        -1e-9..=tolerance.max(if level == top { 30.0 } else { 1.0 })
-                    } else {
-                        -tolerance..=tolerance
+                    let allowed = match level {
+                        0 => -1e-9..=0.5,
+                        _ if level == top => -1e-9..=30.0,
+                        _ => -tolerance..=tolerance,
                     };
                     if !allowed.contains(&error) || big + mask.count_ones() as usize == 0 {
                         continue;
                     }
-                    let deviation = if at_least { EXCESS_COST * error } else { DEVIATION_COST * error * error };
+                    let deviation =
+                        if at_least { EXCESS_COST * (error + lacking) } else { DEVIATION_COST * error * error };
                     let limbs = big as f64 + f64::from(mask.count_ones());
                     let own = Choice { big, mask, cost: limbs + deviation };
                     let reach = |(i, (below, _)): (usize, &(Choice, usize))| {
@@ -248,8 +290,10 @@ mod tests {
             let chain = search(log_n, &targets).unwrap();
             let top = targets.len() - 1;
             for (level, target) in targets.iter().enumerate() {
-                let error = chain.log_q(level) - target;
-                let bound = if level == 0 || level == top { -1e-6..8.0 } else { -0.7..0.7 };
+                let excess = chain.log_q(0) - base;
+                assert!((0.0..9.0).contains(&excess), "N = 2^{log_n}: base exceeds by {excess}");
+                let error = chain.log_q(level) - target - excess;
+                let bound = if level == top { -1e-6..8.0 } else { -1.3..1.3 };
                 assert!(bound.contains(&error), "N = 2^{log_n}, level {level}: {error}");
                 // Not more limbs than the size needs, but for the few fine ones.
                 assert!(chain.levels[level].len() <= (target / 29.99).ceil() as usize + 1);
@@ -260,7 +304,6 @@ mod tests {
                     assert!(below <= bigs);
                 }
             }
-            assert_eq!(chain.union(0..=top).len(), chain.levels[top].len());
             assert_eq!(chain.union(0..=top).len(), chain.primes.len());
         }
         assert!(search(15, &[]).is_err());

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use umbra_model::Graph;
+use umbra_model::zoo::random_picture;
 use umbra_ring::primes;
 
-use crate::bsgs::{self, Split};
+use crate::bsgs::{self, Inputs, Split};
 use crate::chain::{self, Chain, log2_of};
-use crate::circuit::{Affine, Circuit, Operation, lower};
+use crate::circuit::{Circuit, Operation, lower};
 use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
-use crate::packing::{self, Diagonals, Packing, Rotation};
-use crate::precision::{self, Errors, Signals};
+use crate::packing::{self, Diagonals, Packing};
+use crate::precision::{self, Gain, Injected, Sample};
 use crate::{CompileError, CompileOptions, Pass, Program, digest, emit, fuse, redistribute};
 
 /// Ring degrees offered; the smallest that fits is taken.
@@ -25,7 +28,7 @@ const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
-const TIME_FOR_A_BIT: f64 = 1.3;
+const TIME_FOR_A_BIT: f64 = 1.6;
 
 /// Compiles a network.
 ///
@@ -82,15 +85,14 @@ pub(crate) struct Plan {
     pub shapes: Vec<Option<Shape>>,
     /// Per shape in order of values.
     pub choice: Choice,
-    pub errors: Vec<Errors>,
+    /// What each step adds.
+    pub injected: Vec<Injected>,
+    /// Per value, simulated.
+    pub errors: Vec<f64>,
+    /// Predicted from gains.
+    pub logit_error: f64,
     pub shifts: usize,
     pub carries: usize,
-}
-
-impl Plan {
-    pub fn logit_error(&self) -> f64 {
-        self.errors[self.circuit.output].deviation()
-    }
 }
 
 fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: u32) -> Result<Plan, CompileError> {
@@ -99,19 +101,21 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
     let mut circuit = circuit.clone();
     let shifts =
         if options.has(Pass::InputExpansion) { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
-    let signals = precision::signals(&circuit);
-    let gains = precision::sensitivities(&circuit, &signals);
+    let samples = samples(graph, &circuit, options);
     let diagonals = all_diagonals(&circuit, &packing);
-    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &signals);
+    let gains = precision::gains(&circuit, &packing, &diagonals, &samples);
+    if let Some(id) = gains.iter().position(|g| !(g.value + g.weights + g.mean_square).is_finite()) {
+        return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
+    }
+    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &gains);
     let context = Context {
         circuit: &circuit,
         packing: &packing,
         log_n,
         tower_reuse: options.has(Pass::TowerReuse),
-        signals: &signals,
         gains: &gains,
         weight_noise: &weight_noise,
-        largest_logit: largest_logit(graph, &circuit, &signals),
+        largest_logit: largest_logit(graph, gains[circuit.output]),
         excess: TOP_EXCESS,
     };
     let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
@@ -151,8 +155,10 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
             Err(e) => return Err(e),
         };
         for extra in extra_primes(&chain, log_n, limit)? {
-            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, limit, shifts)? else { continue };
-            let bits = (plan.logit_error() / options.logit_error).log2().max(0.0);
+            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, (limit, shifts)) else {
+                continue;
+            };
+            let bits = (plan.logit_error / options.logit_error).log2().max(0.0);
             let price = options.cost.seconds_per_key_gigabyte / 1e9;
             let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
             let worth = (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over;
@@ -161,33 +167,40 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
             }
         }
     }
-    best.map(|(_, plan)| plan).ok_or_else(|| CompileError::TooDeep {
-        needed: top(coarsest) + 30.0,
-        limit,
-        levels: levels_needed + 1,
-        log_n,
-    })
+    let Some((_, mut plan)) = best else {
+        return Err(CompileError::TooDeep { needed: top(coarsest) + 30.0, limit, levels: levels_needed + 1, log_n });
+    };
+    plan.errors = precision::errors(&plan.circuit, &plan.packing, &plan.diagonals, &samples, &plan.injected);
+    Ok(plan)
 }
 
 /// log2(QP) allowed at 128 bits.
 fn security_limit(log_n: u32) -> Result<u32, CompileError> {
-    match log_n {
-        12 => Ok(107),
-        13 => Ok(214),
-        14 => Ok(430),
-        15 => Ok(868),
-        16 => Ok(1747),
-        17 => Ok(3523),
-        _ => Err(CompileError::RingDegree { log_n, low: *LOG_N_FORCED.start(), high: *LOG_N_FORCED.end() }),
-    }
+    let (low, high) = (*LOG_N_FORCED.start(), *LOG_N_FORCED.end());
+    umbra_ckks::security::max_log_qp(log_n).map_err(|_| CompileError::RingDegree { log_n, low, high })
 }
 
 /// The largest magnitude of a logit that decryption must tell from an overflow.
-fn largest_logit(graph: &Graph, circuit: &Circuit, signals: &Signals) -> f64 {
-    let seen = graph.ranges().logits.map_or(0.0, |[min, max]| f64::from(min.abs().max(max.abs())));
-    let spread = |m: &precision::Moments| m.mean.abs() + 8.0 * m.variance.sqrt();
-    let predicted = signals[circuit.output].iter().map(spread).fold(0.0, f64::max);
-    (4.0 * seen).max(if seen > 0.0 { 0.0 } else { predicted }).max(32.0)
+fn largest_logit(graph: &Graph, logits: Gain) -> f64 {
+    let seen = graph.ranges().logits.map(|[min, max]| 4.0 * f64::from(min.abs().max(max.abs())));
+    seen.unwrap_or(8.0 * logits.largest).max(32.0)
+}
+
+/// Multiply-accumulates that measuring gains may take, about a second.
+const SAMPLE_WORK: u64 = 500_000_000;
+
+/// The pictures that precision is measured on: those given, or random ones that are as smooth as photographs.
+fn samples(graph: &Graph, circuit: &Circuit, options: &CompileOptions) -> Vec<Sample> {
+    let input = graph.input();
+    let positions = circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
+    let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), circuit.pitch, positions);
+    let count = (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, 4) as usize;
+    if options.samples.is_empty() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        (0..count).map(|_| lay_out(&random_picture(input, &mut rng))).collect()
+    } else {
+        options.samples.iter().map(|picture| lay_out(picture)).collect()
+    }
 }
 
 fn all_diagonals(circuit: &Circuit, packing: &Packing) -> Vec<Diagonals> {
@@ -200,8 +213,8 @@ fn all_diagonals(circuit: &Circuit, packing: &Packing) -> Vec<Diagonals> {
 
 /// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
 fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, CompileError> {
-    let top = chain.levels.len() - 1;
-    let left = f64::from(limit) - log2_of(&chain.primes, &chain.union(top..=top)) - SLACK;
+    let all: f64 = chain.primes.iter().map(|p| f64::from(*p).log2()).sum();
+    let left = f64::from(limit) - all - SLACK;
     let count = ((left / 30.0).floor().max(0.0) as usize).min(MAX_SPECIAL);
     let mut pools = Vec::new();
     if count > 0 {
@@ -226,18 +239,18 @@ fn finish(
     chain: &Chain,
     mut places: Vec<Place>,
     extra: Vec<u32>,
-    limit: u32,
-    shifts: usize,
-) -> Result<Option<Plan>, CompileError> {
+    (limit, shifts): (u32, usize),
+) -> Option<Plan> {
     let (log_n, packing) = (context.log_n, *context.packing);
     let mut circuit = context.circuit.clone();
-    let carries = levels::carry(&mut circuit, &mut places, chain);
+    let mut gains = context.gains.to_vec();
+    let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
     levels::settle(&circuit, &mut places, chain, context.headroom());
     let diagonals = all_diagonals(&circuit, &packing);
     let mut pool = chain.primes.clone();
     pool.extend(extra);
 
-    let mut sets: Vec<BTreeSet<Rotation>> = Vec::new();
+    let mut sets: Vec<Inputs> = Vec::new();
     let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
         .map(|(id, value)| shape(&circuit, &packing, chain, &places, (id, value), &diagonals[id], &mut sets))
         .collect();
@@ -261,10 +274,8 @@ fn finish(
         classes: &classes,
         model: &options.cost,
     };
-    let Some(choice) = search.run(options.key_bytes as f64) else { return Ok(None) };
+    let choice = search.run(options.key_bytes as f64)?;
 
-    let signals = precision::signals(&circuit);
-    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &signals);
     let switch = |level: usize| {
         let gadget = &choice.gadgets[choice.of_level[level]];
         let kept = |d: &Vec<u16>| -> f64 {
@@ -276,10 +287,12 @@ fn finish(
             excess: largest - log2_of(&pool, &gadget.special),
         }
     };
-    let injected = levels::injected(&circuit, &places, &weight_noise, log_n, switch);
-    let errors = precision::errors(&circuit, &signals, &injected);
+    let injected = levels::injected(&circuit, &packing, &places, log_n, switch);
+    let logit_variance =
+        injected.iter().zip(&gains).map(|(i, g)| i.value * i.value * g.value + i.weights * i.weights * g.weights);
+    let logit_error = logit_variance.sum::<f64>().sqrt();
     let chain = chain.clone();
-    Ok(Some(Plan {
+    Some(Plan {
         circuit,
         packing,
         log_n,
@@ -291,10 +304,12 @@ fn finish(
         classes,
         shapes,
         choice,
-        errors,
+        injected,
+        errors: Vec::new(),
+        logit_error,
         shifts,
         carries,
-    }))
+    })
 }
 
 /// The shape of a value's step; sets of rotations are collected in `sets`.
@@ -305,7 +320,7 @@ fn shape(
     places: &[Place],
     (id, value): (usize, &crate::circuit::Value),
     diagonals: &Diagonals,
-    sets: &mut Vec<BTreeSet<Rotation>>,
+    sets: &mut Vec<Inputs>,
 ) -> Option<Shape> {
     let place = places[id];
     let kind = match &value.operation {
@@ -316,25 +331,20 @@ fn shape(
             let rotations = doublings.map(|p| packing.canonical((p * packing.period(value)) as i64));
             ShapeKind::Rotations(rotations.collect(), packing.ciphertexts(value))
         }
-        Operation::Affine(affine) => {
-            let set: BTreeSet<Rotation> = diagonals.keys().map(|(_, _, r)| *r).collect();
+        Operation::Affine(_) => {
+            let set = bsgs::inputs(diagonals);
             let class = sets.iter().position(|s| *s == set).unwrap_or_else(|| {
                 sets.push(set);
                 sets.len() - 1
             });
             ShapeKind::Linear {
                 class,
-                inputs: input_ciphertexts(circuit, packing, affine),
                 outputs: packing.ciphertexts(value),
                 diagonals: diagonals.len(),
             }
         }
     };
     Some(Shape { level: place.works, changes: chain.changes(place.works, place.level), kind })
-}
-
-fn input_ciphertexts(circuit: &Circuit, packing: &Packing, affine: &Affine) -> usize {
-    packing::sources(affine).iter().map(|&s| packing.ciphertexts(&circuit.values[s])).sum()
 }
 
 /// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.

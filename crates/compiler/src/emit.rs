@@ -225,17 +225,16 @@ impl Emitter<'_> {
         let (rotations, decompositions) = match &shape.kind {
             ShapeKind::Square(count) => (0, *count),
             ShapeKind::Rotations(rotations, count) => (rotations.len() * count, rotations.len() * count),
-            ShapeKind::Linear { class, inputs, outputs, .. } => {
+            ShapeKind::Linear { class, outputs, .. } => {
                 let split = &self.plan.classes[*class][split];
                 let giants = split.giants * outputs;
-                let hoisted = if split.babies.is_empty() { 0 } else { *inputs };
-                (split.babies.len() * inputs + giants, hoisted + giants)
+                (split.rotated + giants, split.decomposed + giants)
             }
         };
         Estimate {
             seconds: work.seconds(&self.options.cost, self.plan.log_n),
             key_bytes: work.key_bytes(self.plan.log_n) as u64,
-            error_std: self.plan.errors[id].deviation(),
+            error_std: self.plan.errors[id],
             rotations: rotations as u32,
             decompositions: decompositions as u32,
         }
@@ -268,8 +267,7 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
         ),
         format!(
             "predicted error of a logit: {:.2e} (standard deviation), wanted {:.2e}",
-            plan.logit_error(),
-            options.logit_error
+            plan.logit_error, options.logit_error
         ),
     ];
     for (i, gadget) in plan.choice.gadgets.iter().enumerate() {
@@ -300,7 +298,7 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
         log_qp_limit: plan.limit,
         seconds: program.steps.iter().map(|s| s.estimate.seconds).sum(),
         key_bytes: keys.iter().map(|k| k.bytes(&program.parameters)).sum(),
-        logit_error_std: plan.logit_error(),
+        logit_error_std: plan.logit_error,
         without: options.without.iter().map(ToString::to_string).collect(),
         notes,
     }

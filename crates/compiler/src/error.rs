@@ -86,6 +86,15 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// Values that leave the range of numbers on sample pictures.
+    #[error(
+        "node {node:?}: values or their derivatives overflow on sample pictures; activations escape, train with a range \
+         penalty or give pictures of the kind that the network was trained on"
+    )]
+    Escapes {
+        /// The node.
+        node: String,
+    },
     /// A ring degree that is not offered.
     #[error("N = 2^{log_n} is not offered; choose 2^{low} to 2^{high}")]
     RingDegree {

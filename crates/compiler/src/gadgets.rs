@@ -2,72 +2,139 @@
 //!
 //! Low levels have dropped most primes: those serve as special primes there, at no cost in security, so that fewer digits do.
 
-use crate::GadgetLiteral;
-use crate::chain::{Chain, log2_of};
+use umbra_ckks::GadgetLiteral;
 
-/// The gadget with the fewest digits for levels `low..=high` and these special primes, if there is one: no digit exceeds the
-/// special primes' product by more than `excess` bits, and all primes together stay within `limit` bits.
-///
-/// `pool` holds the chain's primes and may go on with primes of no level.
-#[must_use]
-pub fn gadget(
-    chain: &Chain,
-    pool: &[u32],
-    (low, high): (usize, usize),
-    special: &[u16],
-    excess: f64,
+use crate::chain::Chain;
+
+/// Makes gadgets for the levels of a chain.
+#[derive(Debug)]
+pub struct Gadgets<'a> {
+    chain: &'a Chain,
+    /// Base-2 logarithms of the pool's primes: the chain's, and more that no level has.
+    logs: Vec<f64>,
+    /// Per level, which primes it has.
+    present: Vec<Vec<bool>>,
+    /// The largest modulus that is secure, bits.
     limit: f64,
-) -> Option<GadgetLiteral> {
-    let union = chain.union(low..=high);
-    let log_p = log2_of(pool, special);
-    if special.is_empty() || union.iter().any(|p| special.contains(p)) || log2_of(pool, &union) + log_p > limit {
-        return None;
-    }
-    let is_big = |p: &&u16| (**p as usize) < chain.big;
-    let big: Vec<u16> = union.iter().filter(is_big).copied().collect();
-    let fine: Vec<u16> = union.iter().filter(|p| !is_big(p)).copied().collect();
-    let always = chain.levels[low].iter().filter(is_big).count();
-    (1..=big.len().max(1)).find_map(|count| {
-        let mut digits: Vec<Vec<u16>> =
-            (0..count).map(|d| big[d * big.len() / count..(d + 1) * big.len() / count].to_vec()).collect();
-        // Fine primes come and go: they join digits that keep a big prime at every level, so that the digits in use are the
-        // first ones at every level.
-        let mut lasting = digits.iter().filter(|d| d.first().is_some_and(|p| (*p as usize) < always)).count();
-        if lasting == 0 {
-            // Levels of fine primes only.
-            lasting = 1;
-        }
-        let mut by_size = fine.clone();
-        by_size.sort_by_key(|p| std::cmp::Reverse(pool[*p as usize]));
-        for prime in by_size {
-            let lightest =
-                (0..lasting).min_by(|&a, &b| log2_of(pool, &digits[a]).total_cmp(&log2_of(pool, &digits[b])))?;
-            digits[lightest].push(prime);
-        }
-        digits.iter_mut().for_each(|d| d.sort_unstable());
-        let gadget = GadgetLiteral { digits, special: special.to_vec() };
-        let fits = (low..=high).all(|level| {
-            let size = |digit: &Vec<u16>| -> f64 {
-                let kept: Vec<u16> = digit.iter().filter(|p| chain.levels[level].contains(p)).copied().collect();
-                log2_of(pool, &kept)
-            };
-            gadget.digits.iter().all(|d| !d.is_empty() && size(d) <= log_p + excess)
-                && gadget.serves(&chain.levels[level])
-        });
-        fits.then_some(gadget)
-    })
 }
 
-/// Sets of special primes worth trying for levels `low..=high`: the `k` largest of the pool that those levels do not have.
-pub fn specials(chain: &Chain, pool: &[u32], (low, high): (usize, usize)) -> Vec<Vec<u16>> {
-    let union = chain.union(low..=high);
-    let mut free: Vec<u16> = (0..pool.len() as u16).filter(|p| !union.contains(p)).collect();
-    free.sort_by_key(|p| std::cmp::Reverse(pool[*p as usize]));
-    (1..=free.len()).map(|k| free[..k].to_vec()).collect()
+impl<'a> Gadgets<'a> {
+    /// For a chain and a pool that begins with the chain's primes.
+    #[must_use]
+    pub fn new(chain: &'a Chain, pool: &[u32], limit: f64) -> Self {
+        let mut present = vec![vec![false; pool.len()]; chain.levels.len()];
+        for (present, level) in present.iter_mut().zip(&chain.levels) {
+            level.iter().for_each(|&p| present[p as usize] = true);
+        }
+        Self { chain, logs: pool.iter().map(|&p| f64::from(p).log2()).collect(), present, limit }
+    }
+
+    fn log2(&self, primes: &[u16]) -> f64 {
+        primes.iter().map(|&p| self.logs[p as usize]).sum()
+    }
+
+    /// The gadgets worth trying for levels `low..=high`: for every possible number of digits the one with the fewest special
+    /// primes. No digit exceeds the special primes' product by more than `excess` bits.
+    #[must_use]
+    pub fn candidates(&self, (low, high): (usize, usize), excess: f64) -> Vec<GadgetLiteral> {
+        let mut found: Vec<GadgetLiteral> = Vec::new();
+        let union = self.chain.union(low..=high);
+        let mut free: Vec<u16> = (0..self.logs.len() as u16).filter(|p| !union.contains(p)).collect();
+        free.sort_by(|a, b| self.logs[*b as usize].total_cmp(&self.logs[*a as usize]));
+        for count in 1..=free.len() {
+            let most = found.last().map_or(usize::MAX, |g| g.digits.len() - 1);
+            if most == 0 {
+                break;
+            }
+            found.extend(self.gadget((low, high), &union, &free[..count], excess, most));
+        }
+        found
+    }
+
+    /// The gadget with the fewest digits for these special primes, if `most` suffice and security allows it.
+    fn gadget(
+        &self,
+        (low, high): (usize, usize),
+        union: &[u16],
+        special: &[u16],
+        excess: f64,
+        most: usize,
+    ) -> Option<GadgetLiteral> {
+        let log_p = self.log2(special);
+        if self.log2(union) + log_p > self.limit {
+            return None;
+        }
+        let is_big = |p: &&u16| (**p as usize) < self.chain.big;
+        let big: Vec<u16> = union.iter().filter(is_big).copied().collect();
+        let mut fine: Vec<u16> = union.iter().filter(|p| !is_big(p)).copied().collect();
+        fine.sort_by(|a, b| self.logs[*b as usize].total_cmp(&self.logs[*a as usize]));
+        let always = self.chain.levels[low].iter().filter(is_big).count();
+        let fewest = (self.chain.log_q(high) / (log_p + excess)).ceil().max(1.0) as usize;
+        (fewest..=most.min(big.len().max(1))).find_map(|count| {
+            let mut digits: Vec<Vec<u16>> =
+                (0..count).map(|d| big[d * big.len() / count..(d + 1) * big.len() / count].to_vec()).collect();
+            // Fine primes come and go: they join digits that keep a big prime at every level, so that the digits in use
+            // are the first ones at every level.
+            let lasting = digits.iter().filter(|d| d.first().is_some_and(|p| (*p as usize) < always)).count().max(1);
+            let mut sizes: Vec<f64> = digits.iter().map(|d| self.log2(d)).collect();
+            for &prime in &fine {
+                let lightest = (0..lasting).min_by(|&a, &b| sizes[a].total_cmp(&sizes[b]))?;
+                digits[lightest].push(prime);
+                sizes[lightest] += self.logs[prime as usize];
+            }
+            digits.iter_mut().for_each(|d| d.sort_unstable());
+            let small = |level: usize, digit: &Vec<u16>| {
+                let kept = digit.iter().filter(|p| self.present[level][**p as usize]);
+                kept.map(|&p| self.logs[p as usize]).sum::<f64>() <= log_p + excess
+            };
+            let fits = (low..=high).all(|level| digits.iter().all(|d| !d.is_empty() && small(level, d)));
+            let gadget = GadgetLiteral { digits, special: special.to_vec() };
+            (fits && (low..=high).all(|level| gadget.serves(&self.chain.levels[level]))).then_some(gadget)
+        })
+    }
 }
 
 /// Digits of a gadget that have a prime at a level.
 #[must_use]
 pub fn digits_at(gadget: &GadgetLiteral, level: &[u16]) -> usize {
     gadget.digits.iter().filter(|d| d.iter().any(|p| level.contains(p))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain;
+    use umbra_ring::primes;
+
+    #[test]
+    fn candidates_serve_every_level_within_their_bounds() {
+        let targets: Vec<f64> = (0..14).map(|i| 60.0 + 32.3 * f64::from(i)).collect();
+        let chain = chain::search(15, &targets).unwrap();
+        let mut pool = chain.primes.clone();
+        pool.extend(primes::nearest(15, 30.0, 6, &pool).unwrap());
+        let limit = 868.0;
+        let gadgets = Gadgets::new(&chain, &pool, limit);
+        let log2 = |list: &[u16]| list.iter().map(|&p| f64::from(pool[p as usize]).log2()).sum::<f64>();
+        for low in 0..14 {
+            for high in low..14 {
+                let found = gadgets.candidates((low, high), 8.0);
+                assert!(!found.is_empty(), "{low} to {high}");
+                assert!(found.is_sorted_by(|a, b| a.digits.len() > b.digits.len()));
+                for gadget in found {
+                    let union = chain.union(low..=high);
+                    let all: Vec<u16> = gadget.digits.iter().flatten().copied().collect();
+                    assert_eq!(all.len(), union.len());
+                    assert!(log2(&union) + log2(&gadget.special) <= limit);
+                    for level in low..=high {
+                        assert!(gadget.serves(&chain.levels[level]));
+                        for digit in &gadget.digits {
+                            let kept: Vec<u16> =
+                                digit.iter().filter(|p| chain.levels[level].contains(p)).copied().collect();
+                            assert!(log2(&kept) <= log2(&gadget.special) + 8.0);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::GadgetLiteral;
 use crate::bsgs::Split;
 use crate::chain::Chain;
 use crate::cost::{CostModel, SwitchSize, Work};
-use crate::gadgets::{digits_at, gadget, specials};
+use crate::gadgets::{Gadgets, digits_at};
 
 /// What a step costs, before gadgets and splits are chosen.
 #[derive(Clone, Debug)]
@@ -33,8 +33,6 @@ pub enum ShapeKind {
     Linear {
         /// Index of its splits.
         class: usize,
-        /// Ciphertexts read.
-        inputs: usize,
         /// Ciphertexts written.
         outputs: usize,
         /// Number of diagonals.
@@ -108,42 +106,33 @@ impl Search<'_> {
     #[must_use]
     pub fn run(&self, key_limit: f64) -> Option<Choice> {
         let ranges = self.ranges();
-        let mut price = self.model.seconds_per_key_gigabyte / 1e9;
-        let mut best: Option<Choice> = None;
-        for _ in 0..6 {
-            let choice = self.cut(&ranges, price)?;
-            let better = best.as_ref().is_none_or(|b| choice.key_bytes < b.key_bytes);
-            let done = choice.key_bytes <= key_limit;
-            if better {
-                best = Some(choice);
-            }
-            if done {
-                break;
-            }
-            price = price.max(1e-11) * 4.0;
+        let price = self.model.seconds_per_key_gigabyte / 1e9;
+        let cheapest = self.cut(&ranges, price)?;
+        if cheapest.key_bytes <= key_limit {
+            return Some(cheapest);
         }
-        best
+        // Key bytes fall as their price rises: bisect its logarithm.
+        let (mut low, mut high) = (price.max(1e-12), 1e-7);
+        let mut best = self.cut(&ranges, high)?;
+        for _ in 0..8 {
+            let middle = (low * high).sqrt();
+            let choice = self.cut(&ranges, middle)?;
+            if choice.key_bytes <= key_limit {
+                (high, best) = (middle, choice);
+            } else {
+                low = middle;
+            }
+        }
+        Some(best)
     }
 
     /// For every range of levels, gadgets with as many digits as it takes; the fewest special primes for each number.
     fn ranges(&self) -> Vec<Vec<Vec<Range>>> {
         let levels = self.chain.levels.len();
+        let gadgets = Gadgets::new(self.chain, self.pool, self.limit);
         let of = |low: usize, high: usize| -> Vec<Range> {
             let excess = if high + 1 == levels { self.excess.0 } else { self.excess.1 };
-            let mut found: Vec<GadgetLiteral> = Vec::new();
-            for special in specials(self.chain, self.pool, (low, high)) {
-                let Some(g) = gadget(self.chain, self.pool, (low, high), &special, excess, self.limit) else {
-                    continue;
-                };
-                let fewer = found.last().is_none_or(|last| g.digits.len() < last.digits.len());
-                let single = g.digits.len() == 1;
-                if fewer {
-                    found.push(g);
-                }
-                if single {
-                    break;
-                }
-            }
+            let found = gadgets.candidates((low, high), excess);
             found.into_iter().map(|g| self.range((low, high), g)).collect()
         };
         (0..levels).into_par_iter().map(|low| (low..levels).map(|high| of(low, high)).collect()).collect()
@@ -215,9 +204,9 @@ impl Search<'_> {
                 let one = size.decompose().plus(size.product(), 1.0).plus(size.mod_down(2.0, size.special, 0, 0), 1.0);
                 Work::default().plus(one, (rotations.len() * count) as f64)
             }
-            ShapeKind::Linear { class, inputs, outputs, diagonals } => {
+            ShapeKind::Linear { class, outputs, diagonals } => {
                 let split = &self.classes[*class][split];
-                self.linear(&size, shape.changes, (*inputs, *outputs, *diagonals), Some(split))
+                self.linear(&size, shape.changes, (*outputs, *diagonals), Some(split))
             }
         }
     }
@@ -227,15 +216,13 @@ impl Search<'_> {
         &self,
         size: &SwitchSize,
         (dropped, added): (usize, usize),
-        (inputs, outputs, diagonals): (usize, usize, usize),
+        (outputs, diagonals): (usize, usize),
         split: Option<&Split>,
     ) -> Work {
         let end = size.mod_down(2.0, size.special, dropped, added);
         let mut work = Work::default().plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
         if let Some(split) = split {
-            if !split.babies.is_empty() {
-                work = work.plus(size.decompose().plus(size.product(), split.babies.len() as f64), inputs as f64);
-            }
+            work = work.plus(size.decompose(), split.decomposed as f64).plus(size.product(), split.rotated as f64);
             work = work.plus(size.giant(), (split.giants * outputs) as f64);
         }
         work
@@ -257,17 +244,16 @@ impl Search<'_> {
             let size = &sizes[shape.level - low];
             let time = |work: Work| work.seconds(self.model, self.log_n);
             match &shape.kind {
-                ShapeKind::Linear { class, inputs, outputs, diagonals } => {
+                ShapeKind::Linear { class, outputs, diagonals } => {
                     let splits = &self.classes[*class];
-                    let fixed = time(self.linear(size, shape.changes, (*inputs, *outputs, *diagonals), None));
-                    let decompose = time(size.decompose()) * *inputs as f64;
-                    let baby = time(size.product()) * *inputs as f64;
+                    let fixed = time(self.linear(size, shape.changes, (*outputs, *diagonals), None));
+                    let (decompose, baby) = (time(size.decompose()), time(size.product()));
                     let giant = time(size.giant()) * *outputs as f64;
                     let (top, times) = classes.entry(*class).or_insert((shape.level, vec![0.0; splits.len()]));
                     *top = shape.level.max(*top);
                     for (split, t) in splits.iter().zip(times) {
-                        let hoisted = if split.babies.is_empty() { 0.0 } else { decompose };
-                        *t += fixed + hoisted + baby * split.babies.len() as f64 + giant * split.giants as f64;
+                        *t += fixed + decompose * split.decomposed as f64;
+                        *t += baby * split.rotated as f64 + giant * split.giants as f64;
                     }
                 }
                 ShapeKind::Square(_) => {

@@ -6,16 +6,16 @@
 //! How many bits each scale gets is decided by what its rounding does to the logits. The modulus grows by one bit for each bit
 //! of any `D` or `W`, so that at the optimum all roundings contribute the same variance.
 
-use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId};
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId, sum_of_squares};
 use crate::noise;
-use crate::packing::{Packing, sources};
-use crate::precision::{Errors, Injected, Signals, mean_square, total};
+use crate::packing::{Diagonals, Packing, sources};
+use crate::precision::{Gain, Injected, weight_rounding};
 
 use crate::chain::Chain;
 
 /// Largest deviation that one rounding may add to a value. The prediction is linear in errors: they have to stay small next to
 /// values, which are about 1, whatever the logits would bear.
-const LARGEST_ROUNDING: f64 = 1.0 / 64.0;
+const LARGEST_ROUNDING: f64 = 1.0 / 24.0;
 /// Bits that a scale of weights has at least.
 const MIN_WEIGHT_BITS: f64 = 6.0;
 
@@ -32,18 +32,20 @@ pub struct Place {
     pub product: f64,
 }
 
-/// A rounding: its variance at scale 1, and what variance in a logit comes from one.
-#[derive(Clone, Copy)]
+/// A rounding, at scale 1.
+#[derive(Clone, Copy, Default)]
 struct Rounding {
-    variance: f64,
-    gain: f64,
+    /// Variance of the error it adds to the value that is being made.
+    local: f64,
+    /// Variance of the error it adds to a logit.
+    logit: f64,
 }
 
 impl Rounding {
     /// Base-2 logarithm of the scale at which it adds `share` to a logit's variance and not much to the value itself.
     fn bits(self, share: f64) -> f64 {
-        let balanced = 0.5 * (self.variance * self.gain / share).log2();
-        let local = 0.5 * self.variance.log2() - LARGEST_ROUNDING.log2();
+        let balanced = 0.5 * (self.logit / share).log2();
+        let local = 0.5 * self.local.log2() - LARGEST_ROUNDING.log2();
         balanced.max(local).clamp(0.0, 60.0)
     }
 }
@@ -59,10 +61,8 @@ pub struct Context<'a> {
     pub log_n: u32,
     /// Whether a convolution and its square share a rescale.
     pub tower_reuse: bool,
-    /// Moments of values.
-    pub signals: &'a Signals,
-    /// What errors do to the logits.
-    pub gains: &'a [Errors],
+    /// What errors do to the logits, and how large values are.
+    pub gains: &'a [Gain],
     /// Per value, variance of its products' error through weights rounded to integers, at weight scale 1.
     pub weight_noise: &'a [f64],
     /// Largest magnitude of a logit that must not overflow.
@@ -98,25 +98,27 @@ impl Context<'_> {
 
     /// What is rounded when a value is made: the value itself, and the weights that made it.
     fn roundings_of(&self, id: ValueId) -> [Rounding; 2] {
-        let gain = total(self.gains, id);
-        let none = Rounding { variance: 0.0, gain: 0.0 };
-        match &self.circuit.values[id].operation {
+        let gain = self.gains[id];
+        let none = Rounding::default();
+        let of_value = |variance: f64, gain: f64| Rounding { local: variance, logit: variance * gain };
+        let value = &self.circuit.values[id];
+        match &value.operation {
             Operation::Input(_) => {
                 let switch = noise::key_switch(self.log_n, 1, self.excess);
-                let variance = noise::fresh(self.log_n).powi(2) + switch * switch;
-                [Rounding { variance, gain: gain.independent }, none]
+                [of_value(noise::fresh(self.log_n).powi(2) + switch * switch, gain.value), none]
             }
             Operation::Affine(_) => {
-                let weights = Rounding { variance: self.weight_noise[id], gain: gain.common };
+                let logit = gain.weights * weight_rounding(self.packing, value).powi(2);
+                let weights = Rounding { local: self.weight_noise[id], logit };
                 if id == self.circuit.output {
-                    return [none, weights];
+                    // Logits are as large as they like.
+                    return [none, Rounding { local: 0.0, logit }];
                 }
                 // Without tower reuse, its square is rounded at the same scale.
-                let values = self.circuit.values.iter().enumerate();
-                let squares = values.filter(|(_, v)| !self.tower_reuse && v.operation == Operation::Square(id));
-                let more: f64 = squares.map(|(s, _)| total(self.gains, s).independent).sum();
-                let variance = noise::rescale(self.log_n).powi(2);
-                [Rounding { variance, gain: gain.independent + more }, weights]
+                let values = self.circuit.values.iter().zip(self.gains);
+                let squares = values.filter(|(v, _)| !self.tower_reuse && v.operation == Operation::Square(id));
+                let more: f64 = squares.map(|(_, g)| g.value).sum();
+                [of_value(noise::rescale(self.log_n).powi(2), gain.value + more), weights]
             }
             _ => [none, none],
         }
@@ -126,7 +128,7 @@ impl Context<'_> {
     #[must_use]
     pub fn roundings(&self) -> usize {
         let all = (0..self.circuit.values.len()).flat_map(|id| self.roundings_of(id));
-        all.filter(|r| r.variance * r.gain > 0.0).count()
+        all.filter(|r| r.logit > 0.0).count()
     }
 
     /// Sets scales so that every rounding adds the variance `share` to a logit, or less.
@@ -185,34 +187,23 @@ impl Context<'_> {
 /// Variance of each affine value's error through weights rounded to integers at scale 1: every diagonal is a plaintext of its
 /// own, which multiplies a ciphertext of some mean square.
 #[must_use]
-pub fn weight_noise(
-    circuit: &Circuit,
-    packing: &Packing,
-    diagonals: &[crate::packing::Diagonals],
-    signals: &Signals,
-) -> Vec<f64> {
+pub fn weight_noise(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], gains: &[Gain]) -> Vec<f64> {
     let each = circuit.values.iter().zip(diagonals);
     each.map(|(value, diagonals)| {
         let Operation::Affine(affine) = &value.operation else { return 0.0 };
-        let rounding = noise::encoding(packing.period(value)).powi(2);
-        let mut squares = Vec::new();
-        for source in sources(affine) {
-            // Unused channel slots hold nothing.
-            let read = &circuit.values[source];
-            let period = packing.period(read);
-            for chunk in signals[source].chunks(period) {
-                squares.push(mean_square(chunk) * chunk.len() as f64 / period as f64);
-            }
-        }
+        let squares: Vec<f64> = sources(affine)
+            .into_iter()
+            .flat_map(|s| std::iter::repeat_n(gains[s].mean_square, packing.ciphertexts(&circuit.values[s])))
+            .collect();
         let sum: f64 = diagonals.keys().map(|(_, input, _)| squares.get(*input).copied().unwrap_or(0.0)).sum();
-        rounding * sum / packing.ciphertexts(value) as f64
+        weight_rounding(packing, value).powi(2) * sum / packing.ciphertexts(value) as f64
     })
     .collect()
 }
 
 /// Where a step works at a level whose primes are not all in its operand's, the operand is *carried* there: multiplied by one
 /// and rescaled, at a scale where rounding does not matter. Returns the number of carries.
-pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, chain: &Chain) -> usize {
+pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gain>, chain: &Chain) -> usize {
     let mut carries = 0;
     let mut id = 0;
     while id < circuit.values.len() {
@@ -230,6 +221,8 @@ pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, chain: &Chain) -> u
         needed.dedup();
         for level in needed.iter().rev() {
             insert_carry(circuit, places, id, *level);
+            // It does to the logits what its operand does.
+            gains.insert(id + 1, Gain { weights: 0.0, ..gains[id] });
             carries += 1;
         }
         id += 1 + needed.len();
@@ -329,8 +322,8 @@ pub struct SwitchNoise {
 #[must_use]
 pub fn injected(
     circuit: &Circuit,
+    packing: &Packing,
     places: &[Place],
-    weight_noise: &[f64],
     log_n: u32,
     switch: impl Fn(usize) -> SwitchNoise,
 ) -> Vec<Injected> {
@@ -340,30 +333,38 @@ pub fn injected(
         .map(|(id, (value, place))| {
             let SwitchNoise { digits, excess } = switch(place.works);
             let switched = noise::key_switch(log_n, digits, excess).powi(2);
-            let rounded = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
+            let mut add = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
+            let mut weights = 0.0;
             match &value.operation {
-                Operation::Input(_) => {
-                    Injected { independent: at(noise::fresh(log_n).powi(2), place.bits), common: 0.0 }
-                }
+                Operation::Input(_) => add += at(noise::fresh(log_n).powi(2), place.bits),
                 Operation::Affine(affine) => {
-                    let mut add = Injected { independent: rounded, common: 0.0 };
                     let widest = affine.terms.iter().map(|t| places[t.source].bits).fold(0.0, f64::max);
-                    add.common += at(weight_noise[id], place.product - widest);
+                    if !is_carry(circuit, id) {
+                        weights = weight_rounding(packing, value) * (widest - place.product).exp2();
+                    }
                     for term in &affine.terms {
                         // Every rotated copy has an error of its own.
                         let ones = vec![1.0; circuit.values[term.source].channels];
-                        let gains = term.kernel.apply(&ones, crate::circuit::sum_of_squares);
+                        let gains = term.kernel.apply(&ones, sum_of_squares);
                         let gain = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
-                        add.independent += at(switched * gain, places[term.source].bits);
+                        add += at(switched * gain, places[term.source].bits);
                     }
-                    add
                 }
-                Operation::Square(source) => {
-                    Injected { independent: rounded + at(switched + rescale, 2.0 * places[*source].bits), common: 0.0 }
-                }
-                Operation::Sum(_) => Injected { independent: 0.0, common: at(switched + rescale, place.bits) },
-                Operation::Polynomial(..) => Injected::default(),
+                Operation::Square(source) => add += at(switched + rescale, 2.0 * places[*source].bits),
+                Operation::Sum(_) => add += at(switched + rescale, place.bits),
+                Operation::Polynomial(..) => {}
             }
+            Injected { value: add.sqrt(), weights }
         })
         .collect()
+}
+
+/// Whether a value is a copy of another: its one weight is a constant, which is encoded exactly enough.
+fn is_carry(circuit: &Circuit, id: ValueId) -> bool {
+    match &circuit.values[id].operation {
+        Operation::Affine(Affine { terms, .. }) => {
+            matches!(&terms[..], [Term { kernel: Kernel::Diagonal(d), .. }] if d.iter().all(|d| *d == 1.0))
+        }
+        _ => false,
+    }
 }

@@ -68,6 +68,8 @@ pub struct CompileOptions {
     pub logit_error: f64,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
+    /// Normalised pictures `[C, H, W]` that precision is predicted on; random smooth ones where there are none.
+    pub samples: Vec<Vec<f32>>,
     /// Rates for estimates and choices.
     pub cost: CostModel,
 }
@@ -78,7 +80,8 @@ impl Default for CompileOptions {
             without: BTreeSet::new(),
             log_n: None,
             logit_error: 0.01,
-            key_bytes: 500_000_000,
+            key_bytes: 700_000_000,
+            samples: Vec::new(),
             cost: CostModel::default(),
         }
     }

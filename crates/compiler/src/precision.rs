@@ -1,216 +1,324 @@
 //! Predicted errors: how much every rounding shows in the logits.
 //!
-//! Second moments of the signal come from batch-norm statistics where there are any, and are propagated as if channels were
-//! independent and normal where there are none. Errors have two parts: *independent* ones differ from position to position (the
-//! rounding of a rescale) and average out in a pooling; *common* ones do not (weight rounding). Variances are propagated
-//! through affine maps by squared weights (independent) or squared sums of weights over taps (common), and through a square
-//! by `(z + e)^2 - z^2 = 2 z e`.
+//! Quadratic networks multiply errors by twice the signal at every layer, and signals of a picture are large or small together:
+//! second moments of each layer alone (batch-norm statistics) miss that by an order of magnitude over twenty layers. So gains
+//! are measured on sample pictures: one pass forward, one backward from a random combination of the logits, whose
+//! expectation over signs is the sum over logits.
 
-pub use crate::circuit::Moments;
-use crate::circuit::{Circuit, Operation, ValueId, sum, sum_of_squares};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-/// Mean and variance of every value's channels.
-pub type Signals = Vec<Vec<Moments>>;
+use crate::circuit::{Circuit, Kernel, Operation, Value, ValueId};
+use crate::noise;
+use crate::packing::{Diagonals, Packing, sources};
 
-/// Moments of every value of a circuit of affine maps, squares and sums.
-#[must_use]
-pub fn signals(circuit: &Circuit) -> Signals {
-    let mut signals: Signals = Vec::with_capacity(circuit.values.len());
-    for value in &circuit.values {
-        let moments = match (&value.operation, &value.moments) {
-            (_, Some(moments)) => moments.clone(),
-            // Pictures are normalised to this.
-            (Operation::Input(channels), None) => vec![Moments { mean: 0.0, variance: 1.0 }; channels.len()],
-            (Operation::Affine(affine), None) => {
-                let mut moments: Vec<Moments> =
-                    affine.bias.iter().map(|&mean| Moments { mean, variance: 0.0 }).collect();
-                for term in &affine.terms {
-                    let (means, variances): (Vec<f64>, Vec<f64>) =
-                        signals[term.source].iter().map(|m| (m.mean, m.variance)).unzip();
-                    let means = term.kernel.apply(&means, sum);
-                    let variances = term.kernel.apply(&variances, sum_of_squares);
-                    for (m, (mean, variance)) in moments.iter_mut().zip(means.into_iter().zip(variances)) {
-                        m.mean += mean;
-                        m.variance += variance;
-                    }
-                }
-                moments
-            }
-            (Operation::Square(source), None) => signals[*source]
-                .iter()
-                .map(|m| {
-                    let (mean2, v) = (m.mean * m.mean, m.variance);
-                    Moments { mean: mean2 + v, variance: 2.0 * v * v + 4.0 * mean2 * v }
-                })
-                .collect(),
-            (Operation::Polynomial(source, coefficients), None) => signals[*source]
-                .iter()
-                .zip(coefficients)
-                .map(|(m, [c, b, a])| {
-                    let slope = b + 2.0 * a * m.mean;
-                    Moments {
-                        mean: c + b * m.mean + a * m.square(),
-                        variance: slope * slope * m.variance + 2.0 * (a * m.variance).powi(2),
-                    }
-                })
-                .collect(),
-            (Operation::Sum(source), None) => {
-                let positions = value.positions as f64;
-                signals[*source]
-                    .iter()
-                    .map(|m| Moments { mean: positions * m.mean, variance: positions * m.variance })
-                    .collect()
-            }
-        };
-        signals.push(moments);
-    }
-    signals
+/// A picture on the ring of positions: colours times positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    colours: Vec<Vec<f64>>,
 }
 
-/// Mean of the square over the channels of a value.
-#[must_use]
-pub fn mean_square(moments: &[Moments]) -> f64 {
-    moments.iter().map(|m| m.square()).sum::<f64>() / moments.len().max(1) as f64
-}
-
-/// Error variances of the channels of a value.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Errors {
-    /// Of errors that differ between positions.
-    pub independent: Vec<f64>,
-    /// Of errors that are the same at every position.
-    pub common: Vec<f64>,
-}
-
-impl Errors {
-    fn zero(channels: usize) -> Self {
-        Self { independent: vec![0.0; channels], common: vec![0.0; channels] }
-    }
-
-    /// Root of the mean variance over the channels.
+impl Sample {
+    /// Lays out a normalised picture `[C, H, W]` on rows of `pitch` and `positions` in all.
     #[must_use]
-    pub fn deviation(&self) -> f64 {
-        let total: f64 = self.independent.iter().chain(&self.common).sum();
-        (total / self.common.len().max(1) as f64).sqrt()
+    pub fn new(picture: &[f32], (height, width): (usize, usize), pitch: usize, positions: usize) -> Self {
+        let colours = picture.chunks_exact((height * width).max(1)).map(|plane| {
+            let mut ring = vec![0.0; positions];
+            for (row, out) in plane.chunks_exact(width.max(1)).zip(ring.chunks_exact_mut(pitch)) {
+                row.iter().zip(out).for_each(|(x, out)| *out = f64::from(*x));
+            }
+            ring
+        });
+        Self { colours: colours.collect() }
     }
 }
 
-/// How the mean error variance of a logit responds to the variance of an error in each channel of each value: the transpose
-/// of the propagation in [`errors`].
-#[must_use]
-pub fn sensitivities(circuit: &Circuit, signals: &Signals) -> Vec<Errors> {
-    let mut gains: Vec<Errors> = circuit.values.iter().map(|v| Errors::zero(v.channels)).collect();
-    let logits = circuit.values[circuit.output].channels;
-    let each = vec![1.0 / logits as f64; logits];
-    gains[circuit.output] = Errors { independent: each.clone(), common: each };
-    let add = |to: &mut Vec<f64>, from: Vec<f64>| to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+/// Channels times positions (a single one where pooled).
+type Planes = Vec<Vec<f64>>;
+
+/// Positions that are told apart.
+fn extent(value: &Value) -> usize {
+    if value.pooled { 1 } else { value.positions }
+}
+
+fn zeros(value: &Value) -> Planes {
+    vec![vec![0.0; extent(value)]; value.channels]
+}
+
+/// Visits weights: `(output channel, input channel, tap, stride, weight)`.
+fn each_weight(kernel: &Kernel, mut visit: impl FnMut(usize, usize, i64, usize, f64)) {
+    match kernel {
+        Kernel::Diagonal(factors) => factors.iter().enumerate().for_each(|(c, f)| visit(c, c, 0, 1, *f)),
+        Kernel::Dense { stride, taps, inputs, weights } => {
+            for (i, &weight) in weights.iter().enumerate() {
+                let (pair, tap) = (i / taps.len(), taps[i % taps.len()]);
+                visit(pair / inputs, pair % inputs, tap, *stride, weight);
+            }
+        }
+    }
+}
+
+/// The pieces of `p -> (stride p + tap) mod P` without wrapping: `(first output, first input, length)`.
+fn pieces(outputs: usize, inputs: usize, tap: i64, stride: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut output = 0;
+    std::iter::from_fn(move || {
+        if output >= outputs {
+            return None;
+        }
+        let input = (stride as i64 * output as i64 + tap).rem_euclid(inputs as i64) as usize;
+        let length = (inputs - input).div_ceil(stride).min(outputs - output);
+        let piece = (output, input, length);
+        output += length;
+        Some(piece)
+    })
+}
+
+/// `y[p] += weight x[stride p + tap]`.
+fn add_tap(y: &mut [f64], x: &[f64], tap: i64, stride: usize, weight: f64) {
+    for (output, input, length) in pieces(y.len(), x.len(), tap, stride) {
+        let y = &mut y[output..output + length];
+        if stride == 1 {
+            y.iter_mut().zip(&x[input..]).for_each(|(y, x)| *y += weight * x);
+        } else {
+            y.iter_mut().zip(x[input..].iter().step_by(stride)).for_each(|(y, x)| *y += weight * x);
+        }
+    }
+}
+
+/// `x[stride p + tap] += weight y[p]`.
+fn add_transposed(x: &mut [f64], y: &[f64], tap: i64, stride: usize, weight: f64) {
+    for (output, input, length) in pieces(y.len(), x.len(), tap, stride) {
+        let y = &y[output..output + length];
+        x[input..].iter_mut().step_by(stride).zip(y).for_each(|(x, y)| *x += weight * y);
+    }
+}
+
+/// `sum_p y[p] x[stride p + tap]`.
+fn correlate(y: &[f64], x: &[f64], tap: i64, stride: usize) -> f64 {
+    pieces(y.len(), x.len(), tap, stride)
+        .map(|(output, input, length)| {
+            let y = &y[output..output + length];
+            y.iter().zip(x[input..].iter().step_by(stride)).map(|(y, x)| y * x).sum::<f64>()
+        })
+        .sum()
+}
+
+/// The values of one picture; `disturb` may change each once it is computed.
+fn forward(
+    circuit: &Circuit,
+    sample: &Sample,
+    mut disturb: impl FnMut(ValueId, &mut Planes, &[Planes]),
+) -> Vec<Planes> {
+    let mut values: Vec<Planes> = Vec::with_capacity(circuit.values.len());
+    for (id, value) in circuit.values.iter().enumerate() {
+        let mut own = match &value.operation {
+            Operation::Input(channels) => channels
+                .iter()
+                .map(|&(colour, tap)| {
+                    let mut plane = vec![0.0; value.positions];
+                    if let Some(colour) = sample.colours.get(colour) {
+                        add_tap(&mut plane, colour, tap, 1, 1.0);
+                    }
+                    plane
+                })
+                .collect(),
+            Operation::Affine(affine) => {
+                let mut own: Planes = affine.bias.iter().map(|b| vec![*b; extent(value)]).collect();
+                for term in &affine.terms {
+                    let source = &values[term.source];
+                    each_weight(&term.kernel, |co, ci, tap, stride, w| {
+                        add_tap(&mut own[co], &source[ci], tap, stride, w)
+                    });
+                }
+                own
+            }
+            Operation::Square(source) => {
+                values[*source].iter().map(|plane| plane.iter().map(|x| x * x).collect()).collect()
+            }
+            Operation::Polynomial(source, coefficients) => {
+                let planes = values[*source].iter().zip(coefficients);
+                planes.map(|(plane, [c, b, a])| plane.iter().map(|x| c + (b + a * x) * x).collect()).collect()
+            }
+            Operation::Sum(source) => values[*source].iter().map(|plane| vec![plane.iter().sum()]).collect(),
+        };
+        disturb(id, &mut own, &values);
+        values.push(own);
+    }
+    values
+}
+
+/// Derivatives of `sum_l signs[l] logit_l` by every value.
+fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> {
+    let mut gradients: Vec<Planes> = circuit.values.iter().map(zeros).collect();
+    gradients[circuit.output].iter_mut().zip(signs).for_each(|(g, s)| g.fill(*s));
     for (id, value) in circuit.values.iter().enumerate().rev() {
-        let own = std::mem::take(&mut gains[id]);
+        let own = std::mem::take(&mut gradients[id]);
         match &value.operation {
             Operation::Input(_) => {}
             Operation::Affine(affine) => {
                 for term in &affine.terms {
-                    let independent = term.kernel.apply_transposed(&own.independent, sum_of_squares);
-                    let common = term.kernel.apply_transposed(&own.common, |w| sum(w).powi(2));
-                    add(&mut gains[term.source].independent, independent);
-                    add(&mut gains[term.source].common, common);
+                    let to = &mut gradients[term.source];
+                    each_weight(&term.kernel, |co, ci, tap, stride, w| {
+                        add_transposed(&mut to[ci], &own[co], tap, stride, w);
+                    });
                 }
             }
             Operation::Square(source) => {
-                let (independent, common) = through_square(&signals[*source], &own, true);
-                add(&mut gains[*source].independent, independent);
-                add(&mut gains[*source].common, common);
+                let each = gradients[*source].iter_mut().zip(&values[*source]).zip(&own);
+                for ((to, x), g) in each {
+                    to.iter_mut().zip(x).zip(g).for_each(|((to, x), g)| *to += 2.0 * x * g);
+                }
             }
             Operation::Polynomial(source, coefficients) => {
-                let slopes: Vec<Moments> = slopes(&signals[*source], coefficients);
-                let (independent, common) = through_square(&slopes, &own, true);
-                add(&mut gains[*source].independent, independent);
-                add(&mut gains[*source].common, common);
+                let each = gradients[*source].iter_mut().zip(&values[*source]).zip(own.iter().zip(coefficients));
+                for ((to, x), (g, [_, b, a])) in each {
+                    to.iter_mut().zip(x).zip(g).for_each(|((to, x), g)| *to += (b + 2.0 * a * x) * g);
+                }
             }
             Operation::Sum(source) => {
-                let positions = value.positions as f64;
-                add(&mut gains[*source].independent, own.common.iter().map(|g| g * positions).collect());
-                add(&mut gains[*source].common, own.common.iter().map(|g| g * positions * positions).collect());
+                for (to, g) in gradients[*source].iter_mut().zip(&own) {
+                    to.iter_mut().for_each(|to| *to += g[0]);
+                }
             }
         }
-        gains[id] = own;
+        gradients[id] = own;
     }
-    gains
+    gradients
 }
 
-/// `c + b x + a x^2` has the error of `z^2` with `z = b/2 + a x`.
-fn slopes(signals: &[Moments], coefficients: &[[f64; 3]]) -> Vec<Moments> {
-    let each = signals.iter().zip(coefficients);
-    each.map(|(m, [_, b, a])| Moments { mean: b / 2.0 + a * m.mean, variance: a * a * m.variance }).collect()
-}
-
-/// Errors after a square from those before, or gains before from gains after.
-fn through_square(signals: &[Moments], errors: &Errors, transposed: bool) -> (Vec<f64>, Vec<f64>) {
-    let each = || signals.iter().zip(errors.independent.iter().zip(&errors.common));
-    let same = |m: &Moments| 4.0 * m.mean * m.mean;
-    // A common error times a signal that varies.
-    let mixed = |m: &Moments| 4.0 * m.variance;
-    if transposed {
-        let independent = each().map(|(m, (i, _))| 4.0 * m.square() * i).collect();
-        let common = each().map(|(m, (i, c))| same(m) * c + mixed(m) * i).collect();
-        (independent, common)
-    } else {
-        let independent = each().map(|(m, (i, c))| 4.0 * m.square() * i + mixed(m) * c).collect();
-        let common = each().map(|(m, (_, c))| same(m) * c).collect();
-        (independent, common)
+/// Visits what each rounded weight multiplies: `(output channel, source, input channel, tap, stride)`, also where the weight
+/// itself is 0: rounding noise is everywhere in a diagonal.
+fn each_rounded(
+    circuit: &Circuit,
+    packing: &Packing,
+    value: &Value,
+    diagonals: &Diagonals,
+    mut visit: impl FnMut(usize, ValueId, usize, i64, usize),
+) {
+    let Operation::Affine(affine) = &value.operation else { return };
+    // Ciphertext of the operands to (value, index in it).
+    let operands: Vec<(ValueId, usize)> = sources(affine)
+        .into_iter()
+        .flat_map(|s| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (s, i)))
+        .collect();
+    let period = packing.period(value);
+    for (o, i, rotation) in diagonals.keys() {
+        let Some(&(source, index)) = operands.get(*i) else { continue };
+        let read = &circuit.values[source];
+        let period_in = packing.period(read);
+        let stride = if read.pooled { 1 } else { period / period_in };
+        for c in 0..period.min(value.channels.saturating_sub(o * period)) {
+            let slot = c as i64 + rotation.rows + rotation.rest;
+            let channel = index * period_in + slot.rem_euclid(period_in as i64) as usize;
+            if channel < read.channels {
+                visit(o * period + c, source, channel, slot.div_euclid(period_in as i64), stride.max(1));
+            }
+        }
     }
 }
 
-/// Errors that steps add to the value they compute: variances, alike in every channel.
+/// What a value's errors do, and how large it is: means over samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gain {
+    /// Variance of a logit for each unit of variance of an error in every slot, all independent.
+    pub value: f64,
+    /// Variance of a logit for each unit of variance of an error in every rounded weight that makes the value.
+    pub weights: f64,
+    /// Mean square of the value, over all slots of its ciphertexts.
+    pub mean_square: f64,
+    /// Largest magnitude.
+    pub largest: f64,
+}
+
+/// Measures gains on samples.
+#[must_use]
+pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samples: &[Sample]) -> Vec<Gain> {
+    let logits = circuit.values[circuit.output].channels;
+    let of_sample = |(index, sample): (usize, &Sample)| -> Vec<Gain> {
+        let values = forward(circuit, sample, |_, _, _| ());
+        let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
+        let signs: Vec<f64> = (0..logits).map(|_| if rng.random() { 1.0 } else { -1.0 }).collect();
+        let gradients = backward(circuit, &values, &signs);
+        (circuit.values.iter().enumerate())
+            .map(|(id, value)| {
+                let squares = |planes: &Planes| planes.iter().flatten().map(|x| x * x).sum::<f64>();
+                let mut weights = 0.0;
+                each_rounded(circuit, packing, value, &diagonals[id], |co, source, ci, tap, stride| {
+                    weights += correlate(&gradients[id][co], &values[source][ci], tap, stride).powi(2);
+                });
+                let slots = packing.period(value) * packing.ciphertexts(value) * extent(value);
+                Gain {
+                    value: squares(&gradients[id]) / logits as f64,
+                    weights: weights / logits as f64,
+                    mean_square: squares(&values[id]) / slots as f64,
+                    largest: values[id].iter().flatten().fold(0.0, |m, x| x.abs().max(m)),
+                }
+            })
+            .collect()
+    };
+    let each: Vec<Vec<Gain>> = samples.par_iter().enumerate().map(of_sample).collect();
+    let count = each.len().max(1) as f64;
+    (0..circuit.values.len())
+        .map(|id| {
+            let mean = |f: fn(&Gain) -> f64| each.iter().map(|gains| f(&gains[id])).sum::<f64>() / count;
+            Gain {
+                value: mean(|g| g.value),
+                weights: mean(|g| g.weights),
+                mean_square: mean(|g| g.mean_square),
+                largest: each.iter().map(|gains| gains[id].largest).fold(0.0, f64::max),
+            }
+        })
+        .collect()
+}
+
+/// Deviations of what a step adds to the value it makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Injected {
-    /// See [`Errors::independent`].
-    pub independent: f64,
-    /// See [`Errors::common`].
-    pub common: f64,
+    /// Error in every slot, independent.
+    pub value: f64,
+    /// Error in every rounded weight.
+    pub weights: f64,
 }
 
-/// Propagates what each value adds to the errors of all values.
+/// Simulated errors of every value: root mean square over samples, channels and positions.
 #[must_use]
-pub fn errors(circuit: &Circuit, signals: &Signals, injected: &[Injected]) -> Vec<Errors> {
-    let mut errors: Vec<Errors> = Vec::with_capacity(circuit.values.len());
-    for (id, value) in circuit.values.iter().enumerate() {
-        let mut own = Errors::zero(value.channels);
-        match &value.operation {
-            Operation::Input(_) => {}
-            Operation::Affine(affine) => {
-                for term in &affine.terms {
-                    let source: &Errors = &errors[term.source];
-                    let independent = term.kernel.apply(&source.independent, sum_of_squares);
-                    let common = term.kernel.apply(&source.common, |w| sum(w).powi(2));
-                    own.independent.iter_mut().zip(independent).for_each(|(o, i)| *o += i);
-                    own.common.iter_mut().zip(common).for_each(|(o, c)| *o += c);
-                }
-            }
-            Operation::Square(source) => {
-                (own.independent, own.common) = through_square(&signals[*source], &errors[*source], false);
-            }
-            Operation::Polynomial(source, coefficients) => {
-                let slopes = slopes(&signals[*source], coefficients);
-                (own.independent, own.common) = through_square(&slopes, &errors[*source], false);
-            }
-            Operation::Sum(source) => {
-                let (source, positions) = (&errors[*source], value.positions as f64);
-                let each = source.independent.iter().zip(&source.common);
-                own.common = each.map(|(i, c)| positions * i + positions * positions * c).collect();
-            }
-        }
-        if let Some(add) = injected.get(id) {
-            own.independent.iter_mut().for_each(|v| *v += add.independent);
-            own.common.iter_mut().for_each(|v| *v += add.common);
-        }
-        errors.push(own);
-    }
-    errors
+pub fn errors(
+    circuit: &Circuit,
+    packing: &Packing,
+    diagonals: &[Diagonals],
+    samples: &[Sample],
+    injected: &[Injected],
+) -> Vec<f64> {
+    let of_sample = |(index, sample): (usize, &Sample)| -> Vec<f64> {
+        let exact = forward(circuit, sample, |_, _, _| ());
+        let mut rng = ChaCha8Rng::seed_from_u64(1 << 32 | index as u64);
+        let noisy = forward(circuit, sample, |id, own, values| {
+            let Injected { value, weights } = injected[id];
+            own.iter_mut().flatten().for_each(|x| *x += value * normal(&mut rng));
+            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |co, source, ci, tap, stride| {
+                add_tap(&mut own[co], &values[source][ci], tap, stride, weights * normal(&mut rng));
+            });
+        });
+        let error = |(a, b): (&Planes, &Planes)| {
+            let count = a.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+            a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / count
+        };
+        exact.iter().zip(&noisy).map(error).collect()
+    };
+    let each: Vec<Vec<f64>> = samples.par_iter().enumerate().map(of_sample).collect();
+    let count = each.len().max(1) as f64;
+    (0..circuit.values.len()).map(|id| (each.iter().map(|e| e[id]).sum::<f64>() / count).sqrt()).collect()
 }
 
-/// The sum of a value's gains: the response to an error alike in every channel.
+/// A standard normal number (Box and Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// Deviation of one rounded weight, in units of `1 / scale`.
 #[must_use]
-pub fn total(gains: &[Errors], id: ValueId) -> Injected {
-    Injected { independent: gains[id].independent.iter().sum(), common: gains[id].common.iter().sum() }
+pub fn weight_rounding(packing: &Packing, value: &Value) -> f64 {
+    noise::encoding(packing.period(value))
 }

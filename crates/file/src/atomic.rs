@@ -50,7 +50,9 @@ impl AtomicFile {
             // The library's message repeats the temporary name; the system's is enough.
             reason: reason.raw_os_error().map_or(reason, io::Error::from_raw_os_error),
         })?;
-        Ok(Self { path, out: BufWriter::with_capacity(1 << 18, file) })
+        // No buffer here that a secret would stay in.
+        let capacity = if secret { 0 } else { 1 << 18 };
+        Ok(Self { path, out: BufWriter::with_capacity(capacity, file) })
     }
 
     /// Where the file will be.

@@ -1,0 +1,237 @@
+//! What bad input gets: exit code 2, one line that names the file, nothing half-written.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Fixture, network, picture, refused, refused_with, umbra};
+use serde_json::{Value, json};
+use umbra_ckks::KeyGenerator;
+use umbra_client::open_secret_key;
+use umbra_wire::{EvaluationKeysWriter, LoadedProgram};
+
+fn files() -> &'static Fixture {
+    common::fixture("bad_input")
+}
+
+const DECRYPT: [&str; 6] = ["decrypt", "net.umbra", "--key", "keys/secret.key", "--input", "output.ct"];
+const INFER: [&str; 8] = ["infer", "net.umbra", "--keys", "keys/eval.key", "--input", "input.ct", "--out", "no.ct"];
+
+/// A command with one argument replaced.
+fn with<'a>(command: &[&'a str], old: &str, new: &'a str) -> Vec<&'a str> {
+    command.iter().map(|a| if *a == old { new } else { *a }).collect()
+}
+
+/// Every place a file is read, with the name it has there.
+fn readers() -> Vec<(&'static str, Vec<&'static str>)> {
+    vec![
+        ("net.umbra", INFER.to_vec()),
+        ("keys/eval.key", INFER.to_vec()),
+        ("input.ct", INFER.to_vec()),
+        ("keys/secret.key", DECRYPT.to_vec()),
+        ("output.ct", DECRYPT.to_vec()),
+    ]
+}
+
+fn name(file: &str, change: &str) -> String {
+    format!("{}-{change}.umbra", file.replace(['/', '.'], "-"))
+}
+
+#[test]
+fn damaged_files_are_refused_wherever_they_are_read() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage, &str); 9] = [
+        ("empty", Vec::clear, "not an Umbra file"),
+        ("truncated", |b| b.truncate(b.len() - 40), "truncated"),
+        ("short", |b| b.truncate(60), "truncated"),
+        ("garbage", |b| b[0] = b'G', "not an Umbra file"),
+        ("version", |b| b[8] = 99, "version 99"),
+        ("kind", |b| b[10] = 77, "kind of file, number 77"),
+        ("header", |b| b[12..16].fill(0xff), "header length"),
+        ("flipped head", |b| b[100] ^= 4, "digest"),
+        ("flipped record", |b| b.get_mut(4000..).unwrap()[0] ^= 1, "digest"),
+    ];
+    for (file, command) in readers() {
+        for (what, damage, word) in &damages {
+            let damaged = name(file, what);
+            files().changed(file, &damaged, damage);
+            // A flipped byte may be padding, which has its own message.
+            let line = refused(files(), &with(&command, file, &damaged));
+            assert!(line.contains(&damaged), "{line}");
+            assert!(line.contains(word) || line.contains("corrupted"), "{what}: {line}");
+        }
+        refused_with(files(), &with(&command, file, "nowhere.umbra"), &["nowhere.umbra", "cannot read"]);
+        refused_with(files(), &with(&command, file, "keys"), &["keys", ""]);
+    }
+    assert!(!files().path("no.ct").exists());
+}
+
+#[test]
+fn files_of_another_kind_are_refused() {
+    for (file, command) in readers() {
+        for (other, _) in readers() {
+            if (file.ends_with(".ct") && other.ends_with(".ct")) || file == other {
+                continue;
+            }
+            refused_with(files(), &with(&command, file, other), &[other, "expected"]);
+        }
+    }
+    refused_with(files(), &with(&INFER, "input.ct", "output.ct"), &["output.ct", "an encrypted picture"]);
+    refused_with(files(), &with(&DECRYPT, "output.ct", "input.ct"), &["input.ct", "an encrypted result"]);
+}
+
+/// Another network with its files.
+fn others() -> &'static Path {
+    static OTHERS: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    OTHERS.get_or_init(|| {
+        let folder = files().path("other");
+        let mut spec = network(2);
+        spec.widths = vec![4, 8];
+        spec.build().unwrap().save(folder.join("net")).unwrap();
+        let run = |arguments: &[&str]| {
+            umbra().current_dir(&folder).args(arguments).assert().success();
+        };
+        run(&["compile", "net", "--out", "net.umbra"]);
+        run(&["keygen", "net.umbra", "--out", "keys"]);
+        let image = picture();
+        let image = image.to_str().unwrap();
+        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", "--image", image, "--out", "input.ct"]);
+        folder
+    })
+}
+
+#[test]
+fn files_of_another_program_are_refused() {
+    others();
+    for file in ["keys/eval.key", "input.ct"] {
+        let other = format!("other/{file}");
+        refused_with(files(), &with(&INFER, file, &other), &[&other, "another program or other parameters"]);
+    }
+    refused_with(files(), &with(&DECRYPT, "keys/secret.key", "other/keys/secret.key"), &["other parameters"]);
+    refused_with(files(), &with(&DECRYPT, "net.umbra", "other/net.umbra"), &["another program or other parameters"]);
+}
+
+#[test]
+fn a_missing_rotation_key_is_named() {
+    let program = LoadedProgram::open(&files().path("net.umbra")).unwrap();
+    let parameters = program.parameters();
+    let secret = open_secret_key(&files().path("keys/secret.key"), parameters).unwrap();
+    let mut ids = program.program().key_set();
+    let missing = ids.pop().unwrap();
+    let mut generator = KeyGenerator::new(parameters).unwrap();
+    let mut writer = EvaluationKeysWriter::create(&files().path("few.key"), parameters, &ids).unwrap();
+    for id in ids {
+        writer.add(&generator.switching_key(&secret, id).unwrap()).unwrap();
+    }
+    writer.commit().unwrap();
+    refused_with(files(), &with(&INFER, "keys/eval.key", "few.key"), &["few.key", &missing.to_string(), "missing"]);
+}
+
+#[test]
+fn a_result_under_another_key_is_not_believed() {
+    umbra().current_dir(&files().folder).args(["keygen", "net.umbra", "--out", "keys2"]).assert().success();
+    let line = refused(files(), &with(&DECRYPT, "keys/secret.key", "keys2/secret.key"));
+    assert!(line.contains("output.ct") && line.contains("not valid"), "{line}");
+    // And a secret key is not replaced by accident.
+    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/secret.key", "--replace"]);
+}
+
+#[test]
+fn pictures_that_are_none_are_refused() {
+    let encrypt = |image: &str, out: &str| {
+        refused(files(), &["encrypt", "net.umbra", "--key", "keys/secret.key", "--image", image, "--out", out])
+    };
+    std::fs::write(files().path("text.png"), "not a picture").unwrap();
+    let png = std::fs::read(picture()).unwrap();
+    std::fs::write(files().path("half.png"), &png[..png.len() / 2]).unwrap();
+    let mut huge = png.clone();
+    huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+    std::fs::write(files().path("huge.png"), &huge).unwrap();
+    std::fs::write(files().path("empty.png"), []).unwrap();
+    for image in ["text.png", "half.png", "huge.png", "empty.png", "absent.png", "keys"] {
+        assert!(encrypt(image, "picture.ct").contains(image));
+    }
+    assert!(!files().path("picture.ct").exists());
+    refused_with(files(), &["demo", "--network", "net.umbra", "--picture", "unicorn"], &["unicorn", "airplane"]);
+}
+
+#[test]
+fn networks_that_do_not_hold_together_are_refused() {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(files().path("net/manifest.json")).unwrap()).unwrap();
+    let weights = std::fs::read(files().path("net/weights.safetensors")).unwrap();
+    let refuse = |case: &str, manifest: String, weights: &[u8], words: &[&str]| {
+        let folder = files().path(case);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("manifest.json"), manifest).unwrap();
+        std::fs::write(folder.join("weights.safetensors"), weights).unwrap();
+        refused_with(files(), &["compile", case, "--out", "no.umbra"], words);
+    };
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let mut manifest = manifest.clone();
+        edit(&mut manifest);
+        manifest.to_string()
+    };
+    let last = manifest["nodes"].as_array().unwrap().last().unwrap()["name"].clone();
+    refuse("cycle", edited(&|m| m["nodes"][0]["input"] = last.clone()), &weights, &["manifest.json", "cycle"]);
+    refuse("operator", edited(&|m| m["nodes"][1]["op"] = json!("relu")), &weights, &["relu", "not supported"]);
+    refuse("shape", edited(&|m| m["input"]["channels"] = json!(2)), &weights, &["manifest.json", "expected"]);
+    refuse("syntax", "{".into(), &weights, &["manifest.json", "not a valid manifest"]);
+    refuse("weights", manifest.to_string(), &weights[..weights.len() / 2], &["safetensors"]);
+    let mut nan = weights.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    refuse("nan", manifest.to_string(), &nan, &["finite"]);
+    refused_with(files(), &["compile", "net", "--out", "no.umbra", "--without", "magic"], &["magic", "bsgs"]);
+    assert!(!files().path("no.umbra").exists());
+}
+
+#[test]
+fn outputs_that_cannot_be_written_leave_nothing_behind() {
+    let folder = files().path("outputs");
+    std::fs::create_dir_all(&folder).unwrap();
+    let out = |path: &str, words: &[&str]| {
+        refused_with(files(), &with(&INFER, "no.ct", path), words);
+    };
+    out("nowhere/out.ct", &["nowhere/out.ct", "make the folder first"]);
+    out("outputs", &["outputs", "not a regular file"]);
+    let read_only = files().path("outputs/read-only.ct");
+    std::fs::write(&read_only, "mine").unwrap();
+    let mut permissions = std::fs::metadata(&read_only).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&read_only, permissions).unwrap();
+    out("outputs/read-only.ct", &["read-only.ct", "read-only"]);
+    assert_eq!(std::fs::read(&read_only).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// A file system without room, as far as it can be had without privileges: a limit on the size of files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let binary = umbra();
+    let output = std::process::Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "bash"])
+        .arg(binary.get_program())
+        .args(["keygen", "net.umbra", "--out", "full"])
+        .current_dir(&files().folder)
+        .output()
+        .unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.lines().count() == 1 && line.contains("full/eval.key") && line.contains("cannot write"), "{line}");
+    assert_eq!(std::fs::read_dir(files().path("full")).unwrap().count(), 0);
+}
+
+#[test]
+fn wrong_arguments_are_told_in_one_line() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["infer", "net.umbra"],
+        &["--threads", "0", "man"],
+        &["eval", "net", "--data", "x", "--mode", "y"],
+    ] {
+        refused_with(files(), arguments, &["--help"]);
+    }
+    refused_with(files(), &["eval", "net", "--data", "keys/eval.key"], &["CIFAR"]);
+    refused_with(files(), &["inspect", "net/weights.safetensors"], &["weights.safetensors", "not an Umbra file"]);
+}
