@@ -7,6 +7,7 @@ import torch
 
 from umbra_train import data, recipe, train
 from umbra_train.__main__ import main
+from umbra_train.graph import GraphError
 
 SMALL = ["network.name='R8-8'", "training.compile=false", "training.bfloat16=false", "training.batch=50", "training.held_out=200"]
 
@@ -61,6 +62,13 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert set(manifest["ranges"]["activations"]) == set(polynomials)
     assert all(vectors[f"activation.{name}"].shape[0] == 2 for name in polynomials)
     assert torch.allclose(forward(manifest, weights, vectors["inputs"]), vectors["logits"], atol=1e-3)
+    again = run(data_root, tmp_path / "again", 1)
+    again.initialise(out)
+    for name, value in train.load(trained / "best.pt")["network"].items():
+        assert name.endswith("tracked") or torch.equal(again.network.state_dict()[name], value), name
+    (out / manifest["weights"]).write_bytes(b"\x00" * 20)
+    with pytest.raises(GraphError, match="no exported network"):
+        again.initialise(out)
     assert main(["table", "--zoo", str(tmp_path)]) == 0
     assert "[R8-8 cyclic](net/)" in (tmp_path / "README.md").read_text()
 

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .activation import Activation
@@ -56,6 +57,19 @@ def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, 
     nodes = [convert(node) for node in network.nodes]
     head = {"format": "umbra-network", "version": VERSION, **network.description, "weights": weights}
     return {**head, "nodes": nodes, "output": network.output}, tensors
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The state of an exported network, as `Network.load_state_dict` takes it: the way back from the zoo to training."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        tensors = load_file(folder / Path(manifest["weights"]).name)
+        fields = {"weight": "weight", "bias": "bias", "scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var",
+                  "coefficients": "coefficients"}
+        return {f"parts.{key(node['name'])}.{own}": tensors[node[field]].float()
+                for node in manifest["nodes"] for field, own in fields.items() if isinstance(node.get(field), str)}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise GraphError(f"{folder}: no exported network ({type(error).__name__}: {error}); expected manifest.json and its weights") from error
 
 
 @torch.no_grad()

@@ -44,9 +44,10 @@ def table(zoo: Path) -> str:
         measured = json.loads(file.read_text()) if file.exists() else {}
         accuracy = t.get("accuracy_plain")
         gap = f"{baseline - accuracy:.2f}" if baseline is not None and accuracy is not None else None
+        worst = "not finite" if t.get("worst_activation", 0) is None else t.get("worst_activation")
         log_n = measured.get("log_n")
         cells = [f"[{m['name']} {m['geometry']}]({folder}/)", m["dataset"], t.get("recipe"), t.get("seed"), t.get("epochs"), baseline, accuracy, gap,
-                 measured.get("simulated_accuracy"), t.get("escaping_pictures"), t.get("worst_activation"), levels(m), f"2^{log_n}" if log_n else None]
+                 measured.get("simulated_accuracy"), t.get("escaping_pictures"), worst, levels(m), f"2^{log_n}" if log_n else None]
         rows.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |\n")
     done = manifests.keys() | {path.parent.name for path in zoo.glob("*/baseline.json")}
     rest = [f"`{folder}`" for folder, *_ in PLAN if folder not in done]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from . import data
 from .evaluate import evaluate
+from .export import read_weights
 from .graph import Network
 from .recipe import Phase, Recipe, build
 
@@ -212,8 +213,8 @@ class Run:
         self.epoch, self.best, self.began = state["epoch"], state["best"], time.monotonic() - state["elapsed"]
 
     def initialise(self, path: Path) -> None:
-        """Takes weights and batch statistics from a best.pt of the same architecture: of either geometry, of ReLU too."""
-        state = load(path)["network"]
+        """Takes weights and batch statistics of the same architecture, from a best.pt (of either geometry, of ReLU too) or an exported network's folder."""
+        state = read_weights(path) if path.is_dir() else load(path)["network"]
         load_weights(self.network, state, path)
         load_weights(self.average.network, state, path)
 
@@ -222,6 +223,8 @@ def load_weights(network: Network, state: dict[str, Tensor], path: Path) -> None
     """All but the coefficients of activations must match: those may be learned on one side and fixed on the other."""
     mine = network.state_dict()
     for name in sorted(mine.keys() | state.keys()):
+        if name.endswith(".num_batches_tracked"):
+            continue  # a counter that nothing reads
         if name.endswith(".coefficients") and (name not in mine or name not in state):
             continue
         if name not in mine or name not in state or mine[name].shape != state[name].shape:
