@@ -210,6 +210,16 @@ impl<B: AsRef<[u8]>> Container<B> {
     }
 }
 
+impl Container<crate::Map> {
+    /// Gives the memory behind a record back to the system, see [`Map::release`](crate::Map::release): for records that were
+    /// read and will not be needed soon.
+    pub fn release(&self, record: usize) {
+        if let Some(record) = self.records.get(record) {
+            self.bytes.release(record.range.clone());
+        }
+    }
+}
+
 /// The next multiple of [`ALIGN`]; positions in files are far below the largest `u64`.
 pub(crate) fn align(position: u64) -> u64 {
     position.div_ceil(ALIGN) * ALIGN

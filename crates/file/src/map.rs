@@ -37,6 +37,25 @@ impl Map {
         let map = unsafe { Mmap::map(&file) };
         Ok(Self(Some(map.map_err(FileError::read(path))?)))
     }
+
+    /// Gives the memory behind some bytes back to the system, where it can; they are paged in again when read again.
+    pub fn release(&self, bytes: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = &self.0 {
+            let (start, end) = (bytes.start.min(map.len()), bytes.end.min(map.len()));
+            // SAFETY: the map is read-only and of a file, so that no page of it was ever changed in memory: a page dropped is
+            // read from the file again, with the same bytes, as the condition of this type says. References into the map stay
+            // valid, since addresses are neither unmapped nor moved.
+            #[allow(unsafe_code)]
+            let result = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end.saturating_sub(start))
+            };
+            // Advice only: where the system does not take it, the memory stays in use.
+            drop(result);
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
 }
 
 impl AsRef<[u8]> for Map {

@@ -278,3 +278,18 @@ proptest! {
         prop_assert!(read(&bytes).is_err());
     }
 }
+
+#[test]
+fn released_records_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("released");
+    let records: Vec<Vec<u8>> = (0..3u8).map(|i| vec![i + 1; 10_000]).collect();
+    let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let bytes = encode(Kind::Ciphertext, Digest::of(b"x"), &(), &parts).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let container = Container::decode(umbra_file::Map::open(&path).unwrap()).unwrap();
+    let first = container.record(1).unwrap();
+    (0..5).for_each(|record| container.release(record));
+    assert_eq!(first, records[1]);
+    assert_eq!(container.verify(), Ok(()));
+}

@@ -87,6 +87,8 @@ pub struct EvaluationKeys<B = Map> {
     keys: Vec<KeyId>,
     records: HashMap<(u16, KeyKind), usize>,
     loaded: Vec<Mutex<Option<Arc<SwitchingKey>>>>,
+    /// Called with a record that was read and is kept expanded.
+    release: fn(&Container<B>, usize),
 }
 
 impl EvaluationKeys<Map> {
@@ -98,6 +100,7 @@ impl EvaluationKeys<Map> {
         let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
         let mut keys = Self::decode(container, parameters).map_err(WireError::content(path))?;
         keys.path = Some(path.into());
+        keys.release = Container::release;
         Ok(keys)
     }
 }
@@ -130,7 +133,7 @@ impl<B: AsRef<[u8]>> EvaluationKeys<B> {
             }
         }
         let loaded = keys.iter().map(|_| Mutex::default()).collect();
-        Ok(Self { container, path: None, parameters: parameters.clone(), keys, records, loaded })
+        Ok(Self { container, path: None, parameters: parameters.clone(), keys, records, loaded, release: |_, _| {} })
     }
 
     /// The keys it holds.
@@ -177,6 +180,7 @@ impl<B: AsRef<[u8]>> EvaluationKeys<B> {
         }
         let (seed, words) = seed_and_words(record, self.container.record(record)?)?;
         let key = Arc::new(SwitchingKey::from_parts(&self.parameters, self.keys[record], seed, &words)?);
+        (self.release)(&self.container, record);
         *slot = Some(key.clone());
         Ok(key)
     }
