@@ -134,26 +134,38 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
     // Special primes are traded for precision. With the wanted precision, as many as there is room for.
     let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
     for special in room..=(room + 6).min(MAX_SPECIAL.max(room)) {
-        let budget = f64::from(limit) - 30.0 * special as f64 - 1.0;
-        let share = if top(wanted) <= budget || special == room && top(wanted) + 30.0 <= f64::from(limit) {
-            wanted
-        } else if top(coarsest) > budget {
-            break;
-        } else {
-            // The size falls with the share: bisect its logarithm.
-            let (mut low, mut high) = (wanted.log2(), coarsest.log2());
-            for _ in 0..40 {
-                let middle = (low + high) / 2.0;
-                if top(middle.exp2()) > budget { low = middle } else { high = middle }
+        // What chains have too much is known only afterwards: a second round makes up for it.
+        let mut budget = f64::from(limit) - 30.0 * special as f64 - 0.5;
+        let mut found: Option<(Vec<Place>, Chain)> = None;
+        for _ in 0..3 {
+            let share = if top(wanted) <= budget {
+                wanted
+            } else if top(coarsest) > budget {
+                break;
+            } else {
+                // The size falls with the share: bisect its logarithm.
+                let (mut low, mut high) = (wanted.log2(), coarsest.log2());
+                for _ in 0..40 {
+                    let middle = (low + high) / 2.0;
+                    if top(middle.exp2()) > budget { low = middle } else { high = middle }
+                }
+                high.exp2()
+            };
+            let (places, targets) = sized(share);
+            match chain::search(log_n, &targets) {
+                Ok(chain) => {
+                    let over = chain.log_pool() - (f64::from(limit) - 30.0 * special as f64);
+                    found = Some((places, chain));
+                    if over <= 0.0 {
+                        break;
+                    }
+                    budget -= over;
+                }
+                Err(CompileError::NoChain { .. }) => break,
+                Err(e) => return Err(e),
             }
-            high.exp2()
-        };
-        let (places, targets) = sized(share);
-        let chain = match chain::search(log_n, &targets) {
-            Ok(chain) => chain,
-            Err(CompileError::NoChain { .. }) => continue,
-            Err(e) => return Err(e),
-        };
+        }
+        let Some((places, chain)) = found else { continue };
         for extra in extra_primes(&chain, log_n, limit)? {
             let Some(plan) = finish(&context, options, &chain, places.clone(), extra, (limit, shifts)) else {
                 continue;
@@ -213,8 +225,7 @@ fn all_diagonals(circuit: &Circuit, packing: &Packing) -> Vec<Diagonals> {
 
 /// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
 fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, CompileError> {
-    let all: f64 = chain.primes.iter().map(|p| f64::from(*p).log2()).sum();
-    let left = f64::from(limit) - all - SLACK;
+    let left = f64::from(limit) - chain.log_pool() - SLACK;
     let count = ((left / 30.0).floor().max(0.0) as usize).min(MAX_SPECIAL);
     let mut pools = Vec::new();
     if count > 0 {
@@ -252,7 +263,7 @@ fn finish(
 
     let mut sets: Vec<Inputs> = Vec::new();
     let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
-        .map(|(id, value)| shape(&circuit, &packing, chain, &places, (id, value), &diagonals[id], &mut sets))
+        .map(|(id, value)| shape(&packing, chain, &places, (id, value), &diagonals[id], &mut sets))
         .collect();
     let classes: Vec<Vec<Split>> = sets
         .iter()
@@ -314,7 +325,6 @@ fn finish(
 
 /// The shape of a value's step; sets of rotations are collected in `sets`.
 fn shape(
-    circuit: &Circuit,
     packing: &Packing,
     chain: &Chain,
     places: &[Place],
@@ -337,11 +347,7 @@ fn shape(
                 sets.push(set);
                 sets.len() - 1
             });
-            ShapeKind::Linear {
-                class,
-                outputs: packing.ciphertexts(value),
-                diagonals: diagonals.len(),
-            }
+            ShapeKind::Linear { class, outputs: packing.ciphertexts(value), diagonals: diagonals.len() }
         }
     };
     Some(Shape { level: place.works, changes: chain.changes(place.works, place.level), kind })

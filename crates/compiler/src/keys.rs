@@ -92,6 +92,28 @@ struct Range {
     low: usize,
 }
 
+/// The rotations of every split, numbered.
+#[derive(Debug)]
+struct KeyTable {
+    /// Per class, per split.
+    of: Vec<Vec<Vec<usize>>>,
+    /// Number of different rotations.
+    count: usize,
+}
+
+impl KeyTable {
+    fn new(classes: &[Vec<Split>]) -> Self {
+        let mut numbers: HashMap<i64, usize> = HashMap::new();
+        let mut number = |r: &i64| {
+            let next = numbers.len();
+            *numbers.entry(*r).or_insert(next)
+        };
+        let of =
+            classes.iter().map(|splits| splits.iter().map(|s| s.keys().map(&mut number).collect()).collect()).collect();
+        Self { of, count: numbers.len() }
+    }
+}
+
 /// The best splits of a range.
 #[derive(Clone, Debug)]
 struct Chosen {
@@ -106,17 +128,18 @@ impl Search<'_> {
     #[must_use]
     pub fn run(&self, key_limit: f64) -> Option<Choice> {
         let ranges = self.ranges();
+        let keys = KeyTable::new(self.classes);
         let price = self.model.seconds_per_key_gigabyte / 1e9;
-        let cheapest = self.cut(&ranges, price)?;
+        let cheapest = self.cut(&ranges, &keys, price)?;
         if cheapest.key_bytes <= key_limit {
             return Some(cheapest);
         }
         // Key bytes fall as their price rises: bisect its logarithm.
         let (mut low, mut high) = (price.max(1e-12), 1e-7);
-        let mut best = self.cut(&ranges, high)?;
+        let mut best = self.cut(&ranges, &keys, high)?;
         for _ in 0..8 {
             let middle = (low * high).sqrt();
-            let choice = self.cut(&ranges, middle)?;
+            let choice = self.cut(&ranges, &keys, middle)?;
             if choice.key_bytes <= key_limit {
                 (high, best) = (middle, choice);
             } else {
@@ -138,10 +161,12 @@ impl Search<'_> {
         (0..levels).into_par_iter().map(|low| (low..levels).map(|high| of(low, high)).collect()).collect()
     }
 
-    fn cut(&self, ranges: &[Vec<Vec<Range>>], price: f64) -> Option<Choice> {
+    fn cut(&self, ranges: &[Vec<Vec<Range>>], keys: &KeyTable, price: f64) -> Option<Choice> {
         let levels = ranges.len();
-        let chosen: Vec<Vec<Option<(Chosen, &Range)>>> =
-            ranges.par_iter().map(|from| from.iter().map(|options| self.best(options, price)).collect()).collect();
+        let chosen: Vec<Vec<Option<(Chosen, &Range)>>> = ranges
+            .par_iter()
+            .map(|from| from.iter().map(|options| Self::best(options, keys, price)).collect())
+            .collect();
         // best[i]: the cheapest choice for the levels below i: its worth, its last range, and where that begins.
         let mut best: Vec<Option<(f64, usize)>> = vec![Some((0.0, 0))];
         for end in 1..=levels {
@@ -176,8 +201,8 @@ impl Search<'_> {
         Some(choice)
     }
 
-    fn best<'r>(&self, options: &'r [Range], price: f64) -> Option<(Chosen, &'r Range)> {
-        let each = options.iter().map(|range| (self.choose(range, price), range));
+    fn best<'r>(options: &'r [Range], keys: &KeyTable, price: f64) -> Option<(Chosen, &'r Range)> {
+        let each = options.iter().map(|range| (Self::choose(range, keys, price), range));
         each.min_by(|a, b| a.0.worth(price).total_cmp(&b.0.worth(price)))
     }
 
@@ -271,49 +296,43 @@ impl Search<'_> {
     }
 
     /// The best splits for a range, by coordinate descent.
-    fn choose(&self, range: &Range, price: f64) -> Chosen {
+    fn choose(range: &Range, keys: &KeyTable, price: f64) -> Chosen {
         let bytes_at = |level: usize| range.bytes[level - range.low];
         let mut splits: BTreeMap<usize, usize> = range
             .classes
             .iter()
             .map(|(class, (top, times))| {
-                let keys = |s: usize| self.classes[*class][s].keys().count() as f64;
-                let cost = |s: usize| times[s] + price * bytes_at(*top) * keys(s);
+                let cost = |s: usize| times[s] + price * bytes_at(*top) * keys.of[*class][s].len() as f64;
                 (*class, (0..times.len()).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(0))
             })
             .collect();
-        // Key bytes of the other classes' rotations are known while one class is varied.
-        let keys_of = |splits: &BTreeMap<usize, usize>, except: Option<usize>| -> HashMap<i64, usize> {
-            let mut tops = HashMap::new();
+        // Key bytes of the other classes' rotations are known while one class is varied: highest level plus 1, by rotation.
+        let tops_of = |splits: &BTreeMap<usize, usize>, except: Option<usize>| -> Vec<usize> {
+            let mut tops = vec![0; keys.count];
             for (class, split) in splits.iter().filter(|(c, _)| Some(**c) != except) {
-                let top = range.classes[class].0;
-                for r in self.classes[*class][*split].keys() {
-                    let level = tops.entry(*r).or_insert(top);
-                    *level = top.max(*level);
-                }
+                let top = range.classes[class].0 + 1;
+                keys.of[*class][*split].iter().for_each(|&r| tops[r] = top.max(tops[r]));
             }
             tops
         };
         let classes: Vec<usize> = range.classes.keys().copied().collect();
         for class in classes.iter().cycle().take(if classes.len() > 1 { 2 * classes.len() } else { 0 }) {
-            let others = keys_of(&splits, Some(*class));
+            let others = tops_of(&splits, Some(*class));
             let (top, times) = &range.classes[class];
-            let more = |r: &i64| match others.get(r) {
-                None => bytes_at(*top),
-                Some(level) if level < top => bytes_at(*top) - bytes_at(*level),
-                Some(_) => 0.0,
+            let more = |r: &usize| match others[*r] {
+                0 => bytes_at(*top),
+                above if above <= *top => bytes_at(*top) - bytes_at(above - 1),
+                _ => 0.0,
             };
-            let cost = |s: usize| times[s] + price * self.classes[*class][s].keys().map(more).sum::<f64>();
+            let cost = |s: usize| times[s] + price * keys.of[*class][s].iter().map(more).sum::<f64>();
             let costs: Vec<f64> = (0..times.len()).map(cost).collect();
             if let Some(best) = (0..costs.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b])) {
                 splits.insert(*class, best);
             }
         }
         let seconds: f64 = splits.iter().map(|(c, s)| range.classes[c].1[*s]).sum();
-        let mut levels: Vec<usize> = keys_of(&splits, None).into_values().collect();
-        // Sums of floating-point numbers in an order of their own.
-        levels.sort_unstable();
-        let key_bytes = range.key_bytes + levels.into_iter().map(bytes_at).sum::<f64>();
+        let tops = tops_of(&splits, None);
+        let key_bytes = range.key_bytes + tops.iter().filter(|t| **t > 0).map(|t| bytes_at(t - 1)).sum::<f64>();
         Chosen { seconds: range.seconds + seconds, key_bytes, splits }
     }
 }
