@@ -79,7 +79,7 @@ impl Default for CompileOptions {
         Self {
             without: BTreeSet::new(),
             log_n: None,
-            logit_error: 0.01,
+            logit_error: 0.05,
             key_bytes: 700_000_000,
             samples: Vec::new(),
             cost: CostModel::default(),
