@@ -66,7 +66,9 @@ impl std::fmt::Debug for Polys {
 impl Polys {
     /// All-zero polynomials of degree below `n` (at least 1), `count` (at least 1) of them.
     pub fn zero(n: usize, limbs: usize, count: usize) -> Self {
-        Self { n, count, data: avec![[64]| 0u32; n * limbs * count] }
+        let mut out = Self::scratch(n, limbs, count);
+        out.data.fill(0);
+        out
     }
 
     /// Polynomials with unspecified residues (whatever a dropped buffer held), for callers that write all of
