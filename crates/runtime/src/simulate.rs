@@ -81,7 +81,11 @@ impl<'p> Simulator<'p> {
                     Operation::Linear(linear) => {
                         let inputs =
                             inputs_of(linear, |r| states[index].get(r).copied().flatten().map_or(0, |s| s.ciphertexts));
-                        let weights = if errors.rounding { rounded_weights(linear, &inputs).map_err(fail)? } else { exact_weights(linear) };
+                        let weights = if errors.rounding {
+                            rounded_weights(linear, &inputs).map_err(fail)?
+                        } else {
+                            exact_weights(linear)
+                        };
                         let switch = switch(linear.gadget, false)?;
                         let factor = parameters.rescale_factor(step.level_in, step.level_out);
                         let switching =
