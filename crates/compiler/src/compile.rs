@@ -104,7 +104,8 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
     let samples = samples(graph, &circuit, options);
     let diagonals = all_diagonals(&circuit, &packing);
     let gains = precision::gains(&circuit, &packing, &diagonals, &samples);
-    if let Some(id) = gains.iter().position(|g| !(g.value + g.weights + g.mean_square).is_finite()) {
+    if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
+    {
         return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
     }
     let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &gains);
@@ -115,7 +116,7 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
         tower_reuse: options.has(Pass::TowerReuse),
         gains: &gains,
         weight_noise: &weight_noise,
-        largest_logit: largest_logit(graph, gains[circuit.output]),
+        largest_logit: largest_logit(graph, &gains[circuit.output]),
         excess: TOP_EXCESS,
     };
     let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
@@ -130,6 +131,7 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
     let top = |share: f64| sized(share).1.last().copied().unwrap_or(0.0);
 
     let coarsest = wanted * 60f64.exp2();
+    let mut known = BTreeMap::new();
     let mut best: Option<(f64, Plan)> = None;
     // Special primes are traded for precision. With the wanted precision, as many as there is room for.
     let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
@@ -167,7 +169,8 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
         }
         let Some((places, chain)) = found else { continue };
         for extra in extra_primes(&chain, log_n, limit)? {
-            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, (limit, shifts)) else {
+            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &mut known)
+            else {
                 continue;
             };
             let bits = (plan.logit_error / options.logit_error).log2().max(0.0);
@@ -193,7 +196,7 @@ fn security_limit(log_n: u32) -> Result<u32, CompileError> {
 }
 
 /// The largest magnitude of a logit that decryption must tell from an overflow.
-fn largest_logit(graph: &Graph, logits: Gain) -> f64 {
+fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
     let seen = graph.ranges().logits.map(|[min, max]| 4.0 * f64::from(min.abs().max(max.abs())));
     seen.unwrap_or(8.0 * logits.largest).max(32.0)
 }
@@ -251,12 +254,13 @@ fn finish(
     mut places: Vec<Place>,
     extra: Vec<u32>,
     (limit, shifts): (u32, usize),
+    known: &mut BTreeMap<Inputs, Vec<Split>>,
 ) -> Option<Plan> {
     let (log_n, packing) = (context.log_n, *context.packing);
     let mut circuit = context.circuit.clone();
     let mut gains = context.gains.to_vec();
     let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
-    levels::settle(&circuit, &mut places, chain, context.headroom());
+    levels::balance(context, &circuit, &gains, &mut places, chain);
     let diagonals = all_diagonals(&circuit, &packing);
     let mut pool = chain.primes.clone();
     pool.extend(extra);
@@ -266,10 +270,13 @@ fn finish(
         .map(|(id, value)| shape(&packing, chain, &places, (id, value), &diagonals[id], &mut sets))
         .collect();
     let classes: Vec<Vec<Split>> = sets
-        .iter()
-        .map(|set| match options.has(Pass::Bsgs) {
-            true => bsgs::candidates(set, &packing),
-            false => vec![Split::none(set, &packing)],
+        .into_iter()
+        .map(|set| {
+            let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
+                true => bsgs::candidates(set, &packing),
+                false => vec![Split::none(set, &packing)],
+            };
+            known.entry(set).or_insert_with_key(splits).clone()
         })
         .collect();
     // Key switching adds its error at the scale of what is switched: squares' scale, but for the picture.
@@ -299,9 +306,8 @@ fn finish(
         }
     };
     let injected = levels::injected(&circuit, &packing, &places, log_n, switch);
-    let logit_variance =
-        injected.iter().zip(&gains).map(|(i, g)| i.value * i.value * g.value + i.weights * i.weights * g.weights);
-    let logit_error = logit_variance.sum::<f64>().sqrt();
+    let logit_variance: f64 = injected.iter().zip(&gains).map(|(i, g)| i.logit_variance(g)).sum();
+    let logit_error = logit_variance.sqrt();
     let chain = chain.clone();
     Some(Plan {
         circuit,

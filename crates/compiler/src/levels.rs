@@ -98,7 +98,7 @@ impl Context<'_> {
 
     /// What is rounded when a value is made: the value itself, and the weights that made it.
     fn roundings_of(&self, id: ValueId) -> [Rounding; 2] {
-        let gain = self.gains[id];
+        let gain = &self.gains[id];
         let none = Rounding::default();
         let of_value = |variance: f64, gain: f64| Rounding { local: variance, logit: variance * gain };
         let value = &self.circuit.values[id];
@@ -108,7 +108,7 @@ impl Context<'_> {
                 [of_value(noise::fresh(self.log_n).powi(2) + switch * switch, gain.value), none]
             }
             Operation::Affine(_) => {
-                let logit = gain.weights * weight_rounding(self.packing, value).powi(2);
+                let logit = gain.weights.iter().sum::<f64>() * weight_rounding(self.packing, value).powi(2);
                 let weights = Rounding { local: self.weight_noise[id], logit };
                 if id == self.circuit.output {
                     // Logits are as large as they like.
@@ -222,7 +222,8 @@ pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gai
         for level in needed.iter().rev() {
             insert_carry(circuit, places, id, *level);
             // It does to the logits what its operand does.
-            gains.insert(id + 1, Gain { weights: 0.0, ..gains[id] });
+            let gain = Gain { weights: vec![0.0], ..gains[id].clone() };
+            gains.insert(id + 1, gain);
             carries += 1;
         }
         id += 1 + needed.len();
@@ -257,56 +258,145 @@ fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId,
     places.insert(at, place);
 }
 
-/// Scales as they come out with a chain: those of values as wanted, those of products (and so of weights) as rescaling needs
-/// them; the picture's makes up for the highest rescale.
-pub fn settle(circuit: &Circuit, places: &mut [Place], chain: &Chain, headroom: f64) {
-    // The picture first: what its readers' rescales leave for it.
-    let input = circuit.values.iter().position(|v| matches!(v.operation, Operation::Input(_)));
-    if let Some(input) = input {
-        let readers = circuit.values.iter().zip(places.iter()).filter(|(v, p)| {
-            v.operation.sources() == [input]
-                && p.works > p.level
-                && p.product.is_finite()
-                && p.works == places[input].level
-        });
-        let surplus =
-            readers.map(|(_, p)| chain.rescale(p.works, p.level) - (p.product - p.bits)).fold(f64::MAX, f64::min);
-        if surplus != f64::MAX && matches!(first_reader(circuit, input), Some(Operation::Affine(_))) {
-            places[input].bits += surplus;
-        }
-    }
+/// What a chain and a circuit fix for scales.
+struct Fixed {
+    /// Per value, bits that its rescale divides by.
+    rescale: Vec<f64>,
+    /// Bits of the logits' scale.
+    output: f64,
+}
+
+/// Scales that follow from those that may be chosen: of squares and sums, of products (and so of weights) as rescaling needs
+/// them.
+fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
     for (id, value) in circuit.values.iter().enumerate() {
         let widest = value.operation.sources().iter().map(|s| places[*s].bits).fold(0.0, f64::max);
-        let place = places[id];
-        let rescale = chain.rescale(place.works, place.level);
+        let rescale = fixed.rescale[id];
+        let place = &mut places[id];
         match &value.operation {
             Operation::Input(_) => {}
             Operation::Affine(_) if id == circuit.output => {
                 // All that the lowest modulus has room for, but not absurdly much.
-                let room = chain.log_q(place.level) - headroom;
-                places[id].product = room.min(place.product + 4.0).max(widest);
-                places[id].bits = places[id].product;
+                place.product = fixed.output.clamp(widest, widest + 40.0);
+                place.bits = place.product;
             }
             Operation::Affine(_) => {
-                if !place.product.is_finite() {
-                    // A carry keeps the scale.
-                    places[id].bits = widest;
+                if is_carry(circuit, id) {
+                    place.bits = widest;
                 }
-                places[id].product = places[id].bits + rescale;
                 // Weights need a scale of at least 1.
-                if places[id].product < widest {
-                    places[id].product = widest;
-                    places[id].bits = widest - rescale;
-                }
+                place.product = (place.bits + rescale).max(widest);
+                place.bits = place.product - rescale;
             }
-            Operation::Square(_) => places[id].bits = 2.0 * widest - rescale,
-            Operation::Polynomial(..) | Operation::Sum(_) => places[id].bits = widest,
+            Operation::Square(_) => place.bits = 2.0 * widest - rescale,
+            Operation::Polynomial(..) | Operation::Sum(_) => place.bits = widest,
         }
     }
 }
 
-fn first_reader(circuit: &Circuit, id: ValueId) -> Option<&Operation> {
-    circuit.values.iter().map(|v| &v.operation).find(|o| o.sources().contains(&id))
+/// Scales that make the most of a chain: levels' sizes are given, so what a value's scale gains, the weights that make it gain
+/// too, and the weights that read it lose. The variance of the logits is convex in the logarithms of scales; coordinate descent.
+pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places: &mut [Place], chain: &Chain) {
+    let readers: Vec<Vec<ValueId>> = (0..circuit.values.len())
+        .map(|id| (0..circuit.values.len()).filter(|r| circuit.values[*r].operation.sources().contains(&id)).collect())
+        .collect();
+    let input = noise::fresh(context.log_n).powi(2) + noise::key_switch(context.log_n, 1, context.excess).powi(2);
+    let rescale = noise::rescale(context.log_n).powi(2);
+    // Everything whose scale follows from that of `id`, up to the affine maps that read it.
+    let affected = |id: ValueId| -> Vec<ValueId> {
+        let (mut all, mut open) = (vec![id], vec![id]);
+        while let Some(next) = open.pop() {
+            for &reader in &readers[next] {
+                if !all.contains(&reader) {
+                    all.push(reader);
+                    if !is_free(circuit, reader) {
+                        open.push(reader);
+                    }
+                }
+            }
+        }
+        all
+    };
+    let cost = |places: &[Place], ids: &[ValueId]| -> f64 {
+        let at = |variance: f64, bits: f64| variance * (-2.0 * bits).exp2();
+        ids.iter()
+            .map(|&id| {
+                let (value, place, gain) = (&circuit.values[id], &places[id], &gains[id]);
+                match &value.operation {
+                    Operation::Input(_) => gain.value * at(input, place.bits),
+                    Operation::Affine(affine) if !is_carry(circuit, id) => {
+                        let rounding = weight_rounding(context.packing, value).powi(2);
+                        let each = sources(affine).into_iter().zip(&gain.weights);
+                        let weights: f64 = each.map(|(s, g)| g * at(rounding, place.product - places[s].bits)).sum();
+                        let own = if place.works > place.level { gain.value * at(rescale, place.bits) } else { 0.0 };
+                        own + weights
+                    }
+                    Operation::Square(_) if place.works > place.level => gain.value * at(rescale, place.bits),
+                    _ => 0.0,
+                }
+            })
+            .sum()
+    };
+    let free: Vec<(ValueId, Vec<ValueId>)> =
+        (0..circuit.values.len()).filter(|id| is_free(circuit, *id)).map(|id| (id, affected(id))).collect();
+    let fixed = Fixed {
+        rescale: places.iter().map(|p| chain.rescale(p.works, p.level)).collect(),
+        output: chain.log_q(places[circuit.output].level) - context.headroom(),
+    };
+    settle(circuit, places, &fixed);
+    for step in [1.0, 0.5, 0.25, 0.1, 0.05] {
+        for _ in 0..60 {
+            let mut moved = false;
+            for (id, affected) in &free {
+                for change in [step, -step] {
+                    let before = cost(places, affected);
+                    let mut trial = places.to_vec();
+                    trial[*id].bits += change;
+                    settle(circuit, &mut trial, &fixed);
+                    let (was, is) =
+                        (context.strain(circuit, places, affected), context.strain(circuit, &trial, affected));
+                    let gains = is <= was + 1e-9 && cost(&trial, affected) < before * (1.0 - 1e-6);
+                    if is < was - 1e-9 || gains {
+                        places.copy_from_slice(&trial);
+                        moved = true;
+                        break;
+                    }
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether a value's scale may be chosen: the picture's, and those of rescaled affine maps that are no copies.
+fn is_free(circuit: &Circuit, id: ValueId) -> bool {
+    match &circuit.values[id].operation {
+        Operation::Input(_) => true,
+        Operation::Affine(_) => id != circuit.output && !is_carry(circuit, id),
+        _ => false,
+    }
+}
+
+impl Context<'_> {
+    /// Bits that some values' scales lack to keep every rounding small next to values of about 1, and weights at a sensible
+    /// scale.
+    fn strain(&self, circuit: &Circuit, places: &[Place], ids: &[ValueId]) -> f64 {
+        let least = noise::rescale(self.log_n).log2() - LARGEST_ROUNDING.log2();
+        ids.iter()
+            .map(|&id| match &circuit.values[id].operation {
+                Operation::Input(_) => (least - places[id].bits).max(0.0),
+                Operation::Affine(affine) => {
+                    let weights = affine.terms.iter().map(|t| places[id].product - places[t.source].bits);
+                    let lacking = (MIN_WEIGHT_BITS - weights.fold(f64::INFINITY, f64::min)).max(0.0);
+                    let own = if id == circuit.output { 0.0 } else { (least - places[id].bits).max(0.0) };
+                    lacking + own
+                }
+                _ => 0.0,
+            })
+            .sum()
+    }
 }
 
 /// Sizes of key switches in each value: digits' excess over the special primes in bits, and digits.
@@ -334,14 +424,13 @@ pub fn injected(
             let SwitchNoise { digits, excess } = switch(place.works);
             let switched = noise::key_switch(log_n, digits, excess).powi(2);
             let mut add = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
-            let mut weights = 0.0;
+            let mut weights = Vec::new();
             match &value.operation {
                 Operation::Input(_) => add += at(noise::fresh(log_n).powi(2), place.bits),
                 Operation::Affine(affine) => {
-                    let widest = affine.terms.iter().map(|t| places[t.source].bits).fold(0.0, f64::max);
-                    if !is_carry(circuit, id) {
-                        weights = weight_rounding(packing, value) * (widest - place.product).exp2();
-                    }
+                    let rounding = if is_carry(circuit, id) { 0.0 } else { weight_rounding(packing, value) };
+                    let each = sources(affine).into_iter();
+                    weights = each.map(|s| rounding * (places[s].bits - place.product).exp2()).collect();
                     for term in &affine.terms {
                         // Every rotated copy has an error of its own.
                         let ones = vec![1.0; circuit.values[term.source].channels];

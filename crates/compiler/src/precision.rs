@@ -187,24 +187,30 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
     gradients
 }
 
-/// Visits what each rounded weight multiplies: `(output channel, source, input channel, tap, stride)`, also where the weight
+/// The distinct values that an affine map reads.
+fn operands(value: &Value) -> Vec<ValueId> {
+    match &value.operation {
+        Operation::Affine(affine) => sources(affine),
+        _ => Vec::new(),
+    }
+}
+
+/// Visits what each rounded weight multiplies: `(output channel, operand, input channel, tap, stride)`, also where the weight
 /// itself is 0: rounding noise is everywhere in a diagonal.
 fn each_rounded(
     circuit: &Circuit,
     packing: &Packing,
     value: &Value,
     diagonals: &Diagonals,
-    mut visit: impl FnMut(usize, ValueId, usize, i64, usize),
+    mut visit: impl FnMut(usize, usize, usize, i64, usize),
 ) {
-    let Operation::Affine(affine) = &value.operation else { return };
-    // Ciphertext of the operands to (value, index in it).
-    let operands: Vec<(ValueId, usize)> = sources(affine)
-        .into_iter()
-        .flat_map(|s| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (s, i)))
+    // Ciphertext of the operands to (operand, value, index in it).
+    let ciphertexts: Vec<(usize, ValueId, usize)> = (operands(value).into_iter().enumerate())
+        .flat_map(|(operand, s)| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (operand, s, i)))
         .collect();
     let period = packing.period(value);
     for (o, i, rotation) in diagonals.keys() {
-        let Some(&(source, index)) = operands.get(*i) else { continue };
+        let Some(&(operand, source, index)) = ciphertexts.get(*i) else { continue };
         let read = &circuit.values[source];
         let period_in = packing.period(read);
         let stride = if read.pooled { 1 } else { period / period_in };
@@ -212,19 +218,20 @@ fn each_rounded(
             let slot = c as i64 + rotation.rows + rotation.rest;
             let channel = index * period_in + slot.rem_euclid(period_in as i64) as usize;
             if channel < read.channels {
-                visit(o * period + c, source, channel, slot.div_euclid(period_in as i64), stride.max(1));
+                visit(o * period + c, operand, channel, slot.div_euclid(period_in as i64), stride.max(1));
             }
         }
     }
 }
 
 /// What a value's errors do, and how large it is: means over samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gain {
     /// Variance of a logit for each unit of variance of an error in every slot, all independent.
     pub value: f64,
-    /// Variance of a logit for each unit of variance of an error in every rounded weight that makes the value.
-    pub weights: f64,
+    /// Variance of a logit for each unit of variance of an error in every rounded weight that makes the value: of the
+    /// weights of each operand, in the order of [`sources`].
+    pub weights: Vec<f64>,
     /// Mean square of the value, over all slots of its ciphertexts.
     pub mean_square: f64,
     /// Largest magnitude.
@@ -243,14 +250,16 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
         (circuit.values.iter().enumerate())
             .map(|(id, value)| {
                 let squares = |planes: &Planes| planes.iter().flatten().map(|x| x * x).sum::<f64>();
-                let mut weights = 0.0;
-                each_rounded(circuit, packing, value, &diagonals[id], |co, source, ci, tap, stride| {
-                    weights += correlate(&gradients[id][co], &values[source][ci], tap, stride).powi(2);
+                let operands = operands(value);
+                let mut weights = vec![0.0; operands.len()];
+                each_rounded(circuit, packing, value, &diagonals[id], |co, operand, ci, tap, stride| {
+                    let x = &values[operands[operand]][ci];
+                    weights[operand] += correlate(&gradients[id][co], x, tap, stride).powi(2) / logits as f64;
                 });
                 let slots = packing.period(value) * packing.ciphertexts(value) * extent(value);
                 Gain {
                     value: squares(&gradients[id]) / logits as f64,
-                    weights: weights / logits as f64,
+                    weights,
                     mean_square: squares(&values[id]) / slots as f64,
                     largest: values[id].iter().flatten().fold(0.0, |m, x| x.abs().max(m)),
                 }
@@ -261,11 +270,12 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
     let count = each.len().max(1) as f64;
     (0..circuit.values.len())
         .map(|id| {
-            let mean = |f: fn(&Gain) -> f64| each.iter().map(|gains| f(&gains[id])).sum::<f64>() / count;
+            let mean = |f: &dyn Fn(&Gain) -> f64| each.iter().map(|gains| f(&gains[id])).sum::<f64>() / count;
+            let operands = operands(&circuit.values[id]).len();
             Gain {
-                value: mean(|g| g.value),
-                weights: mean(|g| g.weights),
-                mean_square: mean(|g| g.mean_square),
+                value: mean(&|g| g.value),
+                weights: (0..operands).map(|i| mean(&|g| g.weights[i])).collect(),
+                mean_square: mean(&|g| g.mean_square),
                 largest: each.iter().map(|gains| gains[id].largest).fold(0.0, f64::max),
             }
         })
@@ -273,12 +283,21 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
 }
 
 /// Deviations of what a step adds to the value it makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Injected {
     /// Error in every slot, independent.
     pub value: f64,
-    /// Error in every rounded weight.
-    pub weights: f64,
+    /// Error in every rounded weight of each operand.
+    pub weights: Vec<f64>,
+}
+
+impl Injected {
+    /// The variance that comes of it in a logit.
+    #[must_use]
+    pub fn logit_variance(&self, gain: &Gain) -> f64 {
+        let weights = self.weights.iter().zip(&gain.weights).map(|(w, g)| w * w * g);
+        self.value * self.value * gain.value + weights.sum::<f64>()
+    }
 }
 
 /// Simulated errors of every value: root mean square over samples, channels and positions.
@@ -294,10 +313,12 @@ pub fn errors(
         let exact = forward(circuit, sample, |_, _, _| ());
         let mut rng = ChaCha8Rng::seed_from_u64(1 << 32 | index as u64);
         let noisy = forward(circuit, sample, |id, own, values| {
-            let Injected { value, weights } = injected[id];
+            let Injected { value, weights } = &injected[id];
             own.iter_mut().flatten().for_each(|x| *x += value * normal(&mut rng));
-            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |co, source, ci, tap, stride| {
-                add_tap(&mut own[co], &values[source][ci], tap, stride, weights * normal(&mut rng));
+            let operands = operands(&circuit.values[id]);
+            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |co, operand, ci, tap, stride| {
+                let x = &values[operands[operand]][ci];
+                add_tap(&mut own[co], x, tap, stride, weights[operand] * normal(&mut rng));
             });
         });
         let error = |(a, b): (&Planes, &Planes)| {

@@ -24,16 +24,12 @@ fn pictures(graph: &Graph, count: usize) -> Vec<Vec<f32>> {
 #[test]
 fn r20_16_fits_at_2_15_and_keeps_its_promise() {
     let graph = Graph::load(zoo()).unwrap();
-    let start = std::time::Instant::now();
-    let mut options = CompileOptions::default();
-    if std::env::var("REAL").is_ok() {
-        options.samples = pictures(&graph, 20)[6..14].to_vec();
-    }
-    let program = compile(&graph, &options).unwrap();
-    println!("{program}\ncompiled in {:?}", start.elapsed());
+    let program = compile(&graph, &CompileOptions::default()).unwrap();
+    println!("{program}");
     assert_eq!(program.parameters.log_n, 15);
     assert!(program.report.log_qp <= 868.0);
     assert_eq!(program.parameters.levels.len(), 20);
+    assert!(program.report.key_bytes < 1_000_000_000);
 
     let reference = Reference::<f64>::new(&graph);
     let (mut squares, mut count, mut worst) = (0.0, 0, 0.0f64);
@@ -54,6 +50,9 @@ fn r20_16_fits_at_2_15_and_keeps_its_promise() {
         }
     }
     let measured = (squares / f64::from(count)).sqrt();
-    assert!(measured.is_finite());
     println!("measured {measured:.2e} (worst {worst:.2e}), predicted {:.2e}", program.report.logit_error_std);
+    // Predicted on random pictures, measured on a few real ones.
+    let ratio = measured / program.report.logit_error_std;
+    assert!((0.4..2.5).contains(&ratio), "{measured} measured, {} predicted", program.report.logit_error_std);
+    assert!(worst < 0.3);
 }

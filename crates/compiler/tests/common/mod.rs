@@ -8,6 +8,7 @@ use umbra_compiler::{Operation, Program};
 type Register = Vec<Vec<f64>>;
 
 /// How exact the interpreter is.
+#[allow(dead_code)] // not every test file uses both
 #[derive(Clone, Copy, PartialEq)]
 pub enum Mode {
     /// Real numbers.

@@ -1,0 +1,201 @@
+//! Random small networks of many shapes: what their programs compute on slots is what the networks compute.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Mode, logits, run};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use umbra_compiler::{CompileError, CompileOptions, Operation, Pass, Program, compile};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, random_picture};
+use umbra_model::{
+    Convolution, Geometry, Graph, GraphBuilder, Input, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
+    Reference, Tensor,
+};
+
+fn options(without: &[Pass]) -> CompileOptions {
+    CompileOptions {
+        without: without.iter().copied().collect::<BTreeSet<_>>(),
+        logit_error: 0.05,
+        ..CompileOptions::default()
+    }
+}
+
+/// Compiles, checks, and compares with the reference on a picture.
+fn agree(graph: &Graph, options: &CompileOptions) -> Program {
+    let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
+    program.check().unwrap();
+    assert!(program.report.log_qp <= f64::from(program.report.log_qp_limit));
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let picture = random_picture(graph.input(), &mut rng);
+    let plain = Reference::<f64>::new(graph).forward(&picture).unwrap();
+    let (found, rest) = logits(&program, &run(&program, &picture, Mode::Exact));
+    for (a, b) in plain.iter().zip(&found) {
+        assert!((a - b).abs() < 1e-4, "{} without {:?}: {plain:?} {found:?}", graph.name(), options.without);
+    }
+    assert!(rest < 1e-6, "{rest}");
+    program
+}
+
+fn tiny() -> ResNet {
+    ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() }
+}
+
+#[test]
+fn shapes() {
+    let networks = [
+        tiny(),
+        ResNet { activation: Activation::PerChannel, norm: NormPlacement::BeforeSum, bias: true, seed: 2, ..tiny() },
+        ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..tiny() },
+        // Padded pictures, gray, more classes than channels.
+        ResNet { height: 7, width: 12, channels: 1, classes: 20, seed: 4, ..tiny() },
+        // Three stages, odd widths.
+        ResNet { widths: vec![3, 7, 9], height: 16, width: 8, seed: 5, ..tiny() },
+        // Few positions, so that taps meet on the ring.
+        ResNet { height: 2, width: 2, seed: 6, ..tiny() },
+    ];
+    for network in networks {
+        agree(&network.build().unwrap(), &options(&[]));
+    }
+}
+
+#[test]
+fn several_ciphertexts() {
+    // 4 channels a ciphertext at N = 2^13 and 1,024 positions.
+    let network = ResNet { widths: vec![10, 18], blocks: 1, height: 32, width: 32, classes: 30, seed: 7, ..tiny() };
+    let program = agree(&network.build().unwrap(), &CompileOptions { logit_error: 1.0, ..options(&[]) });
+    let widest = program.states().iter().flatten().flatten().map(|s| s.ciphertexts).max();
+    assert!(widest >= Some(2), "{widest:?}");
+}
+
+#[test]
+fn every_pass_may_be_switched_off_and_is_worth_something() {
+    let graph = ResNet { activation: Activation::PerChannel, bias: true, seed: 8, ..tiny() }.build().unwrap();
+    let full = agree(&graph, &options(&[]));
+    let levels = |p: &Program| p.parameters.levels.len();
+    for pass in Pass::ALL {
+        let program = agree(&graph, &options(&[pass]));
+        assert_eq!(program.report.without, [pass.name()]);
+        match pass {
+            Pass::Fuse | Pass::TowerReuse => assert!(levels(&program) > levels(&full), "{pass}"),
+            Pass::Redistribute => {
+                assert!(levels(&program) > levels(&full), "{pass}");
+                assert!(program.report.seconds > full.report.seconds);
+            }
+            Pass::Bsgs => assert!(program.key_set().len() > 2 * full.key_set().len(), "{pass}"),
+            Pass::InputExpansion => {
+                let colours = |p: &Program| p.input.ciphertexts.iter().flatten().flatten().count();
+                assert!(colours(&program) == 3 && colours(&full) == 9);
+            }
+            _ => panic!("a pass without test"),
+        }
+    }
+    agree(&graph, &options(&Pass::ALL));
+}
+
+fn tensor(shape: &[usize], seed: u64) -> Tensor {
+    let count: usize = shape.iter().product();
+    let value = |i: usize| ((i as u64 * 2654435761 + seed * 97) % 1000) as f32 / 1000.0 - 0.5;
+    Tensor::new("t", shape.to_vec(), (0..count).map(|i| value(i) * 0.4).collect()).unwrap()
+}
+
+fn small_input() -> (Geometry, Input) {
+    let normalisation = Normalisation::PerChannel { mean: vec![0.5; 2], std: vec![0.25; 2] };
+    (Geometry::cyclic(4, 8), Input { channels: 2, height: 4, width: 8, normalisation })
+}
+
+fn convolution(outputs: usize, inputs: usize, kernel: usize, stride: usize, seed: u64) -> Operator {
+    let weight = tensor(&[outputs, inputs, kernel, kernel], seed);
+    Operator::Convolution(Convolution { weight, bias: Some(tensor(&[outputs], seed + 1)), stride })
+}
+
+#[test]
+fn unusual_graphs() {
+    let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
+    // A quadratic of the picture, one of a quadratic, two of one value, a value added to itself, a negative coefficient, no
+    // activation before the pool, a hidden linear layer behind it, pooling as the last node.
+    let (geometry, input) = small_input();
+    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let x = b.add("input square", square(), &[NodeId::INPUT]).unwrap();
+    let x = b.add("conv", convolution(6, 2, 5, 1, 1), &[x]).unwrap();
+    let x = b.add("negative", Operator::Polynomial(Polynomial::Shared([0.0, 0.2, -0.3])), &[x]).unwrap();
+    let twice = b.add("twice", Operator::Add, &[x, x]).unwrap();
+    let y = b.add("conv2", convolution(6, 6, 3, 1, 3), &[twice]).unwrap();
+    let left = b.add("left", square(), &[y]).unwrap();
+    let right = b.add("right", Operator::Polynomial(Polynomial::Shared([0.0, 0.1, 0.4])), &[y]).unwrap();
+    let x = b.add("sum", Operator::Add, &[left, right]).unwrap();
+    let x = b.add("with y", Operator::Add, &[x, y]).unwrap();
+    let x = b.add("down", convolution(5, 6, 3, 2, 5), &[x]).unwrap();
+    let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+    let hidden = Linear { weight: tensor(&[7, 5], 9), bias: None };
+    let x = b.add("hidden", Operator::Linear(hidden), &[x]).unwrap();
+    let x = b.add("hidden square", square(), &[x]).unwrap();
+    let last = Linear { weight: tensor(&[3, 7], 11), bias: Some(tensor(&[3], 12)) };
+    let x = b.add("last", Operator::Linear(last), &[x]).unwrap();
+    let graph = b.finish("unusual", x).unwrap();
+    agree(&graph, &options(&[]));
+    agree(&graph, &options(&[Pass::Redistribute]));
+    agree(&graph, &options(&[Pass::Fuse]));
+
+    let (geometry, input) = small_input();
+    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let x = b.add("conv", convolution(3, 2, 1, 2, 1), &[NodeId::INPUT]).unwrap();
+    let x = b.add("square", square(), &[x]).unwrap();
+    let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+    let program = agree(&b.finish("pool last", x).unwrap(), &options(&[]));
+    assert_eq!(program.parameters.log_n, 13);
+
+    // Pre-activation: sums are read by a quadratic and by the next sum.
+    let (geometry, input) = small_input();
+    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let mut x = b.add("stem", convolution(4, 2, 3, 1, 1), &[NodeId::INPUT]).unwrap();
+    for i in 0..3 {
+        let y = b.add(&format!("square {i}"), square(), &[x]).unwrap();
+        let y = b.add(&format!("conv {i}"), convolution(4, 4, 3, 1, 20 + i), &[y]).unwrap();
+        x = b.add(&format!("add {i}"), Operator::Add, &[x, y]).unwrap();
+    }
+    let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+    agree(&b.finish("pre-activation", x).unwrap(), &options(&[]));
+}
+
+#[test]
+fn a_squared_value_is_relinearised_once_per_ciphertext() {
+    let program = compile(&tiny().build().unwrap(), &options(&[])).unwrap();
+    let squares = program.steps.iter().filter(|s| matches!(s.operation, Operation::Square { .. })).count();
+    assert_eq!(squares, 5);
+    assert_eq!(program.report.seconds, program.steps.iter().map(|s| s.estimate.seconds).sum::<f64>());
+    assert_eq!(program, compile(&tiny().build().unwrap(), &options(&[])).unwrap());
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&textbook, &options(&[])), Err(CompileError::Unsupported { .. })));
+
+    let (geometry, input) = small_input();
+    let mut b = GraphBuilder::new(geometry, input.clone()).unwrap();
+    let flat = Linear { weight: tensor(&[3, 64], 1), bias: None };
+    let x = b.add("flat", Operator::Linear(flat), &[NodeId::INPUT]).unwrap();
+    let error = compile(&b.finish("flat", x).unwrap(), &options(&[])).unwrap_err();
+    assert!(error.to_string().contains("\"flat\"") && error.to_string().contains("average_pool"), "{error}");
+
+    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let x = b.add("conv", convolution(3, 2, 3, 1, 1), &[NodeId::INPUT]).unwrap();
+    let line = Polynomial::PerChannel(vec![[0.0, 1.0, 0.2], [0.0, 1.0, 0.0], [0.0, 1.0, 0.2]]);
+    let x = b.add("line", Operator::Polynomial(line), &[x]).unwrap();
+    let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+    let graph = b.finish("line", x).unwrap();
+    let error = compile(&graph, &options(&[])).unwrap_err();
+    assert_eq!(error, CompileError::Leading { node: "line".into(), channel: 1, found: 0.0 });
+    agree(&graph, &options(&[Pass::Redistribute]));
+
+    let deep = ResNet { blocks: 4, ..tiny() }.build().unwrap();
+    let forced = |log_n| CompileOptions { log_n: Some(log_n), ..options(&[]) };
+    assert!(matches!(compile(&deep, &forced(13)), Err(CompileError::TooDeep { log_n: 13, .. })));
+    assert!(matches!(compile(&deep, &forced(18)), Err(CompileError::RingDegree { log_n: 18, .. })));
+    let wide = ResNet { widths: vec![1], height: 64, width: 64, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&wide, &forced(12)), Err(CompileError::TooLarge { log_n: 12, .. })));
+    let bad = CompileOptions { logit_error: f64::NAN, ..options(&[]) };
+    assert!(matches!(compile(&wide, &bad), Err(CompileError::Option { .. })));
+}
