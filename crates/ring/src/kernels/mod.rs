@@ -1,6 +1,6 @@
 //! The inner loops, one set per instruction set, chosen at run time.
 //!
-//! [`scalar`] is the reference: short and obvious. The SIMD sets are one generic implementation
+//! The `scalar` set is the reference: short and obvious. The SIMD sets are one generic implementation
 //! over register types and give the same words, which the tests check for every set the machine
 //! has.
 
