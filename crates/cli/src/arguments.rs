@@ -155,7 +155,7 @@ pub struct Encrypt {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// PNG or JPEG picture of any size.
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "PICTURE")]
     pub image: PathBuf,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
@@ -173,7 +173,7 @@ pub struct Infer {
     #[arg(long, value_name = "FILE")]
     pub keys: PathBuf,
     /// Encrypted picture.
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
@@ -191,7 +191,7 @@ pub struct Decrypt {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// Encrypted result.
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
     /// Report as JSON on standard output.
     #[arg(long)]

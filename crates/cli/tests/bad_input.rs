@@ -14,8 +14,8 @@ fn files() -> &'static Fixture {
     common::fixture("bad_input")
 }
 
-const DECRYPT: [&str; 6] = ["decrypt", "net.umbra", "--key", "keys/secret.key", "--input", "output.ct"];
-const INFER: [&str; 8] = ["infer", "net.umbra", "--keys", "keys/eval.key", "--input", "input.ct", "--out", "no.ct"];
+const DECRYPT: [&str; 5] = ["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct"];
+const INFER: [&str; 7] = ["infer", "net.umbra", "--keys", "keys/eval.key", "input.ct", "--out", "no.ct"];
 
 /// A command with one argument replaced.
 fn with<'a>(command: &[&'a str], old: &str, new: &'a str) -> Vec<&'a str> {
@@ -95,7 +95,7 @@ fn others() -> &'static Path {
         run(&["keygen", "net.umbra", "--out", "keys"]);
         let image = picture();
         let image = image.to_str().unwrap();
-        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", "--image", image, "--out", "input.ct"]);
+        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", image, "--out", "input.ct"]);
         folder
     })
 }
@@ -139,7 +139,7 @@ fn a_result_under_another_key_is_not_believed() {
 #[test]
 fn pictures_that_are_none_are_refused() {
     let encrypt = |image: &str, out: &str| {
-        refused(files(), &["encrypt", "net.umbra", "--key", "keys/secret.key", "--image", image, "--out", out])
+        refused(files(), &["encrypt", "net.umbra", "--key", "keys/secret.key", image, "--out", out])
     };
     std::fs::write(files().path("text.png"), "not a picture").unwrap();
     let png = std::fs::read(picture()).unwrap();

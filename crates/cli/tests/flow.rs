@@ -15,7 +15,7 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn what_is_decrypted_is_what_the_network_says() {
     let files = fixture("flow");
-    let report = json(&["decrypt", "net.umbra", "--key", "keys/secret.key", "--input", "output.ct", "--json"]);
+    let report = json(&["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct", "--json"]);
     let graph = Graph::load(files.path("net")).unwrap();
     let values = graph.input().normalise(Picture::load(picture(), graph.input()).unwrap().bytes()).unwrap();
     let plain = Reference::<f64>::new(&graph).forward(&values).unwrap();
@@ -32,7 +32,7 @@ fn what_is_decrypted_is_what_the_network_says() {
 #[test]
 fn a_network_is_as_good_as_its_program() {
     // Compiled on the fly it is the same program, so that the files fit.
-    let arguments = ["decrypt", "net", "--key", "keys/secret.key", "--input", "output.ct", "--json"];
+    let arguments = ["decrypt", "net", "--key", "keys/secret.key", "output.ct", "--json"];
     assert_eq!(json(&arguments)["classes"].as_array().unwrap().len(), 3);
 }
 
@@ -53,7 +53,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let out = format!("threads{threads}.ct");
         umbra()
             .current_dir(&files.folder)
-            .args(["--threads", threads, "infer", "net.umbra", "--keys", "keys/eval.key", "--input", "input.ct"])
+            .args(["--threads", threads, "infer", "net.umbra", "--keys", "keys/eval.key", "input.ct"])
             .args(["--out", &out])
             .assert()
             .success();
@@ -91,7 +91,7 @@ fn the_demonstration_reports_every_figure() {
     assert_eq!(report["input_ciphertext_bytes"].as_u64(), Some(size("demo/input.ct")));
     assert_eq!(report["output_ciphertext_bytes"].as_u64(), Some(size("demo/output.ct")));
     // What it keeps can be used by the other commands.
-    let arguments = ["--key", "demo/secret.key", "--input", "demo/output.ct", "--json"];
+    let arguments = ["--key", "demo/secret.key", "demo/output.ct", "--json"];
     assert_eq!(json(&[&["decrypt", "demo/network.umbra"][..], &arguments].concat())["class"], report["class"]);
 }
 

@@ -59,8 +59,8 @@ pub fn fixture(test: &str) -> &'static Fixture {
         run(&["keygen", "net.umbra", "--out", "keys"]);
         let picture = picture();
         let picture = picture.to_str().unwrap();
-        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", "--image", picture, "--out", "input.ct"]);
-        run(&["infer", "net.umbra", "--keys", "keys/eval.key", "--input", "input.ct", "--out", "output.ct"]);
+        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", picture, "--out", "input.ct"]);
+        run(&["infer", "net.umbra", "--keys", "keys/eval.key", "input.ct", "--out", "output.ct"]);
         fixture
     })
 }
