@@ -297,12 +297,12 @@ mod tests {
             let top = targets.len() - 1;
             for (level, target) in targets.iter().enumerate() {
                 let excess = chain.log_q(0) - base;
-                assert!((0.0..9.0).contains(&excess), "N = 2^{log_n}: base exceeds by {excess}");
+                assert!((0.0..12.0).contains(&excess), "N = 2^{log_n}: base exceeds by {excess}");
                 let error = chain.log_q(level) - target - excess;
                 let bound = if level == top { -1e-6..25.0 } else { -2.0..2.0 };
                 assert!(bound.contains(&error), "N = 2^{log_n}, level {level}: {error}");
                 // Not more limbs than the size needs, but for the few fine ones.
-                assert!(chain.levels[level].len() <= (target / 29.99).ceil() as usize + 1);
+                assert!(chain.levels[level].len() <= (chain.log_q(level) / 29.99).ceil() as usize + 1);
                 let bigs = chain.levels[level].iter().filter(|p| (**p as usize) < chain.big).count() as u16;
                 assert!((0..bigs).all(|p| chain.levels[level].contains(&p)));
                 if level > 0 {
