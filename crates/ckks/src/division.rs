@@ -121,7 +121,7 @@ impl BasisDivision {
             prepared.signed_mut().par_chunks_mut(width * n).for_each(|columns| {
                 let (y, u) = columns.split_at_mut(self.dropped.len() * n);
                 let y: Vec<&[i32]> = y.chunks_exact(n).collect();
-                self.converter.quotient(&y, u);
+                self.converter.quotient(parameters.kernels(), &y, u);
             });
         }
         prepared

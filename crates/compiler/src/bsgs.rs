@@ -169,14 +169,8 @@ mod tests {
 
     /// A convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels.
     fn convolution(channels: (usize, usize), stride: usize) -> (Circuit, Value, Affine) {
-        let value = |channels, positions, operation| Value {
-            nodes: vec![],
-            channels,
-            positions,
-            pooled: false,
-            operation,
-            moments: None,
-        };
+        let value =
+            |channels, positions, operation| Value { nodes: vec![], channels, positions, pooled: false, operation };
         let taps: Vec<i64> = (-1..=1).flat_map(|dr| (-1..=1).map(move |dc| 8 * dr + dc)).collect();
         let weights = vec![1.0; 9 * channels.0 * channels.1];
         let kernel = Kernel::Dense { stride, taps, inputs: channels.0, weights };

@@ -10,23 +10,6 @@ use crate::CompileError;
 /// Index of a value in its circuit.
 pub type ValueId = usize;
 
-/// Mean and variance of a value over pictures and positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Moments {
-    /// Mean.
-    pub mean: f64,
-    /// Variance.
-    pub variance: f64,
-}
-
-impl Moments {
-    /// Mean of the square.
-    #[must_use]
-    pub fn square(self) -> f64 {
-        self.mean * self.mean + self.variance
-    }
-}
-
 /// One value: channels on a ring of positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -40,8 +23,6 @@ pub struct Value {
     pub pooled: bool,
     /// How it comes about.
     pub operation: Operation,
-    /// Per channel, where a batch norm knows them.
-    pub moments: Option<Vec<Moments>>,
 }
 
 /// How a value comes about.
@@ -301,7 +282,6 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
             positions: grid,
             pooled,
             operation: Operation::Input((0..channels).map(|c| (c, 0)).collect()),
-            moments: None,
         };
         let term = |source: usize, kernel| Term { source: sources[source], kernel };
         let affine = |terms, bias| Operation::Affine(Affine { terms, bias });
@@ -321,12 +301,6 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
             }
             Operator::BatchNorm(norm) => {
                 let (factors, offsets) = norm.affine().into_iter().unzip();
-                let each = norm.scale.values().iter().zip(norm.shift.values()).zip(norm.variance.values());
-                let moments = each.map(|((&scale, &shift), &variance)| {
-                    let (scale, variance) = (f64::from(scale), f64::from(variance));
-                    Moments { mean: f64::from(shift), variance: scale * scale * variance / (variance + norm.epsilon) }
-                });
-                value.moments = Some(moments.collect());
                 value.operation = affine(vec![term(0, Kernel::Diagonal(factors))], offsets);
             }
             Operator::Polynomial(polynomial) => {
@@ -394,7 +368,7 @@ impl Circuit {
         }
         let kernel = Kernel::Diagonal(vec![1.0; last.channels]);
         let affine = Affine { terms: vec![Term { source: self.output, kernel }], bias: vec![0.0; last.channels] };
-        let identity = Value { operation: Operation::Affine(affine), moments: None, ..last.clone() };
+        let identity = Value { operation: Operation::Affine(affine), ..last.clone() };
         self.output = self.push(identity);
     }
 }

@@ -27,6 +27,8 @@ const MAX_SPECIAL: usize = 12;
 const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
+/// How many times the wanted error is still taken before a larger ring is tried.
+const ACCEPTABLE: f64 = 4.0;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -52,21 +54,33 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
         }
         None => LOG_N,
     };
-    let mut last = None;
+    let forced = options.log_n.is_some();
+    let (mut refused, mut coarse): (Option<CompileError>, Option<Plan>) = (None, None);
+    let mut chosen = None;
     for log_n in degrees {
-        let plan = match at_degree(graph, &circuit, options, log_n) {
-            Ok(plan) => plan,
+        match at_degree(graph, &circuit, options, log_n) {
+            Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * options.logit_error => {
+                chosen = Some(plan);
+                break;
+            }
+            // It fits, at the price of precision: a larger ring may do better.
+            Ok(plan) => {
+                if coarse.as_ref().is_none_or(|c| plan.logit_error < c.logit_error) {
+                    coarse = Some(plan);
+                }
+            }
             Err(e @ (CompileError::TooDeep { .. } | CompileError::TooLarge { .. } | CompileError::Ring(_))) => {
-                last = Some(e);
-                continue;
+                refused = Some(e);
             }
             Err(e) => return Err(e),
-        };
-        let program = emit::program(graph, &plan, options, digest::network_digest(graph));
-        program.check()?;
-        return Ok(program);
+        }
     }
-    Err(last.unwrap_or(CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() }))
+    let Some(plan) = chosen.or(coarse) else {
+        return Err(refused.unwrap_or(CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() }));
+    };
+    let program = emit::program(graph, &plan, options, digest::network_digest(graph));
+    program.check()?;
+    Ok(program)
 }
 
 /// Everything decided, ready to be written out.
@@ -182,10 +196,14 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
             }
         }
     }
-    let Some((_, mut plan)) = best else {
-        return Err(CompileError::TooDeep { needed: top(coarsest) + 30.0, limit, levels: levels_needed + 1, log_n });
-    };
+    let too_deep =
+        |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
+    let Some((_, mut plan)) = best else { return Err(too_deep(coarsest)) };
     plan.errors = precision::errors(&plan.circuit, &plan.packing, &plan.diagonals, &samples, &plan.injected);
+    // Errors that activations amplify without bound: the modulus that there is does not carry the network.
+    if !plan.errors.iter().all(|e| e.is_finite()) {
+        return Err(too_deep(wanted));
+    }
     Ok(plan)
 }
 

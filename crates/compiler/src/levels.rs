@@ -252,7 +252,7 @@ fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId,
     let read = &circuit.values[source];
     let kernel = Kernel::Diagonal(vec![1.0; read.channels]);
     let affine = Affine { terms: vec![Term { source, kernel }], bias: vec![0.0; read.channels] };
-    let value = Value { operation: Operation::Affine(affine), moments: None, ..read.clone() };
+    let value = Value { operation: Operation::Affine(affine), ..read.clone() };
     let place = Place { level, works: places[source].level, bits: places[source].bits, product: f64::NAN };
     circuit.values.insert(at, value);
     places.insert(at, place);

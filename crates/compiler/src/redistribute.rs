@@ -5,7 +5,7 @@
 //! reads the activation. There is no zero padding, so constants pass through convolutions exactly.
 
 use crate::CompileError;
-use crate::circuit::{Affine, Circuit, Kernel, Moments, Operation, Term, Value, ValueId};
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId};
 
 /// Quadratics closer to a line than this cannot be completed to a square with any precision.
 const SMALLEST_LEADING: f64 = 1e-6;
@@ -65,11 +65,6 @@ fn prepare(circuit: &mut Circuit, id: ValueId, source: ValueId, coefficients: &[
             *b = f * *b + s;
         }
     }
-    if let Some(moments) = &mut value.moments {
-        for (m, (f, s)) in moments.iter_mut().zip(factor.iter().zip(&shift)) {
-            *m = Moments { mean: f * m.mean + s, variance: f * f * m.variance };
-        }
-    }
     let inverse: Vec<f64> = factor.iter().map(|f| 1.0 / f).collect();
     let offset: Vec<f64> = factor.iter().zip(&shift).map(|(f, s)| -s / f).collect();
     circuit.reinterpret(z, &inverse, &offset);
@@ -80,7 +75,7 @@ fn prepare(circuit: &mut Circuit, id: ValueId, source: ValueId, coefficients: &[
 pub fn evaluate_directly(circuit: &mut Circuit) {
     for id in 0..circuit.values.len() {
         let Operation::Polynomial(source, coefficients) = circuit.values[id].operation.clone() else { continue };
-        let square = Value { operation: Operation::Square(source), moments: None, ..circuit.values[id].clone() };
+        let square = Value { operation: Operation::Square(source), ..circuit.values[id].clone() };
         let square = circuit.push(square);
         let coefficient = |i: usize| coefficients.iter().map(|c| c[i]).collect::<Vec<f64>>();
         let terms = vec![

@@ -111,7 +111,7 @@ fn conversion(c: &mut Criterion) {
         });
         let sources: Vec<&[i32]> = sources.iter().map(Vec::as_slice).collect();
         group.bench_function(BenchmarkId::new("quotient", kernels.name), |b| {
-            b.iter(|| converter.quotient(&sources, &mut quotient[0]));
+            b.iter(|| converter.quotient(kernels, &sources, &mut quotient[0]));
         });
         let columns: Vec<&[i32]> = columns.iter().map(Vec::as_slice).collect();
         let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();

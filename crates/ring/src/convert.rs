@@ -5,7 +5,8 @@
 //! 2018/117, section 2). Leaving `u` out gives a representative a few multiples of `F` from the
 //! nearest one, which suffices for key-switching digits; rescaling needs it.
 
-use crate::{Modulus, kernels::Kernels};
+use crate::Modulus;
+use crate::kernels::{Kernels, QuotientTerm};
 
 /// Conversion matrix between two sets of primes.
 #[derive(Debug, Clone)]
@@ -16,12 +17,9 @@ pub struct BaseConverter {
     scale: Vec<u32>,
     /// Row per target, column per source (and one for `u`): Montgomery form, centred.
     matrix: Vec<i32>,
-    /// `round(2^s / f_i)` and `s - FRACTION`, to sum `y_i / f_i` in fixed point; empty if inexact.
-    quotients: Vec<(i64, u32)>,
+    /// `round(2^s / f_i)` and `s - 32`, to sum `y_i / f_i` in fixed point; empty if inexact.
+    quotients: Vec<QuotientTerm>,
 }
-
-/// Fractional bits of the fixed-point quotient.
-const FRACTION: u32 = 32;
 
 impl BaseConverter {
     /// A converter of `outer * [inner * x]_F`. `inner(m)` is a plain residue that multiplies `x` modulo
@@ -54,8 +52,10 @@ impl BaseConverter {
         let quotients = if exact {
             (from.iter())
                 .map(|f| {
+                    // The factor is at most 2^30; primes are at least 65.
                     let shift = 30 + f.value().ilog2();
-                    ((((1u128 << shift) + f.value() as u128 / 2) / f.value() as u128) as i64, shift - FRACTION)
+                    let factor = ((1u64 << shift) + f.value() as u64 / 2) / f.value() as u64;
+                    QuotientTerm { factor: factor as i32, shift: shift - 32 }
                 })
                 .collect()
         } else {
@@ -85,14 +85,9 @@ impl BaseConverter {
     }
 
     /// `u` from all `y_i` (exact converters only; otherwise nothing is written).
-    pub fn quotient(&self, y: &[&[i32]], u: &mut [i32]) {
-        if self.quotients.is_empty() {
-            return;
-        }
-        debug_assert_eq!(y.len(), self.from.len());
-        for (i, u) in u.iter_mut().enumerate() {
-            let sum: i64 = (y.iter().zip(&self.quotients)).map(|(y, &(c, shift))| (y[i] as i64 * c) >> shift).sum();
-            *u = ((sum + (1 << (FRACTION - 1))) >> FRACTION) as i32;
+    pub fn quotient(&self, kernels: &Kernels, y: &[&[i32]], u: &mut [i32]) {
+        if !self.quotients.is_empty() {
+            kernels.quotient(&self.quotients, y, u);
         }
     }
 
@@ -134,7 +129,7 @@ mod tests {
                 }
                 let (sources, last) = y.split_at_mut(from.len());
                 let sources: Vec<&[i32]> = sources.iter().map(Vec::as_slice).collect();
-                converter.quotient(&sources, &mut last[0]);
+                converter.quotient(kernels, &sources, &mut last[0]);
                 let mut columns = sources;
                 columns.push(&last[0]);
                 let mut out = vec![vec![0; 64]; to.len()];

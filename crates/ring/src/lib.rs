@@ -10,6 +10,7 @@
 //! every kernel and for every number of threads.
 
 pub mod automorphism;
+mod buffer;
 pub mod convert;
 mod error;
 pub mod kernels;

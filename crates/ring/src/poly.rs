@@ -1,41 +1,7 @@
 //! Polynomials as limbs.
 
-use aligned_vec::{AVec, ConstAlign, avec};
-use std::sync::{Mutex, PoisonError};
+use crate::buffer::Buffer;
 use zeroize::Zeroize;
-
-type Words = AVec<u32, ConstAlign<64>>;
-
-/// Buffers of dropped polynomials, to be used again: fresh memory costs a page fault every 4 KiB, which is
-/// as much as a transform. Held back are at most [`POOL_WORDS`].
-static POOL: Mutex<Pool> = Mutex::new(Pool { buffers: Vec::new(), words: 0 });
-
-/// Most words held back: 512 MiB.
-const POOL_WORDS: usize = 1 << 27;
-
-struct Pool {
-    buffers: Vec<Words>,
-    words: usize,
-}
-
-impl Pool {
-    /// The smallest buffer that holds `len` words and is not more than twice as large.
-    fn take(&mut self, len: usize) -> Option<Words> {
-        let size = |i: usize| self.buffers[i].capacity();
-        let best = (0..self.buffers.len()).filter(|&i| (len..=2 * len).contains(&size(i))).min_by_key(|&i| size(i))?;
-        let mut buffer = self.buffers.swap_remove(best);
-        self.words -= buffer.capacity();
-        buffer.resize(len, 0);
-        Some(buffer)
-    }
-
-    fn put(&mut self, buffer: Words) {
-        if self.words + buffer.capacity() <= POOL_WORDS && !buffer.is_empty() {
-            self.words += buffer.capacity();
-            self.buffers.push(buffer);
-        }
-    }
-}
 
 /// `count` polynomials over one basis of primes, stored limb by limb: all polynomials' residues
 /// modulo the first prime, then all modulo the second, and so on.
@@ -43,19 +9,20 @@ impl Pool {
 /// Limb-major order keeps what one prime needs together: work is parallel over limbs, and the
 /// digits, keys and accumulators of one limb are read in one go. The basis itself (which prime is
 /// limb `i`) is the owner's to know.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Polys {
     n: usize,
     count: usize,
-    data: Words,
+    data: Buffer,
 }
 
-impl Drop for Polys {
-    fn drop(&mut self) {
-        let data = std::mem::replace(&mut self.data, AVec::new(64));
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).put(data);
+impl PartialEq for Polys {
+    fn eq(&self, other: &Self) -> bool {
+        (self.n, self.count) == (other.n, other.count) && self.data[..] == other.data[..]
     }
 }
+
+impl Eq for Polys {}
 
 impl std::fmt::Debug for Polys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,17 +41,15 @@ impl Polys {
     /// Polynomials with unspecified residues (whatever a dropped buffer held), for callers that write all of
     /// them.
     pub fn scratch(n: usize, limbs: usize, count: usize) -> Self {
-        let len = n * limbs * count;
-        let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(len);
-        Self { n, count, data: pooled.unwrap_or_else(|| avec![[64]| 0u32; len]) }
+        Self { n, count, data: Buffer::scratch(n * limbs * count) }
     }
 
     /// From words in limb-major order; `None` when the length is not a multiple of `n * count`.
     pub fn from_words(n: usize, count: usize, words: &[u32]) -> Option<Self> {
-        (n > 0 && count > 0 && words.len().is_multiple_of(n * count)).then(|| Self {
-            n,
-            count,
-            data: AVec::from_slice(64, words),
+        (n > 0 && count > 0 && words.len().is_multiple_of(n * count)).then(|| {
+            let mut data = Buffer::scratch(words.len());
+            data.copy_from_slice(words);
+            Self { n, count, data }
         })
     }
 
@@ -168,6 +133,6 @@ impl Polys {
 
 impl Zeroize for Polys {
     fn zeroize(&mut self) {
-        self.data.as_mut_slice().zeroize();
+        self.data.zeroize();
     }
 }

@@ -108,7 +108,17 @@ impl Prepared {
         &self,
         keys: &dyn KeyStore,
         input: Vec<Ciphertext>,
-        progress: &mut dyn FnMut(&StepReport<'_>),
+        progress: &mut (dyn FnMut(&StepReport<'_>) + Send),
+    ) -> Result<Vec<Ciphertext>, RuntimeError> {
+        // From inside the pool of threads: a caller outside would sleep and be woken at every loop.
+        rayon::scope(|_| self.run_here(keys, input, progress))
+    }
+
+    fn run_here(
+        &self,
+        keys: &dyn KeyStore,
+        input: Vec<Ciphertext>,
+        progress: &mut (dyn FnMut(&StepReport<'_>) + Send),
     ) -> Result<Vec<Ciphertext>, RuntimeError> {
         let program = &*self.program;
         self.check_input(&input)?;

@@ -68,7 +68,7 @@ impl Server {
         &self,
         keys: &dyn KeyStore,
         input: Vec<Ciphertext>,
-        progress: &mut dyn FnMut(&StepReport),
+        progress: &mut (dyn FnMut(&StepReport) + Send),
     ) -> Result<Vec<Ciphertext>, ServerError> {
         Ok(self.prepared.run(keys, input, progress)?)
     }

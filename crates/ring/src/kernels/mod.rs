@@ -18,10 +18,20 @@ use crate::ntt::{LastLevel, Narrow, Wide};
 use crate::{Modulus, RingError};
 use std::sync::OnceLock;
 
-/// Largest number of products summed before a reduction: `16 * 2^29 * 2^29 = 2^62`.
-pub const MATMUL_CHUNK: usize = 16;
+/// Largest number of products summed before a reduction: 24 products of a residue within `p / 2` and
+/// one within `2^29` reduce to within `24 p / 16 + p / 2 = 2p`, what [`Modulus::canonical`] takes.
+pub const MATMUL_CHUNK: usize = 24;
 /// Largest number of key-switching digits summed before a reduction.
 pub const DIGIT_CHUNK: usize = 6;
+
+/// One column of a fixed-point sum, see [`Kernels::quotient`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotientTerm {
+    /// Its factor.
+    pub factor: i32,
+    /// How far its products are shifted down, below 62.
+    pub shift: u32,
+}
 
 /// Operands of a key-switching inner product in one limb, see [`Kernels::rotate_product_centred`].
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +82,7 @@ pub struct Kernels {
     rotate_product_centred: fn(&KeyProduct<'_>, &mut [i32], &mut [i32]),
     rotate_product_add: fn(&KeyProduct<'_>, &mut [u32], &mut [u32]),
     matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
+    quotient: fn(&[QuotientTerm], &[&[i32]], &mut [i32]),
     ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
     ntt_inverse: fn(&Modulus, &Narrow, &LastLevel, &mut [u32]),
     wide_ntt: Option<WideNtt>,
@@ -223,6 +234,17 @@ impl Kernels {
             "operands of a matrix product disagree"
         );
         (self.matmul)(rows, weights, inputs, outputs);
+    }
+
+    /// `out = round(sum_c floor(y[c] * factor[c] / 2^shift[c]) / 2^32)`, entry by entry. Products must stay
+    /// below 2^60 in absolute value, and the sum below 2^62.
+    #[inline]
+    pub fn quotient(&self, terms: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]) {
+        assert!(
+            terms.len() == y.len() && y.iter().all(|y| y.len() == out.len()) && terms.iter().all(|t| t.shift < 62),
+            "operands of a quotient disagree"
+        );
+        (self.quotient)(terms, y, out);
     }
 
     /// [`crate::NttTable::forward`] with roots in 32-bit words.

@@ -1,6 +1,6 @@
 //! The reference kernels: one residue at a time.
 
-use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK};
+use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
 use crate::Modulus;
 use crate::ntt::{LastLevel, Narrow};
 
@@ -18,6 +18,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     rotate_product_centred,
     rotate_product_add,
     matmul,
+    quotient,
     ntt_forward,
     ntt_inverse,
     wide_ntt: None,
@@ -119,6 +120,13 @@ pub(super) fn matmul(rows: &[Modulus], weights: &[i32], inputs: &[&[i32]], outpu
                 *out = m.add(*out, m.canonical(m.redc(sum)));
             }
         }
+    }
+}
+
+pub(super) fn quotient(terms: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let sum: i64 = terms.iter().zip(y).map(|(t, y)| (y[i] as i64 * t.factor as i64) >> t.shift).sum();
+        *out = ((sum + (1 << 31)) >> 32) as i32;
     }
 }
 

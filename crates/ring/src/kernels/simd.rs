@@ -3,7 +3,7 @@
 //! Products are 64 bits wide, so they are formed for the even and the odd lanes apart and joined
 //! after reduction. Remainders shorter than a register go through the scalar kernels.
 
-use super::{DIGIT_CHUNK, KeyProduct, MATMUL_CHUNK, scalar};
+use super::{DIGIT_CHUNK, KeyProduct, MATMUL_CHUNK, QuotientTerm, scalar};
 use crate::Modulus;
 
 /// A register of 32-bit lanes. All lanes are treated as unsigned or two's complement as named.
@@ -29,6 +29,12 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn mul_low(self, o: Self) -> Self;
     unsafe fn add64(self, o: Self) -> Self;
     unsafe fn sub64(self, o: Self) -> Self;
+    /// Unsigned 64-bit lanes over a power of two.
+    unsafe fn shift_down64(self, by: u32) -> Self;
+    /// `x` in all 64-bit lanes.
+    unsafe fn splat64(x: i64) -> Self;
+    /// Asks for the cache line at `p`.
+    unsafe fn prefetch(p: *const u32);
     /// Odd lanes moved to even places.
     unsafe fn odd(self) -> Self;
     /// High halves of the 64-bit lanes of `even`, in even places, and of `odd`, in odd places.
@@ -78,9 +84,15 @@ impl<V: Lanes> Spread<V> {
         }
     }
 
+    /// Reduced product of residues: from `-p / 2` to `3 p / 4`.
+    #[inline(always)]
+    unsafe fn product(&self, a: V, b: V) -> V {
+        unsafe { self.redc(a.mul_even(b), a.odd().mul_even(b.odd())) }
+    }
+
     #[inline(always)]
     unsafe fn mul(&self, a: V, b: V) -> V {
-        unsafe { self.canonical(self.redc(a.mul_even(b), a.odd().mul_even(b.odd()))) }
+        unsafe { self.canonical(self.product(a, b)) }
     }
 
     #[inline(always)]
@@ -99,7 +111,7 @@ impl<V: Lanes> Spread<V> {
         }
     }
 
-    /// [`Modulus::centre`]: of `x` and `x - p` the one nearer to zero. Adding `h = (p - 1) / 2`
+    /// [`Modulus::centre`]: of `x` and `x - p` the one nearer to zero, for `x` from `-p / 2` to `3 p / 2`. Adding `h = (p - 1) / 2`
     /// makes both comparable without signs: `min(x + h, x + h - p)`.
     #[inline(always)]
     unsafe fn centre(&self, half: V, x: V) -> V {
@@ -214,9 +226,12 @@ pub(super) unsafe fn scale_centre<V: Lanes>(m: &Modulus, out: &mut [i32], a: &[u
     unsafe {
         let s = Spread::<V>::new(m);
         let (vc, half) = (V::splat(c), V::splat(m.value() / 2));
-        elementwise!(a.len(), V::LANES, |i| { s.centre(half, s.mul(V::load(pa.add(i)), vc)).store(po.add(i)) }, |t| {
-            scalar::scale_centre(m, &mut out[t.clone()], &a[t], c)
-        });
+        elementwise!(
+            a.len(),
+            V::LANES,
+            |i| { s.centre(half, s.product(V::load(pa.add(i)), vc)).store(po.add(i)) },
+            |t| { scalar::scale_centre(m, &mut out[t.clone()], &a[t], c) }
+        );
     }
 }
 
@@ -268,6 +283,28 @@ pub(super) unsafe fn permute<V: Lanes>(source: &[u32], out: &mut [u32], a: &[u32
     }
 }
 
+/// How many registers ahead keys and digits are asked for. A permutation visits them in an order that
+/// no prefetcher of the processor guesses.
+const AHEAD: usize = 8;
+
+/// Asks for what [`key_product`] reads `AHEAD` registers after the output `at`.
+#[inline(always)]
+unsafe fn prefetch_key_product<V: Lanes>(p: &KeyProduct<'_>, at: usize) {
+    let Some(&source) = p.source.get(at + AHEAD * V::LANES) else { return };
+    let from = source as usize / V::LANES * V::LANES;
+    // Addresses of lines that may not exist are never read: no bounds to keep.
+    let (mut digit, mut key) = (p.digits.as_ptr().wrapping_add(from), p.key.as_ptr().wrapping_add(from));
+    for _ in 0..p.digits.len() / p.n {
+        // SAFETY: the caller has V's instructions.
+        unsafe {
+            V::prefetch(digit);
+            V::prefetch(key);
+            V::prefetch(key.wrapping_add(p.n));
+        }
+        (digit, key) = (digit.wrapping_add(p.n), key.wrapping_add(2 * p.n));
+    }
+}
+
 /// Both components of a key product for `V::LANES` inputs from `at`, canonical.
 #[inline(always)]
 unsafe fn key_product<V: Lanes>(s: &Spread<V>, p: &KeyProduct<'_>, at: usize) -> [V; 2] {
@@ -307,11 +344,12 @@ pub(super) unsafe fn rotate_product_centred<V: Lanes>(p: &KeyProduct<'_>, out0: 
     }
     let lanes = V::LANES as u32;
     let outs = out0.chunks_exact_mut(V::LANES).zip(out1.chunks_exact_mut(V::LANES));
-    for (source, (out0, out1)) in p.source.chunks_exact(V::LANES).zip(outs) {
+    for (i, (source, (out0, out1))) in p.source.chunks_exact(V::LANES).zip(outs).enumerate() {
         let at = (source[0] / lanes * lanes) as usize;
         assert!(at + V::LANES <= p.n);
         // SAFETY: the caller has V's instructions; at + LANES <= n just checked; chunks are LANES long.
         unsafe {
+            prefetch_key_product::<V>(p, i * V::LANES);
             let s = Spread::<V>::new(p.modulus);
             let half = V::splat(p.modulus.value() / 2);
             let index = V::load(source.as_ptr());
@@ -329,11 +367,12 @@ pub(super) unsafe fn rotate_product_add<V: Lanes>(p: &KeyProduct<'_>, out0: &mut
     }
     let lanes = V::LANES as u32;
     let outs = out0.chunks_exact_mut(V::LANES).zip(out1.chunks_exact_mut(V::LANES));
-    for (source, (out0, out1)) in p.source.chunks_exact(V::LANES).zip(outs) {
+    for (i, (source, (out0, out1))) in p.source.chunks_exact(V::LANES).zip(outs).enumerate() {
         let at = (source[0] / lanes * lanes) as usize;
         assert!(at + V::LANES <= p.n);
         // SAFETY: as in `rotate_product_centred`.
         unsafe {
+            prefetch_key_product::<V>(p, i * V::LANES);
             let s = Spread::<V>::new(p.modulus);
             let index = V::load(source.as_ptr());
             let [x0, x1] = key_product(&s, p, at);
@@ -425,5 +464,35 @@ pub(super) unsafe fn matmul<V: Lanes>(
         let inputs: Vec<&[i32]> = inputs.iter().map(|i| &i[whole..]).collect();
         let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(|o| &mut o[whole..]).collect();
         scalar::matmul(rows, weights, &inputs, &mut outputs);
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn quotient<V: Lanes>(terms: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]) {
+    // Shifts are of unsigned lanes: products get 2^62, whose share of the sum is taken off at the start.
+    const BIAS: i64 = 1 << 62;
+    let start = terms.iter().fold(1 << 31, |start: i64, t| start - (BIAS >> t.shift));
+    let po = out.as_mut_ptr();
+    // SAFETY: as in `add`; all columns are as long as `out` (checked).
+    unsafe {
+        let (start, bias) = (V::splat64(start), V::splat64(BIAS));
+        elementwise!(
+            out.len(),
+            V::LANES,
+            |i| {
+                let (mut even, mut odd) = (start, start);
+                for (t, y) in terms.iter().zip(y) {
+                    let x = V::load(y.as_ptr().add(i).cast());
+                    let factor = V::splat(t.factor as u32);
+                    even = even.add64(x.mul_even(factor).add64(bias).shift_down64(t.shift));
+                    odd = odd.add64(x.odd().mul_even(factor).add64(bias).shift_down64(t.shift));
+                }
+                V::join_high(even, odd).store(po.add(i).cast());
+            },
+            |t| {
+                let rest: Vec<&[i32]> = y.iter().map(|y| &y[t.clone()]).collect();
+                scalar::quotient(terms, &rest, &mut out[t]);
+            }
+        );
     }
 }

@@ -69,7 +69,9 @@ fn matrix_products_are_exact() {
     let mut rng = StdRng::seed_from_u64(4);
     let all = moduli();
     for k in Kernels::available() {
-        for (rows, cols, len) in [(1, 1, 16), (3, 5, 33), (9, 16, 64), (13, 40, 48), (8, 33, 16)] {
+        for (rows, cols, len) in
+            [(1, 1, 16), (3, 5, 33), (9, 16, 64), (13, 40, 48), (8, 33, 16), (4, 24, 32), (8, 49, 16)]
+        {
             let rows: Vec<Modulus> = (0..rows).map(|r| all[r % all.len()]).collect();
             let plain: Vec<Vec<i32>> =
                 rows.iter().map(|m| residues(&mut rng, m, cols).iter().map(|&w| m.centre(w)).collect()).collect();
@@ -147,6 +149,35 @@ fn key_products_and_permutations_are_exact() {
                 k.permute(map.source(), &mut out, &a);
                 assert!(out.iter().zip(map.source()).all(|(&o, &s)| o == a[s as usize]));
             }
+        }
+    }
+}
+
+#[test]
+fn quotients_agree() {
+    let mut rng = StdRng::seed_from_u64(6);
+    for (columns, len) in [(1, 16), (3, 45), (9, 64), (40, 33)] {
+        let terms: Vec<QuotientTerm> = (0..columns)
+            .map(|_| QuotientTerm { factor: rng.random_range(1 << 29..=1 << 30), shift: rng.random_range(0..=27) })
+            .map(|t| if columns < 9 { t } else { QuotientTerm { shift: 27, ..t } })
+            .collect();
+        let extreme = [-(1 << 29), (1 << 29) - 1, 0, -1];
+        let y: Vec<Vec<i32>> = (0..columns)
+            .map(|_| {
+                (0..len).map(|i| if i < 8 { extreme[i % 4] } else { rng.random_range(-(1 << 29)..1 << 29) }).collect()
+            })
+            .collect();
+        let y: Vec<&[i32]> = y.iter().map(Vec::as_slice).collect();
+        let want: Vec<i32> = (0..len)
+            .map(|i| {
+                let sum: i128 = terms.iter().zip(&y).map(|(t, y)| (y[i] as i128 * t.factor as i128) >> t.shift).sum();
+                ((sum + (1 << 31)) >> 32) as i32
+            })
+            .collect();
+        for k in Kernels::available() {
+            let mut out = vec![0; len];
+            k.quotient(&terms, &y, &mut out);
+            assert_eq!(out, want, "{}", k.name);
         }
     }
 }

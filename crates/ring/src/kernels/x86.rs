@@ -1,7 +1,7 @@
 //! AVX2 and AVX-512 registers, and the kernel sets made of them.
 
 use super::simd::{self, Lanes};
-use super::{Kernels, KeyProduct, WideNtt, ifma, transform};
+use super::{Kernels, KeyProduct, QuotientTerm, WideNtt, ifma, transform};
 use crate::Modulus;
 use crate::ntt::{LastLevel, Narrow};
 use std::arch::{asm, x86_64::*};
@@ -95,6 +95,18 @@ unsafe impl Lanes for __m256i {
     #[inline(always)]
     unsafe fn sub64(self, o: Self) -> Self {
         unsafe { _mm256_sub_epi64(self, o) }
+    }
+    #[inline(always)]
+    unsafe fn shift_down64(self, by: u32) -> Self {
+        unsafe { _mm256_srl_epi64(self, _mm_cvtsi32_si128(by as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn splat64(x: i64) -> Self {
+        unsafe { _mm256_set1_epi64x(x) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn odd(self) -> Self {
@@ -193,6 +205,18 @@ unsafe impl Lanes for __m512i {
         unsafe { _mm512_sub_epi64(self, o) }
     }
     #[inline(always)]
+    unsafe fn shift_down64(self, by: u32) -> Self {
+        unsafe { _mm512_srl_epi64(self, _mm_cvtsi32_si128(by as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn splat64(x: i64) -> Self {
+        unsafe { _mm512_set1_epi64(x) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn odd(self) -> Self {
         unsafe { _mm512_srli_epi64::<32>(self) }
     }
@@ -284,6 +308,7 @@ macro_rules! kernel_set {
             entry!($features, $register, simd::rotate_product_add(p: &KeyProduct<'_>, a: &mut [u32], b: &mut [u32]));
             entry!($features, $register, simd::matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
 
+            entry!($features, $register, simd::quotient(t: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]));
             entry!($features, $register, transform::ntt_forward(m: &Modulus, r: &Narrow, v: &mut [u32]));
             entry!($features, $register, transform::ntt_inverse(m: &Modulus, r: &Narrow, l: &LastLevel, v: &mut [u32]));
 
@@ -301,6 +326,7 @@ macro_rules! kernel_set {
                 rotate_product_centred,
                 rotate_product_add,
                 matmul,
+                quotient,
                 ntt_forward,
                 ntt_inverse,
                 wide_ntt: None,
