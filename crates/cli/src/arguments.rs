@@ -37,6 +37,9 @@ pub enum Command {
     Decrypt(Decrypt),
     /// Tell what a file is and what it belongs to.
     Inspect(Inspect),
+    /// Measure on this machine.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print a script that completes commands in a shell.
     Completions(Completions),
     /// Print the manual page, or write one a command to a folder.
@@ -203,6 +206,25 @@ pub struct Inspect {
     /// File of any kind: program, keys, ciphertext, manifest.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A whole network, encrypted, several times over: medians of every step.
+    Network(BenchNetwork),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchNetwork {
+    /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    pub network: PathBuf,
+    /// Number of evaluations.
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub runs: NonZeroUsize,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,

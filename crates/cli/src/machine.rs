@@ -24,6 +24,21 @@ pub fn peak_memory() -> Option<u64> {
     None
 }
 
+/// Seconds of processor time that this process has used, where the system tells.
+#[cfg(unix)]
+pub fn processor_time() -> Option<f64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;
+    Some(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Seconds of processor time that this process has used, where the system tells.
+#[cfg(not(unix))]
+pub fn processor_time() -> Option<f64> {
+    None
+}
+
 /// Number of threads that heavy work runs on.
 pub fn threads() -> usize {
     rayon::current_num_threads()

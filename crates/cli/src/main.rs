@@ -62,6 +62,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Infer(a) => commands::infer::run(&a),
         Command::Decrypt(a) => commands::decrypt::run(&a),
         Command::Inspect(a) => commands::inspect::run(&a),
+        Command::Bench(a) => commands::bench::run(&a),
         Command::Completions(a) => commands::completions::run(&a),
         Command::Man(a) => commands::man::run(&a),
     }

@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub mod bench;
 pub mod compile;
 pub mod completions;
 pub mod decrypt;
