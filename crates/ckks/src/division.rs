@@ -7,10 +7,11 @@
 
 use crate::Parameters;
 use rayon::prelude::*;
+use std::ops::Range;
 use umbra_ring::{Modulus, Polys, convert::BaseConverter};
 
-/// Rows of target limbs converted and transformed by one task.
-pub(crate) const LIMB_GROUP: usize = 4;
+/// Most limbs converted and transformed by one task.
+const LIMB_GROUP: usize = 4;
 /// Coefficients converted at a time, so that all columns of a chunk stay in the first-level cache.
 pub(crate) const COEFFICIENT_CHUNK: usize = 1024;
 
@@ -77,20 +78,31 @@ impl BasisDivision {
         out
     }
 
-    /// Divides polynomials in coefficient form, which stay so.
-    pub(crate) fn apply_coefficients(&self, parameters: &Parameters, x: &Polys) -> Polys {
-        let kernels = parameters.kernels();
-        let prepared = self.prepare(parameters, x.count(), |dropped, column, out| {
-            self.converter.prepare(kernels, dropped, x.limb(self.dropped[dropped], column), out);
-        });
-        let mut out = Polys::scratch(x.n(), self.target.len(), x.count());
-        self.convert(parameters, &prepared, &mut out, |limb, target, column| {
-            if let Some((position, factor)) = self.kept[target] {
-                let source = x.limb(position, column);
-                kernels.mul_const_add(parameters.modulus(self.target[target]), limb, source, factor);
+    /// Divides a run of coefficients: `input(i)` is the run in limb `i` of the source, `out` receives it limb after
+    /// limb of the target.
+    pub(crate) fn divide_run<'a>(
+        &self,
+        parameters: &Parameters,
+        run: usize,
+        input: impl Fn(usize) -> &'a [u32],
+        out: &mut [u32],
+    ) {
+        let (kernels, width) = (parameters.kernels(), self.converter.columns());
+        let mut columns = vec![0i32; width * run];
+        let (y, quotient) = columns.split_at_mut(self.dropped.len() * run);
+        for (i, (y, &position)) in y.chunks_exact_mut(run).zip(&self.dropped).enumerate() {
+            self.converter.prepare(kernels, i, input(position), y);
+        }
+        let y: Vec<&[i32]> = y.chunks_exact(run).collect();
+        self.converter.quotient(kernels, &y, quotient);
+        let columns: Vec<&[i32]> = columns.chunks_exact(run).collect();
+        let mut rows: Vec<&mut [u32]> = out.chunks_exact_mut(run).collect();
+        self.converter.convert(kernels, 0, &columns, &mut rows);
+        for ((row, &prime), kept) in rows.into_iter().zip(&self.target).zip(&self.kept) {
+            if let Some((position, factor)) = *kept {
+                kernels.mul_const_add(parameters.modulus(prime), row, input(position), factor);
             }
-        });
-        out
+        }
     }
 
     /// Nothing is dropped: multiply by the added primes.
@@ -136,36 +148,44 @@ impl BasisDivision {
     ) {
         let (n, width, count) = (parameters.n(), self.converter.columns(), out.count());
         let stride = out.stride();
-        out.words_mut().par_chunks_mut(LIMB_GROUP * stride).enumerate().for_each(|(group, limbs)| {
-            let first = group * LIMB_GROUP;
+        for_limb_groups(out, |range, limbs| {
             for column in 0..count {
                 let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
                 let mut rows: Vec<&mut [u32]> =
                     limbs.chunks_exact_mut(stride).map(|l| &mut l[column * n..(column + 1) * n]).collect();
-                convert_chunked(parameters, &self.converter, first, columns, &mut rows);
-                for (i, row) in rows.into_iter().enumerate() {
-                    finish(row, first + i, column);
+                self.convert_chunked(parameters, range.start, columns, &mut rows);
+                for (row, target) in rows.into_iter().zip(range.clone()) {
+                    finish(row, target, column);
                 }
             }
         });
     }
+
+    /// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are
+    /// the converter's columns one after the other.
+    fn convert_chunked(&self, parameters: &Parameters, first: usize, columns: &[i32], rows: &mut [&mut [u32]]) {
+        let n = parameters.n();
+        let chunk = COEFFICIENT_CHUNK.min(n);
+        for at in (0..n).step_by(chunk) {
+            let inputs: Vec<&[i32]> = columns.chunks_exact(n).map(|c| &c[at..at + chunk]).collect();
+            let mut outputs: Vec<&mut [u32]> = rows.iter_mut().map(|r| &mut r[at..at + chunk]).collect();
+            self.converter.convert(parameters.kernels(), first, &inputs, &mut outputs);
+        }
+    }
 }
 
-/// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are
-/// the converter's columns one after the other.
-pub(crate) fn convert_chunked(
-    parameters: &Parameters,
-    converter: &BaseConverter,
-    first: usize,
-    columns: &[i32],
-    rows: &mut [&mut [u32]],
-) {
-    let n = parameters.n();
-    let chunk = COEFFICIENT_CHUNK.min(n);
-    for at in (0..n).step_by(chunk) {
-        let inputs: Vec<&[i32]> =
-            columns.chunks_exact(n).take(converter.columns()).map(|c| &c[at..at + chunk]).collect();
-        let mut outputs: Vec<&mut [u32]> = rows.iter_mut().map(|r| &mut r[at..at + chunk]).collect();
-        converter.convert(parameters.kernels(), first, &inputs, &mut outputs);
+/// Runs `f(limbs, their words)` in parallel over groups of at most [`LIMB_GROUP`] limbs, about equally many for each
+/// thread. Groups share what conversions read.
+pub(crate) fn for_limb_groups(polys: &mut Polys, f: impl Fn(Range<usize>, &mut [u32]) + Sync) {
+    let (limbs, stride) = (polys.limbs(), polys.stride());
+    let count = limbs.div_ceil(LIMB_GROUP).next_multiple_of(rayon::current_num_threads()).min(limbs);
+    let mut rest = polys.words_mut();
+    let mut groups = Vec::with_capacity(count);
+    for i in 0..count {
+        let range = i * limbs / count..(i + 1) * limbs / count;
+        let (group, others) = std::mem::take(&mut rest).split_at_mut(range.len() * stride);
+        groups.push((range, group));
+        rest = others;
     }
+    groups.into_par_iter().for_each(|(range, words)| f(range, words));
 }

@@ -222,14 +222,10 @@ impl<'k> Evaluator<'k> {
         let transformed = column(tensor, 2);
         let mut coefficients = transformed.clone();
         to_coefficients(parameters, parameters.level(level), &mut coefficients);
-        let digits = plan.decompose(parameters, &coefficients, Some(&transformed));
+        let columns = plan.prepare(parameters, &coefficients);
         let n = parameters.n();
         let mut switched = Polys::zero(n, plan.extended.len(), 2);
-        (switched.words_mut().par_chunks_mut(2 * n)).zip(&plan.extended).enumerate().for_each(|(i, (limb, &p))| {
-            let (out0, out1) = limb.split_at_mut(n);
-            let product = bound.product(parameters.modulus(p), i, 0..n, digits.row(i), None);
-            parameters.kernels().rotate_product_add(&product, out0, out1);
-        });
+        plan.switch_into(parameters, &columns, Some(&transformed), &[(None, 0)], &[&bound], &mut switched);
         let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
         let mut out = Ciphertext { polys, level, scale };
         self.for_limbs(&mut out, |p, limb, i| {
@@ -279,10 +275,7 @@ impl<'k> Evaluator<'k> {
         let parameters = &self.parameters;
         let n = parameters.n();
         let plan = parameters.switch_plan(OP, a.level, gadget)?;
-        let transformed = column(&a.polys, 1);
-        let mut coefficients = transformed.clone();
-        to_coefficients(parameters, parameters.level(a.level), &mut coefficients);
-        let digits = plan.decompose(parameters, &coefficients, Some(&transformed));
+        let digits = plan.decompose(parameters, &column(&a.polys, 1));
         let mut out = Vec::with_capacity(sums.len());
         for steps in sums {
             let keys = steps

@@ -1,11 +1,12 @@
 //! Hybrid key switching: decomposition into digits, products with keys, in the extended basis.
 
-use crate::division::{BasisDivision, LIMB_GROUP, convert_chunked};
+use crate::division::{BasisDivision, COEFFICIENT_CHUNK, for_limb_groups};
 use crate::keys::SwitchingKey;
 use crate::{CkksError, Parameters};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
-use umbra_ring::kernels::KeyProduct;
+use umbra_ring::kernels::{KeyProduct, Kernels};
 use umbra_ring::{Automorphism, Modulus, Polys, convert::BaseConverter};
 
 /// A gadget at a level: digits, conversions, special primes.
@@ -28,6 +29,8 @@ struct DigitPlan {
     own: Vec<usize>,
     /// To all other primes of the extended basis, in order.
     converter: BaseConverter,
+    /// What gives a prepared limb its own residues back: `D/d mod d` in Montgomery form, centred.
+    unscale: Vec<i32>,
 }
 
 impl SwitchPlan {
@@ -53,7 +56,14 @@ impl SwitchPlan {
             }
             let from: Vec<Modulus> = own.iter().map(|&i| moduli[i]).collect();
             let to: Vec<Modulus> = (0..moduli.len()).filter(|i| !own.contains(i)).map(|i| moduli[i]).collect();
-            digits.push(DigitPlan { own, converter: BaseConverter::new(&from, &to, false, |_| 1, |_| 1) });
+            let unscale = (from.iter().enumerate())
+                .map(|(i, m)| {
+                    let others = from.iter().enumerate().filter(|(j, _)| *j != i);
+                    let product = others.fold(1, |acc, (_, o)| m.mul(acc, o.value() % m.value()));
+                    m.centre(m.to_montgomery(product))
+                })
+                .collect();
+            digits.push(DigitPlan { own, converter: BaseConverter::new(&from, &to, false, |_| 1, |_| 1), unscale });
         }
         let special_product = (moduli[..basis.len()].iter())
             .map(|m| {
@@ -71,66 +81,160 @@ impl SwitchPlan {
         self.digits.len()
     }
 
-    /// The digits of polynomials over the level's primes, extended to the whole basis and
-    /// transformed: polynomial `i`, digit `d` is polynomial `i * digit_count + d` of the result.
-    ///
-    /// `coefficients` is in coefficient form; `transformed`, if given, is the same in transformed form
-    /// and saves the transforms of the digits' own primes.
-    pub(crate) fn decompose(
+    /// Polynomials over the level's primes, in coefficient form, ready to be extended.
+    pub(crate) fn prepare(&self, parameters: &Parameters, coefficients: &Polys) -> Columns {
+        debug_assert_eq!(coefficients.limbs(), self.limbs);
+        self.columns(parameters, coefficients.count(), |poly, run, _, limb, out| {
+            self.prepare_run(parameters.kernels(), limb, &coefficients.limb(limb, poly)[run], out);
+        })
+    }
+
+    /// As [`Self::prepare`] of the quotients by P of polynomials over the extended basis, in one pass over
+    /// memory.
+    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys) -> Columns {
+        debug_assert_eq!(extended.limbs(), self.extended.len());
+        self.columns(parameters, extended.count(), |poly, run, quotients, limb, out| {
+            let len = run.len();
+            if limb == 0 {
+                quotients.resize(self.limbs * len, 0);
+                self.mod_down.divide_run(parameters, len, |i| &extended.limb(i, poly)[run.clone()], quotients);
+            }
+            self.prepare_run(parameters.kernels(), limb, &quotients[limb * len..(limb + 1) * len], out);
+        })
+    }
+
+    /// Calls `fill(polynomial, run, scratch, limb, output)` for every run of coefficients and, in order, every
+    /// limb of the level.
+    fn columns(
         &self,
         parameters: &Parameters,
-        coefficients: &Polys,
-        transformed: Option<&Polys>,
-    ) -> Polys {
-        let (n, count, kernels) = (parameters.n(), coefficients.count(), parameters.kernels());
-        debug_assert_eq!(coefficients.limbs(), self.limbs);
-        // Columns of all conversions: polynomial-major, then digit by digit.
-        let columns: Vec<(usize, usize)> =
-            (0..self.digits.len()).flat_map(|d| (0..self.digits[d].own.len()).map(move |i| (d, i))).collect();
-        let mut prepared = Polys::scratch(n, count, self.limbs);
-        prepared.signed_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-            let (poly, (digit, source)) = (i / self.limbs, columns[i % self.limbs]);
-            let plan = &self.digits[digit];
-            plan.converter.prepare(kernels, source, coefficients.limb(plan.own[source], poly), out);
+        count: usize,
+        fill: impl Fn(usize, Range<usize>, &mut Vec<u32>, usize, &mut [i32]) + Sync,
+    ) -> Columns {
+        let n = parameters.n();
+        let run = COEFFICIENT_CHUNK.min(n);
+        let mut words = Polys::scratch(n, count, self.limbs);
+        words.signed_mut().par_chunks_mut(self.limbs * run).enumerate().for_each_init(Vec::new, |scratch, (i, out)| {
+            let (poly, start) = (i / (n / run), i % (n / run) * run);
+            for (limb, out) in out.chunks_exact_mut(run).enumerate() {
+                fill(poly, start..start + run, scratch, limb, out);
+            }
         });
-        let digit_count = self.digits.len();
-        let mut out = Polys::scratch(n, self.extended.len(), count * digit_count);
-        let stride = out.stride();
-        out.words_mut().par_chunks_mut(LIMB_GROUP * stride).enumerate().for_each(|(group, limbs)| {
-            let first = group * LIMB_GROUP;
-            for poly in 0..count {
-                let mut start = poly * self.limbs;
-                for (d, plan) in self.digits.iter().enumerate() {
-                    let place = (poly * digit_count + d) * n;
-                    let mut converted = Vec::with_capacity(LIMB_GROUP);
-                    for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
-                        let limb = &mut limb[place..place + n];
-                        if !plan.own.contains(&(first + i)) {
-                            converted.push(limb);
-                            continue;
+        Columns { words, run, limbs: self.limbs }
+    }
+
+    /// `[x (D/d)^-1]_d`, centred, for the digit of product `D` that a limb `d` belongs to.
+    fn prepare_run(&self, kernels: &Kernels, limb: usize, x: &[u32], out: &mut [i32]) {
+        // Every prime of the level is in one digit.
+        let found = self.digits.iter().find_map(|d| Some((d, d.own.iter().position(|&o| o == limb)?)));
+        if let Some((digit, source)) = found {
+            digit.converter.prepare(kernels, source, x, out);
+        }
+    }
+
+    /// All digits of one prepared polynomial in the limbs `range` of the extended basis, transformed: digit
+    /// after digit for each limb of `out`.
+    ///
+    /// `transformed`, if given, is that polynomial in transformed form: it saves the digits' own limbs.
+    pub(crate) fn extend(
+        &self,
+        parameters: &Parameters,
+        columns: &Columns,
+        poly: usize,
+        range: Range<usize>,
+        transformed: Option<&Polys>,
+        out: &mut [&mut [u32]],
+    ) {
+        let (n, kernels) = (parameters.n(), parameters.kernels());
+        for (d, plan) in self.digits.iter().enumerate() {
+            // The limbs that conversion gives, and their first place among its targets.
+            let mut converted: Vec<&mut [u32]> = Vec::with_capacity(range.len());
+            let first = range.start - plan.own.iter().filter(|&&o| o < range.start).count();
+            for (limb, out) in range.clone().zip(out.iter_mut()) {
+                let out = &mut out[d * n..(d + 1) * n];
+                match (plan.own.iter().position(|&o| o == limb), transformed) {
+                    (None, _) => converted.push(out),
+                    (Some(_), Some(t)) => out.copy_from_slice(t.limb(limb, poly)),
+                    (Some(own), None) => {
+                        let m = parameters.modulus(self.extended[limb]);
+                        for (at, out) in out.chunks_exact_mut(columns.run).enumerate() {
+                            let y = columns.limb(poly, at, plan.own[own]);
+                            kernels.matmul(&[*m], &[plan.unscale[own]], &[y], &mut [out]);
                         }
-                        match transformed {
-                            Some(t) => limb.copy_from_slice(t.limb(first + i, poly)),
-                            None => {
-                                limb.copy_from_slice(coefficients.limb(first + i, poly));
-                                parameters.table(self.extended[first + i]).forward(limb);
-                            }
+                        parameters.table(self.extended[limb]).forward(out);
+                    }
+                }
+            }
+            for at in 0..n / columns.run {
+                let inputs: Vec<&[i32]> = plan.own.iter().map(|&o| columns.limb(poly, at, o)).collect();
+                let here = at * columns.run..(at + 1) * columns.run;
+                let mut outputs: Vec<&mut [u32]> = converted.iter_mut().map(|c| &mut c[here.clone()]).collect();
+                if !outputs.is_empty() {
+                    plan.converter.convert(kernels, first, &inputs, &mut outputs);
+                }
+            }
+            let others = range.clone().filter(|i| !plan.own.contains(i));
+            for (limb, i) in converted.into_iter().zip(others) {
+                parameters.table(self.extended[i]).forward(limb);
+            }
+        }
+    }
+
+    /// The digits of one polynomial given in transformed form, in all limbs of the extended basis.
+    pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: &Polys) -> Polys {
+        let n = parameters.n();
+        let mut coefficients = polynomial.clone();
+        to_coefficients(parameters, &self.extended[..self.limbs], &mut coefficients);
+        let columns = self.prepare(parameters, &coefficients);
+        let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
+        for_limb_groups(&mut out, |range, limbs| {
+            let mut limbs: Vec<&mut [u32]> = limbs.chunks_exact_mut(self.digits.len() * n).collect();
+            self.extend(parameters, &columns, 0, range, Some(polynomial), &mut limbs);
+        });
+        out
+    }
+
+    /// Switches polynomials `0..targets.len()` of `columns`, each with its key, and adds the results, rotated, to
+    /// rows of `sums`: row `r` is polynomials `2r` and `2r + 1`.
+    ///
+    /// A pair of `moves` is the row that the first component, to be rotated as well, comes from (if any), and the
+    /// row that is added to. Digits never leave the cache.
+    pub(crate) fn switch_into(
+        &self,
+        parameters: &Parameters,
+        columns: &Columns,
+        transformed: Option<&Polys>,
+        moves: &[(Option<usize>, usize)],
+        keys: &[&BoundKey<'_>],
+        sums: &mut Polys,
+    ) {
+        let (n, stride) = (parameters.n(), sums.stride());
+        let width = self.digits.len() * n;
+        for_limb_groups(sums, |range, limbs| {
+            let mut digits = Polys::scratch(n, range.len(), self.digits.len());
+            for (poly, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
+                let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
+                self.extend(parameters, columns, poly, range.clone(), transformed, &mut outputs);
+                for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
+                    let m = parameters.modulus(self.extended[range.start + i]);
+                    // The two rows are distinct, so one of them lies wholly before the other.
+                    let (source, target) = match from {
+                        None => (None, &mut limb[2 * n * to..2 * n * (to + 1)]),
+                        Some(from) if from < to => {
+                            let (low, high) = limb.split_at_mut(2 * n * to);
+                            (Some(&low[2 * n * from..][..n]), &mut high[..2 * n])
                         }
-                    }
-                    let skipped = plan.own.iter().filter(|&&o| o < first).count();
-                    let source = &prepared.signed()[start * n..(start + plan.own.len()) * n];
-                    if !converted.is_empty() {
-                        convert_chunked(parameters, &plan.converter, first - skipped, source, &mut converted);
-                    }
-                    let others = (first..).filter(|i| !plan.own.contains(i));
-                    for (limb, i) in converted.into_iter().zip(others) {
-                        parameters.table(self.extended[i]).forward(limb);
-                    }
-                    start += plan.own.len();
+                        Some(from) => {
+                            let (low, high) = limb.split_at_mut(2 * n * from);
+                            (Some(&high[..n]), &mut low[2 * n * to..2 * n * (to + 1)])
+                        }
+                    };
+                    let (out0, out1) = target.split_at_mut(n);
+                    let product = key.product(m, range.start + i, 0..n, digits.row(i), source);
+                    parameters.kernels().rotate_product_add(&product, out0, out1);
                 }
             }
         });
-        out
     }
 
     /// A key and an automorphism ready for products at this level.
@@ -176,6 +280,25 @@ impl BoundKey<'_> {
     /// The permutation.
     pub(crate) fn map(&self) -> &Automorphism {
         &self.map
+    }
+}
+
+/// Limbs of polynomials as conversions read them: scaled and centred, a run of coefficients at a time, so that
+/// what one run needs is in one place.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    /// By polynomial, run, limb.
+    words: Polys,
+    run: usize,
+    limbs: usize,
+}
+
+impl Columns {
+    /// Run `at` of a limb.
+    fn limb(&self, poly: usize, at: usize, limb: usize) -> &[i32] {
+        let runs = self.words.n() / self.run;
+        let start = ((poly * runs + at) * self.limbs + limb) * self.run;
+        &self.words.signed()[start..start + self.run]
     }
 }
 

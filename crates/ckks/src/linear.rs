@@ -18,10 +18,11 @@
 use crate::encoder::{Encoder, encode, to_blocks};
 use crate::evaluator::{add_blocks, check_scales};
 use crate::keys::{KeyKind, SwitchingKey};
-use crate::keyswitch::{BoundKey, SwitchPlan, column, to_coefficients};
+use crate::keyswitch::{BoundKey, SwitchPlan, column};
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, btree_map::Entry};
 use std::sync::Arc;
 use umbra_ring::Polys;
 
@@ -301,7 +302,6 @@ impl Evaluator<'_> {
     fn weighted_sums(&self, inputs: &[Ciphertext], transform: &LinearTransform) -> Result<Polys, CkksError> {
         let parameters = &self.parameters;
         let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
-        let basis = parameters.level(transform.level);
         let used = |baby: usize| transform.columns.iter().any(|c| c.1 as usize == baby);
         let keys = self.rotation_keys(&transform.plan.babies, used, transform)?;
         let bound = (keys.iter())
@@ -311,12 +311,7 @@ impl Evaluator<'_> {
             .map(|(i, c)| {
                 let rotated =
                     transform.columns.iter().any(|&(input, b)| input as usize == i && bound[b as usize].is_some());
-                rotated.then(|| {
-                    let transformed = column(&c.polys, 1);
-                    let mut coefficients = transformed.clone();
-                    to_coefficients(parameters, basis, &mut coefficients);
-                    switch.decompose(parameters, &coefficients, Some(&transformed))
-                })
+                rotated.then(|| switch.decompose(parameters, &column(&c.polys, 1)))
             })
             .collect();
         let (rows, columns) = (transform.rows.len(), &transform.columns);
@@ -376,68 +371,64 @@ impl Evaluator<'_> {
     /// Rotates rows by their giants, first the inner ones, and adds them up.
     fn giants(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
         let (zero_inner, zero_outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
-        for inner in 0..transform.plan.inner.len() as u16 {
-            let moves: Vec<(usize, usize)> = (transform.rows.iter().enumerate())
-                .filter(|(_, r)| r.inner == inner && inner != zero_inner)
-                .map(|(i, r)| (i, transform.row(r.output, r.outer, zero_inner)))
-                .collect();
-            self.rotate_rows(sums, &moves, transform.plan.inner[inner as usize], transform)?;
-        }
-        for outer in 0..transform.plan.outer.len() as u16 {
-            let moves: Vec<(usize, usize)> = (transform.rows.iter().enumerate())
-                .filter(|(_, r)| r.outer == outer && r.inner == zero_inner && outer != zero_outer)
-                .map(|(i, r)| (i, transform.row(r.output, zero_outer, zero_inner)))
-                .collect();
-            self.rotate_rows(sums, &moves, transform.plan.outer[outer as usize], transform)?;
+        let numbered = || transform.rows.iter().enumerate();
+        let inner: Vec<Move> = numbered()
+            .filter(|(_, r)| r.inner != zero_inner)
+            .map(|(from, r)| Move {
+                from,
+                to: transform.row(r.output, r.outer, zero_inner),
+                steps: transform.plan.inner[r.inner as usize],
+            })
+            .collect();
+        let outer: Vec<Move> = numbered()
+            .filter(|(_, r)| r.inner == zero_inner && r.outer != zero_outer)
+            .map(|(from, r)| Move {
+                from,
+                to: transform.row(r.output, zero_outer, zero_inner),
+                steps: transform.plan.outer[r.outer as usize],
+            })
+            .collect();
+        for moves in inner.chunks(MOVES).chain(outer.chunks(MOVES)) {
+            self.rotate_rows(sums, moves, transform)?;
         }
         Ok(())
     }
 
-    /// Adds the rotation of row `from` to row `to` for each `(from, to)`, all in the extended basis.
-    fn rotate_rows(
-        &self,
-        sums: &mut Polys,
-        moves: &[(usize, usize)],
-        steps: i64,
-        transform: &LinearTransform,
-    ) -> Result<(), CkksError> {
-        if moves.is_empty() {
-            return Ok(());
-        }
+    /// Adds the rotations of rows to rows, all in the extended basis. No row is both rotated and added to.
+    fn rotate_rows(&self, sums: &mut Polys, moves: &[Move], transform: &LinearTransform) -> Result<(), CkksError> {
         let parameters = &self.parameters;
-        let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
-        let key = self.keys.key(transform.gadget, KeyKind::Rotate(steps), transform.level)?;
-        let bound = switch.bind(parameters, &key, transform.level)?;
-        let mut second = Polys::scratch(n, switch.extended.len(), moves.len());
-        let stride = second.stride();
-        (second.words_mut().par_chunks_mut(stride)).zip(&switch.extended).enumerate().for_each(
-            |(i, (limb, &prime))| {
-                for (out, &(from, _)) in limb.chunks_exact_mut(n).zip(moves) {
-                    out.copy_from_slice(sums.limb(i, 2 * from + 1));
-                    parameters.table(prime).inverse(out);
-                }
-            },
-        );
-        let coefficients = switch.mod_down.apply_coefficients(parameters, &second);
-        drop(second);
-        let digits = switch.decompose(parameters, &coefficients, None);
-        let width = switch.digit_count() * n;
-        let stride = sums.stride();
-        (sums.words_mut().par_chunks_mut(stride)).zip(&switch.extended).enumerate().for_each(|(i, (limb, &prime))| {
-            for (index, &(from, to)) in moves.iter().enumerate() {
-                let digits = &digits.row(i)[index * width..(index + 1) * width];
-                // Rows are distinct, so one of the two lies wholly before the other.
-                let (low, high) = limb.split_at_mut(2 * n * from.max(to));
-                let (source, target) = if from < to {
-                    (&low[2 * n * from..], &mut high[..2 * n])
-                } else {
-                    (&high[..], &mut low[2 * n * to..2 * n * (to + 1)])
-                };
-                let (out0, out1) = target.split_at_mut(n);
-                let product = bound.product(parameters.modulus(prime), i, 0..n, digits, Some(&source[..n]));
-                kernels.rotate_product_add(&product, out0, out1);
+        let (n, switch) = (parameters.n(), &*transform.switch);
+        let mut keys = BTreeMap::new();
+        for m in moves {
+            if let Entry::Vacant(entry) = keys.entry(m.steps) {
+                entry.insert(self.keys.key(transform.gadget, KeyKind::Rotate(m.steps), transform.level)?);
             }
+        }
+        let bound = (keys.iter())
+            .map(|(&steps, key)| Ok((steps, switch.bind(parameters, key, transform.level)?)))
+            .collect::<Result<BTreeMap<i64, BoundKey<'_>>, CkksError>>()?;
+        let mut second = Polys::scratch(n, switch.extended.len(), moves.len());
+        second.words_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
+            let (limb, index) = (i / moves.len(), i % moves.len());
+            out.copy_from_slice(sums.limb(limb, 2 * moves[index].from + 1));
+            parameters.table(switch.extended[limb]).inverse(out);
         });
+        let columns = switch.prepare_divided(parameters, &second);
+        drop(second);
+        let rows: Vec<(Option<usize>, usize)> = moves.iter().map(|m| (Some(m.from), m.to)).collect();
+        let keys: Vec<&BoundKey<'_>> = moves.iter().map(|m| &bound[&m.steps]).collect();
+        switch.switch_into(parameters, &columns, None, &rows, &keys, sums);
         Ok(())
     }
 }
+
+/// The rotation of row `from`, to be added to row `to`.
+#[derive(Debug, Clone, Copy)]
+struct Move {
+    from: usize,
+    to: usize,
+    steps: i64,
+}
+
+/// Most rows rotated at a time: bounds what is held of them in coefficient form.
+const MOVES: usize = 32;
