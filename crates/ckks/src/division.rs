@@ -11,7 +11,7 @@ use std::ops::Range;
 use umbra_ring::{Modulus, Polys, convert::BaseConverter};
 
 /// Most limbs converted and transformed by one task.
-const LIMB_GROUP: usize = 4;
+pub(crate) const LIMB_GROUP: usize = 4;
 /// Coefficients converted at a time, so that all columns of a chunk stay in the first-level cache.
 pub(crate) const COEFFICIENT_CHUNK: usize = 1024;
 
@@ -148,7 +148,7 @@ impl BasisDivision {
     ) {
         let (n, width, count) = (parameters.n(), self.converter.columns(), out.count());
         let stride = out.stride();
-        for_limb_groups(out, |range, limbs| {
+        for_limb_groups(out, LIMB_GROUP, |range, limbs| {
             for column in 0..count {
                 let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
                 let mut rows: Vec<&mut [u32]> =
@@ -174,11 +174,11 @@ impl BasisDivision {
     }
 }
 
-/// Runs `f(limbs, their words)` in parallel over groups of at most [`LIMB_GROUP`] limbs, about equally many for each
+/// Runs `f(limbs, their words)` in parallel over groups of at most `most` limbs, about equally many for each
 /// thread. Groups share what conversions read.
-pub(crate) fn for_limb_groups(polys: &mut Polys, f: impl Fn(Range<usize>, &mut [u32]) + Sync) {
+pub(crate) fn for_limb_groups(polys: &mut Polys, most: usize, f: impl Fn(Range<usize>, &mut [u32]) + Sync) {
     let (limbs, stride) = (polys.limbs(), polys.stride());
-    let count = limbs.div_ceil(LIMB_GROUP).next_multiple_of(rayon::current_num_threads()).min(limbs);
+    let count = limbs.div_ceil(most).next_multiple_of(rayon::current_num_threads()).min(limbs);
     let mut rest = polys.words_mut();
     let mut groups = Vec::with_capacity(count);
     for i in 0..count {

@@ -1,12 +1,12 @@
 //! Hybrid key switching: decomposition into digits, products with keys, in the extended basis.
 
-use crate::division::{BasisDivision, COEFFICIENT_CHUNK, for_limb_groups};
+use crate::division::{BasisDivision, COEFFICIENT_CHUNK, LIMB_GROUP, for_limb_groups};
 use crate::keys::SwitchingKey;
 use crate::{CkksError, Parameters};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use umbra_ring::kernels::{KeyProduct, Kernels};
+use umbra_ring::kernels::{Kernels, KeyProduct};
 use umbra_ring::{Automorphism, Modulus, Polys, convert::BaseConverter};
 
 /// A gadget at a level: digits, conversions, special primes.
@@ -89,15 +89,16 @@ impl SwitchPlan {
         })
     }
 
-    /// As [`Self::prepare`] of the quotients by P of polynomials over the extended basis, in one pass over
+    /// As [`Self::prepare`] of the quotients by P of some polynomials over the extended basis, in one pass over
     /// memory.
-    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys) -> Columns {
+    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys, chosen: &[usize]) -> Columns {
         debug_assert_eq!(extended.limbs(), self.extended.len());
-        self.columns(parameters, extended.count(), |poly, run, quotients, limb, out| {
+        self.columns(parameters, chosen.len(), |poly, run, quotients, limb, out| {
             let len = run.len();
             if limb == 0 {
                 quotients.resize(self.limbs * len, 0);
-                self.mod_down.divide_run(parameters, len, |i| &extended.limb(i, poly)[run.clone()], quotients);
+                let input = |i| &extended.limb(i, chosen[poly])[run.clone()];
+                self.mod_down.divide_run(parameters, len, input, quotients);
             }
             self.prepare_run(parameters.kernels(), limb, &quotients[limb * len..(limb + 1) * len], out);
         })
@@ -187,7 +188,7 @@ impl SwitchPlan {
         to_coefficients(parameters, &self.extended[..self.limbs], &mut coefficients);
         let columns = self.prepare(parameters, &coefficients);
         let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
-        for_limb_groups(&mut out, |range, limbs| {
+        for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
             let mut limbs: Vec<&mut [u32]> = limbs.chunks_exact_mut(self.digits.len() * n).collect();
             self.extend(parameters, &columns, 0, range, Some(polynomial), &mut limbs);
         });
@@ -210,7 +211,9 @@ impl SwitchPlan {
     ) {
         let (n, stride) = (parameters.n(), sums.stride());
         let width = self.digits.len() * n;
-        for_limb_groups(sums, |range, limbs| {
+        // As many limbs as have their digits in the cache: all of them read the same columns.
+        let group = (2 * LIMB_GROUP / self.digits.len().max(1)).max(LIMB_GROUP);
+        for_limb_groups(sums, group, |range, limbs| {
             let mut digits = Polys::scratch(n, range.len(), self.digits.len());
             for (poly, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
                 let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();

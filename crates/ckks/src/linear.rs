@@ -407,14 +407,16 @@ impl Evaluator<'_> {
         let bound = (keys.iter())
             .map(|(&steps, key)| Ok((steps, switch.bind(parameters, key, transform.level)?)))
             .collect::<Result<BTreeMap<i64, BoundKey<'_>>, CkksError>>()?;
-        let mut second = Polys::scratch(n, switch.extended.len(), moves.len());
-        second.words_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-            let (limb, index) = (i / moves.len(), i % moves.len());
-            out.copy_from_slice(sums.limb(limb, 2 * moves[index].from + 1));
-            parameters.table(switch.extended[limb]).inverse(out);
-        });
-        let columns = switch.prepare_divided(parameters, &second);
-        drop(second);
+        // In place: nothing else reads the second component of a row that is rotated.
+        let mut rotated = vec![false; sums.count()];
+        moves.iter().for_each(|m| rotated[2 * m.from + 1] = true);
+        sums.words_mut()
+            .par_chunks_mut(n)
+            .enumerate()
+            .filter(|(i, _)| rotated[i % rotated.len()])
+            .for_each(|(i, values)| parameters.table(switch.extended[i / rotated.len()]).inverse(values));
+        let second: Vec<usize> = moves.iter().map(|m| 2 * m.from + 1).collect();
+        let columns = switch.prepare_divided(parameters, sums, &second);
         let rows: Vec<(Option<usize>, usize)> = moves.iter().map(|m| (Some(m.from), m.to)).collect();
         let keys: Vec<&BoundKey<'_>> = moves.iter().map(|m| &bound[&m.steps]).collect();
         switch.switch_into(parameters, &columns, None, &rows, &keys, sums);

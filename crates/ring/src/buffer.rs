@@ -2,7 +2,8 @@
 //!
 //! A large buffer is an anonymous map that asks for huge pages. Two things come of it: a fresh buffer costs
 //! one page fault for 2 MiB in place of 512, and permuted reads over megabytes stay within the reach of
-//! the processor's address translation. Dropped buffers wait in a pool.
+//! the processor's address translation. Its size is a power of two, so that buffers are often fit to be used
+//! again; pages that are never written take no memory. Dropped buffers wait in a pool.
 
 use aligned_vec::{AVec, ConstAlign, avec};
 use memmap2::MmapMut;
@@ -11,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a huge page, and of the smallest buffer worth a map.
 const HUGE_PAGE: usize = 2 << 20;
-/// Most bytes held back in the pool.
-const POOL_BYTES: usize = 512 << 20;
+/// Most bytes held back in the pool, written or not.
+const POOL_BYTES: usize = 1 << 30;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { buffers: Vec::new(), bytes: 0 });
 
@@ -75,7 +76,7 @@ fn fresh(len: usize) -> Memory {
     let bytes = 4 * len;
     if bytes >= HUGE_PAGE {
         // Without maps, or memory for one, the heap decides.
-        if let Ok(map) = MmapMut::map_anon(bytes.next_multiple_of(HUGE_PAGE)) {
+        if let Ok(map) = MmapMut::map_anon(bytes.checked_next_power_of_two().unwrap_or(bytes)) {
             // Only advice: where there are no huge pages, small ones do.
             #[cfg(target_os = "linux")]
             let _ = map.advise(memmap2::Advice::HugePage);
