@@ -283,17 +283,50 @@ pub(super) unsafe fn permute<V: Lanes>(source: &[u32], out: &mut [u32], a: &[u32
     }
 }
 
-/// How many registers ahead keys and digits are asked for. A permutation visits them in an order that
-/// no prefetcher of the processor guesses.
-const AHEAD: usize = 8;
+/// How many registers ahead keys, digits and addends are asked for.
+const AHEAD: usize = 12;
+/// Most registers of a permutation that are visited in the order of the inputs.
+const PIECE: usize = 64;
 
-/// Asks for what [`key_product`] reads `AHEAD` registers after the output `at`.
+/// Calls `f(output, input)` for each register of outputs and the aligned place `input` it comes from.
+///
+/// Pieces of outputs come from aligned pieces of inputs of the same size ([`crate::automorphism`]). Within a
+/// piece inputs are visited in order: keys come from memory, one line after the other, and the outputs of a piece
+/// stay in the first-level cache.
+///
+/// # Safety
+/// The caller has V's instructions.
 #[inline(always)]
-unsafe fn prefetch_key_product<V: Lanes>(p: &KeyProduct<'_>, at: usize) {
-    let Some(&source) = p.source.get(at + AHEAD * V::LANES) else { return };
-    let from = source as usize / V::LANES * V::LANES;
+unsafe fn for_pieces<V: Lanes>(p: &KeyProduct<'_>, mut f: impl FnMut(usize, usize)) {
+    let lanes = V::LANES;
+    let registers = p.source.len() / lanes;
+    let piece = PIECE.min(1 << registers.trailing_zeros());
+    for first in (0..registers).step_by(piece) {
+        let at = |register: usize| p.source[register * lanes] as usize / lanes;
+        let base = at(first) / piece * piece;
+        // Which output each input of the piece belongs to.
+        let mut outputs = [0u8; PIECE];
+        for i in 0..piece {
+            outputs[at(first + i) - base] = i as u8;
+        }
+        assert!((base + piece) * lanes <= p.n, "a permutation beyond its ring");
+        for (i, &output) in outputs[..piece].iter().enumerate() {
+            // SAFETY: the caller has V's instructions.
+            unsafe { prefetch_key_product::<V>(p, (base + i + AHEAD) * lanes) };
+            f((first + output as usize) * lanes, (base + i) * lanes);
+        }
+    }
+}
+
+/// Asks for what [`key_product`] reads at `from`.
+#[inline(always)]
+unsafe fn prefetch_key_product<V: Lanes>(p: &KeyProduct<'_>, from: usize) {
     // Addresses of lines that may not exist are never read: no bounds to keep.
     let (mut digit, mut key) = (p.digits.as_ptr().wrapping_add(from), p.key.as_ptr().wrapping_add(from));
+    if let Some(addend) = p.addend {
+        // SAFETY: the caller has V's instructions.
+        unsafe { V::prefetch(addend.as_ptr().wrapping_add(from)) };
+    }
     for _ in 0..p.digits.len() / p.n {
         // SAFETY: the caller has V's instructions.
         unsafe {
@@ -342,21 +375,18 @@ pub(super) unsafe fn rotate_product_centred<V: Lanes>(p: &KeyProduct<'_>, out0: 
     if !by_registers::<V>(p.source) {
         return scalar::rotate_product_centred(p, out0, out1);
     }
-    let lanes = V::LANES as u32;
-    let outs = out0.chunks_exact_mut(V::LANES).zip(out1.chunks_exact_mut(V::LANES));
-    for (i, (source, (out0, out1))) in p.source.chunks_exact(V::LANES).zip(outs).enumerate() {
-        let at = (source[0] / lanes * lanes) as usize;
-        assert!(at + V::LANES <= p.n);
-        // SAFETY: the caller has V's instructions; at + LANES <= n just checked; chunks are LANES long.
-        unsafe {
-            prefetch_key_product::<V>(p, i * V::LANES);
-            let s = Spread::<V>::new(p.modulus);
-            let half = V::splat(p.modulus.value() / 2);
-            let index = V::load(source.as_ptr());
+    let (out0, out1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
+    // SAFETY: the caller has V's instructions. `at + LANES <= n` and `to + LANES <= source.len()`, the length of
+    // the outputs (checked by `KeyProduct::check`).
+    unsafe {
+        let s = Spread::<V>::new(p.modulus);
+        let half = V::splat(p.modulus.value() / 2);
+        for_pieces::<V>(p, |to, at| {
+            let index = V::load(p.source.as_ptr().add(to));
             let [x0, x1] = key_product(&s, p, at);
-            s.centre(half, x0).permute(index).store(out0.as_mut_ptr().cast());
-            s.centre(half, x1).permute(index).store(out1.as_mut_ptr().cast());
-        }
+            s.centre(half, x0).permute(index).store(out0.add(to).cast());
+            s.centre(half, x1).permute(index).store(out1.add(to).cast());
+        });
     }
 }
 
@@ -365,20 +395,16 @@ pub(super) unsafe fn rotate_product_add<V: Lanes>(p: &KeyProduct<'_>, out0: &mut
     if !by_registers::<V>(p.source) {
         return scalar::rotate_product_add(p, out0, out1);
     }
-    let lanes = V::LANES as u32;
-    let outs = out0.chunks_exact_mut(V::LANES).zip(out1.chunks_exact_mut(V::LANES));
-    for (i, (source, (out0, out1))) in p.source.chunks_exact(V::LANES).zip(outs).enumerate() {
-        let at = (source[0] / lanes * lanes) as usize;
-        assert!(at + V::LANES <= p.n);
-        // SAFETY: as in `rotate_product_centred`.
-        unsafe {
-            prefetch_key_product::<V>(p, i * V::LANES);
-            let s = Spread::<V>::new(p.modulus);
-            let index = V::load(source.as_ptr());
+    let (out0, out1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
+    // SAFETY: as in `rotate_product_centred`.
+    unsafe {
+        let s = Spread::<V>::new(p.modulus);
+        for_pieces::<V>(p, |to, at| {
+            let index = V::load(p.source.as_ptr().add(to));
             let [x0, x1] = key_product(&s, p, at);
-            s.add(V::load(out0.as_ptr()), x0.permute(index)).store(out0.as_mut_ptr());
-            s.add(V::load(out1.as_ptr()), x1.permute(index)).store(out1.as_mut_ptr());
-        }
+            s.add(V::load(out0.add(to)), x0.permute(index)).store(out0.add(to));
+            s.add(V::load(out1.add(to)), x1.permute(index)).store(out1.add(to));
+        });
     }
 }
 
