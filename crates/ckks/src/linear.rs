@@ -22,7 +22,7 @@ use crate::keyswitch::{BoundKey, SwitchPlan, column};
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::sync::Arc;
 use umbra_ring::Polys;
 
@@ -95,6 +95,15 @@ struct Row {
     inner: u16,
 }
 
+/// A matrix of weights.
+#[derive(Debug)]
+struct Tile {
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+    /// Where its matrix starts among those of all tiles.
+    start: usize,
+}
+
 /// A linear transform with encoded weights, for one level and gadget.
 #[derive(Debug)]
 pub struct LinearTransform {
@@ -108,8 +117,10 @@ pub struct LinearTransform {
     rows: Vec<Row>,
     /// (input, baby) of each rotated input.
     columns: Vec<(u32, u16)>,
+    /// Rows that read the same inputs, with the columns they read: what is zero for a whole input is left out.
+    tiles: Vec<Tile>,
     blocks: usize,
-    /// For each limb and block the matrix rows x columns, in Montgomery form, centred.
+    /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
     weights: Vec<i32>,
     bias: Vec<Plaintext>,
 }
@@ -166,15 +177,23 @@ impl LinearTransform {
                 encoder.integers(&rotated, spec.weight_scales[d.input as usize])
             })
             .collect::<Result<_, _>>()?;
-        let places: Vec<usize> = (spec.diagonals.iter())
+        let places: Vec<(usize, usize)> = (spec.diagonals.iter())
             .map(|d| {
                 let row = rows.binary_search(&Row { output: d.output, outer: d.outer, inner: d.inner });
                 let column = columns.binary_search(&(d.input, d.baby));
                 // Both lists were made from these diagonals.
-                row.unwrap_or(0) * columns.len() + column.unwrap_or(0)
+                (row.unwrap_or(0), column.unwrap_or(0))
             })
             .collect();
-        let matrix = rows.len() * columns.len();
+        let tiles = tiles(rows.len(), &columns, &places);
+        let matrix = tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
+        // Each place of the whole matrix is in one tile, or zero.
+        let mut within = BTreeMap::new();
+        for tile in &tiles {
+            let cells = tile.rows.iter().flat_map(|&r| tile.columns.iter().map(move |&c| (r, c)));
+            within.extend(cells.zip(tile.start..));
+        }
+        let places: Vec<usize> = places.iter().map(|place| within[place]).collect();
         let mut weights = vec![0i32; switch.extended.len() * blocks * matrix];
         if !integers.is_empty() {
             (weights.par_chunks_mut(blocks * matrix)).zip(&switch.extended).for_each(|(limb, &prime)| {
@@ -205,6 +224,7 @@ impl LinearTransform {
             switch,
             rows,
             columns,
+            tiles,
             blocks,
             weights,
             bias,
@@ -240,6 +260,27 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
     columns.sort_unstable();
     columns.dedup();
     (rows, columns)
+}
+
+/// Rows by the inputs that they read.
+fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<Tile> {
+    let mut inputs = vec![BTreeSet::new(); rows];
+    for &(row, column) in places {
+        inputs[row].insert(columns[column].0);
+    }
+    let mut groups: BTreeMap<BTreeSet<u32>, Vec<usize>> = BTreeMap::new();
+    for (row, inputs) in inputs.into_iter().enumerate() {
+        groups.entry(inputs).or_default().push(row);
+    }
+    let mut start = 0;
+    (groups.into_iter())
+        .map(|(inputs, rows)| {
+            let columns: Vec<usize> = (0..columns.len()).filter(|&c| inputs.contains(&columns[c].0)).collect();
+            let tile = Tile { start, rows, columns };
+            start += tile.rows.len() * tile.columns.len();
+            tile
+        })
+        .collect()
 }
 
 /// Longest run of residues for which rotated inputs are made at a time.
@@ -317,7 +358,7 @@ impl Evaluator<'_> {
         let (rows, columns) = (transform.rows.len(), &transform.columns);
         let mut sums = Polys::scratch(n, switch.extended.len(), 2 * rows);
         let stride = sums.stride();
-        let matrix = rows * columns.len();
+        let matrix = transform.tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
         let block = n / transform.blocks;
         let run = block.min(BLOCK);
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
@@ -357,11 +398,17 @@ impl Evaluator<'_> {
                 let at = (limb * transform.blocks + start / block) * matrix;
                 let weights = &transform.weights[at..at + matrix];
                 for part in 0..2 {
-                    let operands: Vec<&[i32]> =
-                        rotated.chunks_exact(2 * run).map(|c| &c[part * run..(part + 1) * run]).collect();
-                    let mut outputs: Vec<&mut [u32]> =
-                        sums.chunks_exact_mut(n).skip(part).step_by(2).map(|s| &mut s[range.clone()]).collect();
-                    kernels.matmul(&moduli, weights, &operands, &mut outputs);
+                    let mut outputs: Vec<Option<&mut [u32]>> =
+                        (sums.chunks_exact_mut(n).skip(part).step_by(2)).map(|s| Some(&mut s[range.clone()])).collect();
+                    for tile in &transform.tiles {
+                        let operands: Vec<&[i32]> =
+                            tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run..][..run]).collect();
+                        // Every row is in one tile.
+                        let mut outputs: Vec<&mut [u32]> =
+                            tile.rows.iter().filter_map(|&r| outputs[r].take()).collect();
+                        let weights = &weights[tile.start..][..tile.rows.len() * operands.len()];
+                        kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                    }
                 }
             }
         });

@@ -80,7 +80,7 @@ impl Default for CompileOptions {
             without: BTreeSet::new(),
             log_n: None,
             logit_error: 0.05,
-            key_bytes: 700_000_000,
+            key_bytes: 900_000_000,
             samples: Vec::new(),
             cost: CostModel::default(),
         }
