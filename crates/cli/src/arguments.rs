@@ -23,6 +23,8 @@ pub enum Command {
     Demo(Demo),
     /// Compile a network to a program for encrypted pictures.
     Compile(Compile),
+    /// Give a network few distinct weights, so that encrypted inputs which share one are multiplied once.
+    Cluster(Cluster),
     /// Tell what an encrypted inference will take, before any key exists.
     Estimate(Estimate),
     /// Classify a data set in the clear, simulated, or encrypted.
@@ -86,6 +88,48 @@ pub struct Compile {
     /// Switch a pass off, to see what it is worth; may be repeated.
     #[arg(long, value_name = "PASS")]
     pub without: Vec<String>,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What shares the codewords that weights are replaced by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClusterMode {
+    /// All convolutions of the network, with their biases.
+    Full,
+    /// One column of the kernels of one convolution.
+    Slice,
+    /// The networks of an ensemble: one index map for all, for each member values of its own.
+    Ensemble,
+}
+
+#[derive(Args, Debug)]
+pub struct Cluster {
+    /// Folder with manifest.json, manifest, or the shipped network r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK")]
+    pub network: PathBuf,
+    /// What shares a codebook.
+    #[arg(long, value_enum)]
+    pub mode: ClusterMode,
+    /// Codewords of a codebook.
+    #[arg(long, value_name = "K")]
+    pub k: usize,
+    /// Another network of the ensemble; may be repeated.
+    #[arg(long, value_name = "NETWORK")]
+    pub member: Vec<PathBuf>,
+    /// Seed of the starts in mode ensemble; the other modes find the optimum and have none.
+    #[arg(long, value_name = "S", default_value = "1")]
+    pub seed: u64,
+    /// Number of starts in mode ensemble, of which the best is taken.
+    #[arg(long, value_name = "R", default_value = "3")]
+    pub restarts: NonZeroUsize,
+    /// Leave biases as they are in modes full and ensemble; they cost no multiplications.
+    #[arg(long)]
+    pub keep_biases: bool,
+    /// Folder to write the network to; in mode ensemble its members go to member-1, member-2, ... in it.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,

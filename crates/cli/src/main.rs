@@ -55,6 +55,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     match arguments.command {
         Command::Demo(a) => commands::demo::run(&a),
         Command::Compile(a) => commands::compile::run(&a),
+        Command::Cluster(a) => commands::cluster::run(&a),
         Command::Estimate(a) => commands::estimate::run(&a),
         Command::Eval(a) => commands::eval::run(&a),
         Command::Keygen(a) => commands::keygen::run(&a),

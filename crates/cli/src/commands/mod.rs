@@ -1,6 +1,7 @@
 //! One command a file.
 
 pub mod bench;
+pub mod cluster;
 pub mod compile;
 pub mod completions;
 pub mod decrypt;

@@ -1,0 +1,217 @@
+//! Which weight is which codeword, in memory and in `clusters.safetensors` beside the weights (`docs/network-format.md`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::tensor::{SafeTensorError, TensorView};
+use safetensors::{Dtype, SafeTensors};
+use umbra_file::AtomicFile;
+
+use super::{ClusterError, ClusterMode, scale};
+use crate::load::read_file;
+use crate::{Description, Graph, GraphError, ModelError};
+
+/// The file that [`Codebooks::save`] writes.
+const FILE: &str = "clusters.safetensors";
+const FORMAT: &str = "umbra-clusters";
+const VERSION: &str = "1";
+/// As for weights.
+const MAX_FILE: u64 = 2 << 30;
+
+/// The codewords of a convolution's weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerCodes {
+    /// The node.
+    pub node: String,
+    /// The codebook of each kernel column.
+    pub codebooks: Vec<u32>,
+    /// `[Co, Ci, k, k]`: the codeword of each weight in the codebook of its column.
+    pub index: Vec<u32>,
+}
+
+/// The codewords of biases, in the first codebook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BiasCodes {
+    /// The node that holds them: a batch norm behind a convolution, or a convolution.
+    pub node: String,
+    /// The codeword of each channel.
+    pub index: Vec<u32>,
+}
+
+/// Which weight is which codeword. A codeword is the value that is multiplied, with batch norms fused in: the weights of the
+/// network are codewords divided by the factor of the output channel. All codes are in range, and fit the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codebooks {
+    pub(super) mode: ClusterMode,
+    pub(super) books: Vec<Vec<f64>>,
+    pub(super) layers: Vec<LayerCodes>,
+    pub(super) biases: Vec<BiasCodes>,
+}
+
+impl Codebooks {
+    /// What shares a codebook.
+    #[must_use]
+    pub fn mode(&self) -> ClusterMode {
+        self.mode
+    }
+
+    /// The codewords of each codebook.
+    #[must_use]
+    pub fn books(&self) -> &[Vec<f64>] {
+        &self.books
+    }
+
+    /// Every convolution, in the order of the network.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerCodes] {
+        &self.layers
+    }
+
+    /// Clustered biases; none where they are as they were.
+    #[must_use]
+    pub fn biases(&self) -> &[BiasCodes] {
+        &self.biases
+    }
+
+    /// The factor that batch norms multiply each output channel of a convolution by, where codes and weights fit: `codeword =
+    /// factor * weight`, and zero for channels whose weights are all zero instead.
+    #[must_use]
+    pub fn factors(graph: &Graph, node: &str) -> Option<Vec<f64>> {
+        let id = graph.find(node)?;
+        scale::layers(graph).into_iter().find(|layer| layer.node == id).map(|layer| layer.factors)
+    }
+
+    /// The network with the codewords in the place of its weights.
+    pub(super) fn apply(&self, graph: &Graph, description: Description) -> Result<Graph, GraphError> {
+        let layers = scale::layers(graph).into_iter().zip(&self.layers).map(|(layer, codes)| {
+            let pairs = codes.index.iter().zip(codes.codebooks.iter().cycle());
+            let weights = pairs.map(|(&code, &book)| self.books[book as usize][code as usize]).collect();
+            (layer, weights)
+        });
+        let layers: Vec<_> = layers.collect();
+        let biases = self.biases.iter().filter_map(|codes| {
+            let values = codes.index.iter().map(|&code| self.books[0][code as usize]).collect();
+            graph.find(&codes.node).map(|id| (id, values))
+        });
+        scale::rewrite(graph, description, &layers, &biases.collect::<Vec<_>>())
+    }
+
+    /// Writes `clusters.safetensors` to a folder.
+    ///
+    /// # Errors
+    /// [`ClusterError::Model`] where it cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ClusterError> {
+        let path = folder.as_ref().join(FILE);
+        let mut tensors: BTreeMap<String, (Dtype, Vec<u8>)> = BTreeMap::new();
+        let words = |w: &[u32]| (Dtype::U32, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        for (number, book) in self.books.iter().enumerate() {
+            let bytes = book.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.insert(format!("codebook.{number}"), (Dtype::F64, bytes));
+        }
+        for layer in &self.layers {
+            tensors.insert(format!("{}.weight.codebooks", layer.node), words(&layer.codebooks));
+            tensors.insert(format!("{}.weight.index", layer.node), words(&layer.index));
+        }
+        for bias in &self.biases {
+            tensors.insert(format!("{}.bias.index", bias.node), words(&bias.index));
+        }
+        let metadata = [("format", FORMAT.to_string()), ("version", VERSION.into()), ("mode", self.mode.to_string())];
+        let metadata: HashMap<String, String> = metadata.map(|(k, v)| (k.to_string(), v)).into();
+        let format = |e: SafeTensorError| ClusterError::File { path: path.clone(), what: e.to_string() };
+        let views = tensors.iter().map(|(key, (dtype, bytes))| {
+            let size = if *dtype == Dtype::F64 { 8 } else { 4 };
+            TensorView::new(*dtype, vec![bytes.len() / size], bytes).map(|view| (key.as_str(), view))
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(format)?;
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(format)?;
+        AtomicFile::write(&path, false, &bytes).map_err(ModelError::from)?;
+        Ok(())
+    }
+
+    /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its weights are
+    /// the codewords to the bit.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: no such file, not such a file, one of another network.
+    pub fn load(folder: impl AsRef<Path>, graph: &Graph) -> Result<Self, ClusterError> {
+        let path = folder.as_ref().join(FILE);
+        let bytes = read_file(&path, "codebooks", MAX_FILE)?;
+        let refuse = |what: String| ClusterError::File { path: path.clone(), what };
+        let codebooks = Self::decode(&bytes, graph).map_err(refuse)?;
+        let same = codebooks.apply(graph, graph.description().clone())?;
+        let differs = graph.nodes().iter().zip(same.nodes()).find(|(a, b)| a.operator() != b.operator());
+        match differs {
+            None => Ok(codebooks),
+            Some((node, _)) => Err(refuse(format!("the weights of node {:?} are not its codewords", node.name()))),
+        }
+    }
+
+    fn decode(bytes: &[u8], graph: &Graph) -> Result<Self, String> {
+        let broken = |e: SafeTensorError| format!("not a valid safetensors file ({e})");
+        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let empty = HashMap::new();
+        let metadata = header.metadata().as_ref().unwrap_or(&empty);
+        let field = |key: &str| metadata.get(key).map_or("", String::as_str);
+        if (field("format"), field("version")) != (FORMAT, VERSION) {
+            let (format, version) = (field("format"), field("version"));
+            return Err(format!("format {format:?} version {version:?}, expected {FORMAT:?} version {VERSION:?}"));
+        }
+        let modes = [ClusterMode::Full, ClusterMode::Slice, ClusterMode::Ensemble];
+        let mode = modes.into_iter().find(|mode| mode.to_string() == field("mode"));
+        let mode = mode.ok_or_else(|| format!("mode {:?}, expected full, slice or ensemble", field("mode")))?;
+        let read = |key: &str, dtype: Dtype| -> Result<&[u8], String> {
+            let view = tensors.tensor(key).map_err(|_| format!("tensor {key:?} is missing"))?;
+            if view.dtype() != dtype {
+                return Err(format!("tensor {key:?} is of type {:?}, expected {dtype:?}", view.dtype()));
+            }
+            Ok(view.data())
+        };
+        let mut books = Vec::new();
+        loop {
+            let key = format!("codebook.{}", books.len());
+            if tensors.tensor(&key).is_err() {
+                break;
+            }
+            let words = read(&key, Dtype::F64)?.as_chunks::<8>().0;
+            let book: Vec<f64> = words.iter().map(|w| f64::from_le_bytes(*w)).collect();
+            if let Some(found) = book.iter().find(|v| !v.is_finite()) {
+                return Err(format!("tensor {key:?} has the value {found}, expected finite codewords"));
+            }
+            books.push(book);
+        }
+        // Words below a limit each, so many.
+        let words = |key: &str, count: usize, limit: &dyn Fn(usize) -> usize| -> Result<Vec<u32>, String> {
+            let words = read(key, Dtype::U32)?.as_chunks::<4>().0;
+            if words.len() != count {
+                return Err(format!("tensor {key:?} has {} values, expected {count}", words.len()));
+            }
+            let words: Vec<u32> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
+            match words.iter().enumerate().find(|&(i, &w)| w as usize >= limit(i)) {
+                Some((i, w)) => Err(format!("value {i} of tensor {key:?} is {w}, expected less than {}", limit(i))),
+                None => Ok(words),
+            }
+        };
+        let mut layers = Vec::new();
+        for layer in scale::layers(graph) {
+            let (node, kernel, count) = match scale::convolution(graph, layer.node) {
+                Some(c) => (graph.node(layer.node).name().to_string(), c.kernel(), c.weight.values().len()),
+                None => continue,
+            };
+            let codebooks = words(&format!("{node}.weight.codebooks"), kernel, &|_| books.len())?;
+            let size = |i: usize| books[codebooks[i % kernel] as usize].len();
+            let index = words(&format!("{node}.weight.index"), count, &size)?;
+            layers.push(LayerCodes { node, codebooks, index });
+        }
+        let mut biases = Vec::new();
+        for id in scale::bias_nodes(graph) {
+            let (node, channels) = (graph.node(id).name().to_string(), graph.node(id).shape().channels());
+            let key = format!("{node}.bias.index");
+            if tensors.tensor(&key).is_ok() {
+                let index = words(&key, channels, &|_| books.first().map_or(0, Vec::len))?;
+                biases.push(BiasCodes { node, index });
+            }
+        }
+        Ok(Self { mode, books, layers, biases })
+    }
+}

@@ -1,0 +1,394 @@
+//! Clustered networks: what they compute, what is written, what is refused.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+
+use umbra_model::cluster::{ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, cluster};
+use umbra_model::zoo::{NormPlacement, ResNet};
+use umbra_model::{
+    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, Input, NodeId, Normalisation, Operator, Pool, Reference,
+    Tensor,
+};
+
+fn network(seed: u64) -> ResNet {
+    ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 3, seed, ..ResNet::default() }
+}
+
+fn build(spec: &ResNet) -> Graph {
+    spec.build().expect("a network")
+}
+
+fn one(graph: &Graph, mode: ClusterMode, k: usize) -> Clustered {
+    let mut clustered = cluster(std::slice::from_ref(graph), &ClusterOptions::new(mode, k)).expect("clusters");
+    assert_eq!(clustered.len(), 1);
+    clustered.remove(0)
+}
+
+fn convolution<'a>(graph: &'a Graph, name: &str) -> &'a Convolution {
+    match graph.node(graph.find(name).expect("a node")).operator() {
+        Operator::Convolution(convolution) => convolution,
+        other => panic!("{name} is {other}"),
+    }
+}
+
+fn logits(graph: &Graph) -> Vec<f64> {
+    let picture: Vec<f32> = (0..graph.input().len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
+    Reference::<f64>::new(graph).forward(&picture).expect("logits")
+}
+
+/// Networks with norms before and after the sum, with and without biases, of both geometries.
+fn variants() -> Vec<ResNet> {
+    let mut specs = Vec::new();
+    for (seed, norm) in [(1, NormPlacement::AfterSum), (2, NormPlacement::BeforeSum)] {
+        for (bias, cyclic) in [(false, true), (true, true), (true, false)] {
+            specs.push(ResNet { norm, bias, cyclic, ..network(seed) });
+        }
+    }
+    specs
+}
+
+#[test]
+fn weights_are_codewords_over_the_factor_of_their_channel() {
+    for spec in variants() {
+        let graph = build(&spec);
+        for (mode, k) in [(ClusterMode::Slice, 5), (ClusterMode::Full, 9)] {
+            let clustered = one(&graph, mode, k);
+            // The plaintext network, its weights replaced one by one from what the codebooks say.
+            let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a graph");
+            for (node, after) in graph.nodes().iter().zip(clustered.graph().nodes()).skip(1) {
+                let operator = match node.operator() {
+                    Operator::Convolution(c) => {
+                        let codes =
+                            clustered.codebooks().layers().iter().find(|l| l.node == node.name()).expect("codes");
+                        let factors = Codebooks::factors(&graph, node.name()).expect("factors");
+                        let (kernel, row) = (c.kernel(), c.weight.values().len() / c.out_channels());
+                        let value = |i: usize| {
+                            let book = codes.codebooks[i % kernel] as usize;
+                            let codeword = clustered.codebooks().books()[book][codes.index[i] as usize];
+                            (codeword / factors[i / row]) as f32
+                        };
+                        let values = (0..c.weight.values().len()).map(value).collect();
+                        let weight = Tensor::new("w", c.weight.shape(), values).expect("a tensor");
+                        let bias = convolution(clustered.graph(), node.name()).bias.clone();
+                        Operator::Convolution(Convolution { weight, bias, stride: c.stride })
+                    }
+                    // Biases are compared below.
+                    Operator::BatchNorm(_) => after.operator().clone(),
+                    other => other.clone(),
+                };
+                builder.add(node.name(), operator, node.inputs()).expect("a node");
+            }
+            let expected = builder.finish("expected", graph.output()).expect("a network");
+            assert_eq!(logits(clustered.graph()), logits(&expected), "{spec:?} {mode}");
+            assert_eq!(clustered.graph().nodes(), expected.nodes());
+        }
+    }
+}
+
+#[test]
+fn no_channel_has_more_distinct_weights_than_are_counted() {
+    let graph = build(&network(3));
+    for (mode, k) in [(ClusterMode::Slice, 4), (ClusterMode::Full, 12)] {
+        let clustered = one(&graph, mode, k);
+        for layer in &clustered.report().layers {
+            let c = convolution(clustered.graph(), &layer.node);
+            let row = c.weight.values().len() / c.out_channels();
+            let distinct =
+                |row: &[f32]| row.iter().filter(|w| **w != 0.0).map(|w| w.to_bits()).collect::<BTreeSet<_>>().len();
+            let multiplications: usize = c.weight.values().chunks_exact(row).map(distinct).sum();
+            assert_eq!(multiplications, layer.multiplications_after, "{}", layer.node);
+            let before = convolution(&graph, &layer.node).weight.values().iter().filter(|w| **w != 0.0).count();
+            assert_eq!(before, layer.multiplications_before);
+            assert!(layer.multiplications_after < before);
+        }
+    }
+}
+
+#[test]
+fn fused_biases_are_codewords_unless_they_are_kept() {
+    for spec in variants() {
+        let graph = build(&spec);
+        let clustered = one(&graph, ClusterMode::Full, 6);
+        assert!(!clustered.codebooks().biases().is_empty());
+        for codes in clustered.codebooks().biases() {
+            let after = clustered.graph();
+            let node = after.node(after.find(&codes.node).expect("a node"));
+            let Operator::BatchNorm(norm) = node.operator() else {
+                panic!("{}: every convolution has a norm", codes.node)
+            };
+            // What comes out of the convolutions before where their inputs are zero.
+            let mut zero = vec![0.0f64; norm.shift.values().len()];
+            let mut sources = node.inputs().to_vec();
+            while let Some(id) = sources.pop() {
+                match after.node(id).operator() {
+                    Operator::Add => sources.extend(after.node(id).inputs()),
+                    Operator::Convolution(Convolution { bias: Some(bias), .. }) => {
+                        zero.iter_mut().zip(bias.values()).for_each(|(z, b)| *z += f64::from(*b));
+                    }
+                    _ => {}
+                }
+            }
+            for (channel, (factor, offset)) in norm.affine().into_iter().enumerate() {
+                let codeword = clustered.codebooks().books()[0][codes.index[channel] as usize];
+                let bias = offset + factor * zero[channel];
+                assert!((bias - codeword).abs() < 1e-5, "{} {channel}: {bias}, codeword {codeword}", codes.node);
+            }
+        }
+        let mut options = ClusterOptions::new(ClusterMode::Full, 6);
+        options.keep_biases = true;
+        let kept = cluster(std::slice::from_ref(&graph), &options).expect("clusters").remove(0);
+        assert!(kept.codebooks().biases().is_empty() && kept.report().bias_mean_squared_error == 0.0);
+        for (a, b) in graph.nodes().iter().zip(kept.graph().nodes()) {
+            if let Operator::BatchNorm(_) = a.operator() {
+                assert_eq!(a, b);
+            }
+        }
+    }
+}
+
+#[test]
+fn enough_codewords_change_nothing() {
+    let graph = build(&network(4));
+    let weights: usize = graph
+        .nodes()
+        .iter()
+        .map(|n| if let Operator::Convolution(c) = n.operator() { c.weight.values().len() } else { 0 })
+        .sum();
+    let mut options = ClusterOptions::new(ClusterMode::Full, weights);
+    options.keep_biases = true;
+    let same = cluster(std::slice::from_ref(&graph), &options).expect("clusters").remove(0);
+    assert_eq!(same.graph().nodes(), graph.nodes());
+    assert_eq!(same.report().mean_squared_error, 0.0);
+}
+
+#[test]
+fn more_codewords_are_never_worse() {
+    let graph = build(&network(5));
+    for mode in [ClusterMode::Full, ClusterMode::Slice] {
+        let errors: Vec<f64> = [1, 2, 4, 8, 16].map(|k| one(&graph, mode, k).report().mean_squared_error).to_vec();
+        assert!(errors.windows(2).all(|w| w[1] <= w[0]) && errors[4] < 0.1 * errors[0], "{mode}: {errors:?}");
+    }
+}
+
+#[test]
+fn members_share_the_index_map() {
+    let graphs: Vec<Graph> = (1..=3).map(|seed| build(&network(seed))).collect();
+    let mut options = ClusterOptions::new(ClusterMode::Ensemble, 40);
+    let members = cluster(&graphs, &options).expect("clusters");
+    assert_eq!(members.len(), 3);
+    for (member, graph) in members.iter().zip(&graphs) {
+        assert_eq!(member.codebooks().layers(), members[0].codebooks().layers());
+        assert_eq!(member.codebooks().biases(), members[0].codebooks().biases());
+        assert_eq!(member.report().multiplications_after, members[0].report().multiplications_after);
+        let relative = member.report().relative_error;
+        assert!(relative > 0.0 && relative < 0.9, "{relative}");
+        assert_ne!(member.graph().nodes(), graph.nodes());
+    }
+    assert_ne!(members[0].codebooks().books(), members[1].codebooks().books());
+    // Reproducible, whatever the threads; another seed is another start.
+    let with = |threads: usize, options: &ClusterOptions| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let clustered = pool.install(|| cluster(&graphs, options)).expect("clusters");
+        clustered.iter().map(|c| c.codebooks().clone()).collect::<Vec<_>>()
+    };
+    let two = with(2, &options);
+    assert_eq!(with(1, &options), two);
+    options.seed = 2;
+    assert_ne!(with(1, &options), two);
+    // More starts from the same seed include the one: the best is never worse.
+    let squared_error = |restarts: usize| -> f64 {
+        let mut options = options.clone();
+        options.keep_biases = true;
+        options.restarts = NonZeroUsize::new(restarts).expect("not zero");
+        let members = cluster(&graphs, &options).expect("clusters");
+        members.iter().map(|m| m.report().mean_squared_error).sum()
+    };
+    assert!(squared_error(6) <= squared_error(1) * (1.0 + 1e-9));
+}
+
+#[test]
+fn single_networks_do_not_depend_on_threads() {
+    let graph = build(&network(6));
+    for mode in [ClusterMode::Slice, ClusterMode::Full] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| one(&graph, mode, 7)).codebooks().clone()
+        };
+        assert_eq!(with(1), with(3));
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (number, spec) in variants().iter().enumerate() {
+        for mode in [ClusterMode::Full, ClusterMode::Slice] {
+            let clustered = one(&build(spec), mode, 10);
+            let path = folder.path().join(format!("{number}-{mode}"));
+            clustered.save(&path).expect("written");
+            let graph = Graph::load(&path).expect("an ordinary network");
+            assert_eq!(&graph, clustered.graph());
+            assert!(graph.name().ends_with(&format!(", {mode} 10")), "{}", graph.name());
+            assert_eq!(graph.description().training["clustering"]["k"], 10);
+            let codebooks = Codebooks::load(&path, &graph).expect("its codebooks");
+            assert_eq!(&codebooks, clustered.codebooks());
+            assert_eq!(codebooks.mode(), mode);
+        }
+    }
+}
+
+#[test]
+fn codebooks_of_something_else_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let graph = build(&network(7));
+    one(&graph, ClusterMode::Slice, 6).save(folder.path()).expect("written");
+    let path = folder.path().join("clusters.safetensors");
+    let message = |graph: &Graph| Codebooks::load(folder.path(), graph).expect_err("refused").to_string();
+    let text = message(&graph);
+    assert!(text.contains("clusters.safetensors") && text.contains("are not its codewords"), "{text}");
+    let wider = build(&ResNet { widths: vec![4, 16], ..network(7) });
+    assert!(message(&wider).contains("values, expected"), "{}", message(&wider));
+    let good = std::fs::read(&path).expect("a file");
+    let clustered = Graph::load(folder.path()).expect("a network");
+    Codebooks::load(folder.path(), &clustered).expect("its codebooks");
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = good.clone();
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect("in the header");
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    let is = |bytes: &[u8], word: &str| {
+        std::fs::write(&path, bytes).expect("written");
+        let text = message(&clustered);
+        assert!(text.contains(word) && !text.contains('\n'), "{text}: no {word}");
+    };
+    is(&[], "not a valid safetensors file");
+    is(&good[..good.len() - 1], "not a valid safetensors file");
+    is(&replaced("umbra-clusters", "umbra-clustara"), "expected \"umbra-clusters\"");
+    is(&replaced("\"slice\"", "\"slide\""), "expected full, slice or ensemble");
+    is(&replaced("stem.conv.weight.index", "stem.conv.weight.ondex"), "\"stem.conv.weight.index\" is missing");
+    is(&replaced("codebook.0", "codebuch.0"), "expected less than 0");
+    // The last tensor is an index map: a code that is not in the codebook.
+    let mut bytes = good.clone();
+    let end = bytes.len();
+    bytes[end - 4..].fill(0xff);
+    is(&bytes, "expected less than");
+    std::fs::remove_file(&path).expect("removed");
+    assert!(message(&clustered).contains("cannot read codebooks"));
+}
+
+#[test]
+fn damaged_codebooks_never_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clustered = one(&build(&network(8)), ClusterMode::Full, 6);
+    clustered.save(folder.path()).expect("written");
+    let path = folder.path().join("clusters.safetensors");
+    let good = std::fs::read(&path).expect("a file");
+    for position in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[position] ^= 0x15;
+        std::fs::write(&path, bad).expect("written");
+        if let Ok(codebooks) = Codebooks::load(folder.path(), clustered.graph()) {
+            // Padding of the header, or the last bits of a codeword, which rounding to the weight hides.
+            assert_eq!(codebooks.layers(), clustered.codebooks().layers(), "byte {position}");
+        }
+    }
+}
+
+#[test]
+fn numbers_of_codewords_that_make_no_sense_are_refused() {
+    let graph = build(&network(9));
+    let error = |mode, k| cluster(std::slice::from_ref(&graph), &ClusterOptions::new(mode, k)).expect_err("refused");
+    // The largest slice is a column of the last convolution.
+    let slice = 8 * 8 * 3;
+    let weights = |name: &str| convolution(&graph, name).weight.values().len();
+    let total: usize =
+        ["stem.conv", "l0.conv1", "l0.conv2", "l1.conv1", "l1.conv2", "l1.shortcut"].map(weights).iter().sum();
+    let biases = 4 * 3 + 8 * 2;
+    for (mode, limit) in [(ClusterMode::Slice, slice), (ClusterMode::Full, total + biases)] {
+        for k in [0, limit + 1, usize::MAX] {
+            let text = error(mode, k).to_string();
+            assert!(text.starts_with(&format!("k is {k}, expected 1 to {limit}, ")), "{text}");
+        }
+        one(&graph, mode, limit);
+    }
+}
+
+#[test]
+fn members_that_do_not_fit_are_refused() {
+    let graph = build(&network(1));
+    let text =
+        |mode, members: &[Graph]| cluster(members, &ClusterOptions::new(mode, 8)).expect_err("refused").to_string();
+    let alone = text(ClusterMode::Ensemble, std::slice::from_ref(&graph));
+    assert!(
+        alone.contains("at least two networks") && alone.contains("found 1") && alone.contains("full or slice"),
+        "{alone}"
+    );
+    assert!(text(ClusterMode::Ensemble, &[]).contains("found 0"));
+    assert!(text(ClusterMode::Full, &[]).contains("found 0"));
+    let two = [graph.clone(), build(&network(2))];
+    for mode in [ClusterMode::Full, ClusterMode::Slice] {
+        assert!(text(mode, &two).contains("clusters one network, found 2; use mode ensemble"));
+    }
+    let others: [(ResNet, &[&str]); 5] = [
+        (ResNet { widths: vec![4, 9], ..network(2) }, &["\"l1.conv1\"", "[9, 4, 3, 3]", "[8, 4, 3, 3]"]),
+        (ResNet { blocks: 2, ..network(2) }, &["node"]),
+        (ResNet { bias: true, ..network(2) }, &["\"stem.conv\"", "with bias"]),
+        (ResNet { height: 16, ..network(2) }, &["the geometry"]),
+        (ResNet { classes: 4, ..network(2) }, &["\"fc\"", "[4, 8]", "[3, 8]"]),
+    ];
+    for (spec, words) in others {
+        let text = text(ClusterMode::Ensemble, &[graph.clone(), build(&network(2)), build(&spec)]);
+        for word in ["member 3", "the same architecture"].iter().chain(words) {
+            assert!(text.contains(word), "{text}: no {word}");
+        }
+    }
+}
+
+/// A network by hand: a norm that switches channels off, and a convolution whose sum is read twice.
+#[test]
+fn channels_without_a_factor_become_zero() {
+    let input = Input { channels: 1, height: 4, width: 4, normalisation: Normalisation::PerPicture { min_std: 0.1 } };
+    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
+    let tensor = |shape: &[usize], values: Vec<f32>| Tensor::new("t", shape, values).expect("a tensor");
+    let weight = tensor(&[3, 1, 3, 3], (0..27).map(|i| (i as f32 - 13.0) / 10.0).collect());
+    let x = Operator::Convolution(Convolution { weight, bias: None, stride: 1 });
+    let x = builder.add("conv", x, &[NodeId::INPUT]).expect("a node");
+    let norm = BatchNorm {
+        scale: tensor(&[3], vec![2.0, 0.0, -0.5]),
+        shift: tensor(&[3], vec![0.1, 0.2, 0.3]),
+        mean: tensor(&[3], vec![0.0, 1.0, 0.0]),
+        variance: tensor(&[3], vec![1.0; 3]),
+        epsilon: 0.0,
+    };
+    let x = builder.add("norm", Operator::BatchNorm(norm), &[x]).expect("a node");
+    let weight = tensor(&[2, 3, 1, 1], vec![1.0, -2.0, 3.0, 0.5, 0.25, -1.5]);
+    let twice = Operator::Convolution(Convolution { weight, bias: Some(tensor(&[2], vec![1.0, 2.0])), stride: 1 });
+    let y = builder.add("twice", twice, &[x]).expect("a node");
+    let x = builder.add("sum", Operator::Add, &[y, y]).expect("a node");
+    let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[x]).expect("a node");
+    let graph = builder.finish("by hand", x).expect("a network");
+    assert_eq!(Codebooks::factors(&graph, "conv"), Some(vec![2.0, 0.0, -0.5]));
+    assert_eq!(Codebooks::factors(&graph, "twice"), Some(vec![1.0, 1.0]));
+    assert_eq!(Codebooks::factors(&graph, "norm"), None);
+    let clustered = one(&graph, ClusterMode::Full, 4);
+    let rows: Vec<&[f32]> = convolution(clustered.graph(), "conv").weight.values().chunks_exact(9).collect();
+    assert!(rows[1].iter().all(|w| *w == 0.0) && rows[0].iter().any(|w| *w != 0.0));
+    let used: HashMap<&str, usize> =
+        clustered.report().layers.iter().map(|l| (l.node.as_str(), l.multiplications_after)).collect();
+    assert!(used["conv"] <= 8, "{used:?}");
+    // The biases of `twice` are its own; those of `conv` are in the norm.
+    let holders: Vec<&str> = clustered.codebooks().biases().iter().map(|b| b.node.as_str()).collect();
+    assert_eq!(holders, ["norm", "twice"]);
+}
+
+#[test]
+fn networks_without_convolutions_are_refused() {
+    let input = Input { channels: 1, height: 4, width: 4, normalisation: Normalisation::PerPicture { min_std: 0.1 } };
+    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
+    let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT]).expect("a node");
+    let graph = builder.finish("flat", x).expect("a network");
+    let error = cluster(&[graph], &ClusterOptions::new(ClusterMode::Full, 4)).expect_err("refused");
+    assert!(matches!(&error, ClusterError::NothingToCluster { network } if network == "flat"), "{error}");
+}
