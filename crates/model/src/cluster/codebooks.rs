@@ -7,7 +7,8 @@ use safetensors::tensor::{SafeTensorError, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use umbra_file::AtomicFile;
 
-use super::{ClusterError, ClusterMode, scale};
+use super::scale::{self, Layer};
+use super::{ClusterError, ClusterMode};
 use crate::load::read_file;
 use crate::{Description, Graph, GraphError, ModelError};
 
@@ -19,7 +20,7 @@ const VERSION: &str = "1";
 const MAX_FILE: u64 = 2 << 30;
 
 /// The codewords of a convolution's weights.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerCodes {
     /// The node.
     pub node: String,
@@ -27,6 +28,8 @@ pub struct LayerCodes {
     pub codebooks: Vec<u32>,
     /// `[Co, Ci, k, k]`: the codeword of each weight in the codebook of its column.
     pub index: Vec<u32>,
+    /// `[Co]`: `codeword = factor * weight`; zero for channels whose weights are all zero instead.
+    pub factors: Vec<f64>,
 }
 
 /// The codewords of biases, in the first codebook.
@@ -73,20 +76,13 @@ impl Codebooks {
         &self.biases
     }
 
-    /// The factor that batch norms multiply each output channel of a convolution by, where codes and weights fit: `codeword =
-    /// factor * weight`, and zero for channels whose weights are all zero instead.
-    #[must_use]
-    pub fn factors(graph: &Graph, node: &str) -> Option<Vec<f64>> {
-        let id = graph.find(node)?;
-        scale::layers(graph).into_iter().find(|layer| layer.node == id).map(|layer| layer.factors)
-    }
-
     /// The network with the codewords in the place of its weights.
     pub(super) fn apply(&self, graph: &Graph, description: Description) -> Result<Graph, GraphError> {
-        let layers = scale::layers(graph).into_iter().zip(&self.layers).map(|(layer, codes)| {
+        let layers = self.layers.iter().filter_map(|codes| {
             let pairs = codes.index.iter().zip(codes.codebooks.iter().cycle());
             let weights = pairs.map(|(&code, &book)| self.books[book as usize][code as usize]).collect();
-            (layer, weights)
+            let node = graph.find(&codes.node)?;
+            Some((Layer { node, factors: codes.factors.clone() }, weights))
         });
         let layers: Vec<_> = layers.collect();
         let biases = self.biases.iter().filter_map(|codes| {
@@ -103,20 +99,21 @@ impl Codebooks {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ClusterError> {
         let path = folder.as_ref().join(FILE);
         let mut tensors: BTreeMap<String, (Dtype, Vec<u8>)> = BTreeMap::new();
+        let reals = |w: &[f64]| (Dtype::F64, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         let words = |w: &[u32]| (Dtype::U32, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         for (number, book) in self.books.iter().enumerate() {
-            let bytes = book.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.insert(format!("codebook.{number}"), (Dtype::F64, bytes));
+            tensors.insert(format!("codebook.{number}"), reals(book));
         }
         for layer in &self.layers {
             tensors.insert(format!("{}.weight.codebooks", layer.node), words(&layer.codebooks));
             tensors.insert(format!("{}.weight.index", layer.node), words(&layer.index));
+            tensors.insert(format!("{}.weight.factors", layer.node), reals(&layer.factors));
         }
         for bias in &self.biases {
             tensors.insert(format!("{}.bias.index", bias.node), words(&bias.index));
         }
-        let metadata = [("format", FORMAT.to_string()), ("version", VERSION.into()), ("mode", self.mode.to_string())];
-        let metadata: HashMap<String, String> = metadata.map(|(k, v)| (k.to_string(), v)).into();
+        // One entry: the order of several would be random, and the file another each time.
+        let metadata = HashMap::from([(FORMAT.to_string(), format!("{VERSION} {}", self.mode))]);
         let format = |e: SafeTensorError| ClusterError::File { path: path.clone(), what: e.to_string() };
         let views = tensors.iter().map(|(key, (dtype, bytes))| {
             let size = if *dtype == Dtype::F64 { 8 } else { 4 };
@@ -129,7 +126,7 @@ impl Codebooks {
     }
 
     /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its weights are
-    /// the codewords to the bit.
+    /// the codewords over the factors of its batch norms, to the bit.
     ///
     /// # Errors
     /// [`ClusterError`]: no such file, not such a file, one of another network.
@@ -150,16 +147,15 @@ impl Codebooks {
         let broken = |e: SafeTensorError| format!("not a valid safetensors file ({e})");
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let empty = HashMap::new();
-        let metadata = header.metadata().as_ref().unwrap_or(&empty);
-        let field = |key: &str| metadata.get(key).map_or("", String::as_str);
-        if (field("format"), field("version")) != (FORMAT, VERSION) {
-            let (format, version) = (field("format"), field("version"));
-            return Err(format!("format {format:?} version {version:?}, expected {FORMAT:?} version {VERSION:?}"));
-        }
+        let found = header.metadata().as_ref().and_then(|metadata| metadata.get(FORMAT));
+        let found = found.ok_or_else(|| format!("no {FORMAT:?} in its metadata"))?;
         let modes = [ClusterMode::Full, ClusterMode::Slice, ClusterMode::Ensemble];
-        let mode = modes.into_iter().find(|mode| mode.to_string() == field("mode"));
-        let mode = mode.ok_or_else(|| format!("mode {:?}, expected full, slice or ensemble", field("mode")))?;
+        let mode = modes.into_iter().find(|mode| *found == format!("{VERSION} {mode}"));
+        let mode = mode.ok_or_else(|| {
+            format!(
+                "{FORMAT} {found:?}, expected version {VERSION} and full, slice or ensemble, as in \"{VERSION} slice\""
+            )
+        })?;
         let read = |key: &str, dtype: Dtype| -> Result<&[u8], String> {
             let view = tensors.tensor(key).map_err(|_| format!("tensor {key:?} is missing"))?;
             if view.dtype() != dtype {
@@ -167,18 +163,21 @@ impl Codebooks {
             }
             Ok(view.data())
         };
+        let reals = |key: &str| -> Result<Vec<f64>, String> {
+            let words = read(key, Dtype::F64)?.as_chunks::<8>().0;
+            let values: Vec<f64> = words.iter().map(|w| f64::from_le_bytes(*w)).collect();
+            match values.iter().find(|v| !v.is_finite()) {
+                Some(found) => Err(format!("tensor {key:?} has the value {found}, expected finite ones")),
+                None => Ok(values),
+            }
+        };
         let mut books = Vec::new();
         loop {
             let key = format!("codebook.{}", books.len());
             if tensors.tensor(&key).is_err() {
                 break;
             }
-            let words = read(&key, Dtype::F64)?.as_chunks::<8>().0;
-            let book: Vec<f64> = words.iter().map(|w| f64::from_le_bytes(*w)).collect();
-            if let Some(found) = book.iter().find(|v| !v.is_finite()) {
-                return Err(format!("tensor {key:?} has the value {found}, expected finite codewords"));
-            }
-            books.push(book);
+            books.push(reals(&key)?);
         }
         // Words below a limit each, so many.
         let words = |key: &str, count: usize, limit: &dyn Fn(usize) -> usize| -> Result<Vec<u32>, String> {
@@ -194,14 +193,17 @@ impl Codebooks {
         };
         let mut layers = Vec::new();
         for layer in scale::layers(graph) {
-            let (node, kernel, count) = match scale::convolution(graph, layer.node) {
-                Some(c) => (graph.node(layer.node).name().to_string(), c.kernel(), c.weight.values().len()),
-                None => continue,
-            };
+            let Some(convolution) = scale::convolution(graph, layer.node) else { continue };
+            let (node, kernel) = (graph.node(layer.node).name().to_string(), convolution.kernel());
             let codebooks = words(&format!("{node}.weight.codebooks"), kernel, &|_| books.len())?;
             let size = |i: usize| books[codebooks[i % kernel] as usize].len();
-            let index = words(&format!("{node}.weight.index"), count, &size)?;
-            layers.push(LayerCodes { node, codebooks, index });
+            let index = words(&format!("{node}.weight.index"), convolution.weight.values().len(), &size)?;
+            let factors = reals(&format!("{node}.weight.factors"))?;
+            // Otherwise codewords would not be what is multiplied.
+            if factors != layer.factors {
+                return Err(format!("tensor \"{node}.weight.factors\" does not hold the factors of its batch norms"));
+            }
+            layers.push(LayerCodes { node, codebooks, index, factors });
         }
         let mut biases = Vec::new();
         for id in scale::bias_nodes(graph) {

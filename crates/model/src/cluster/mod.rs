@@ -183,6 +183,7 @@ impl<'a> Member<'a> {
             node: name(layer.node),
             codebooks: columns.clone(),
             index: index.clone(),
+            factors: layer.factors.clone(),
         });
         let biases = self.biases.iter().zip(&codes.biases);
         let biases = biases.map(|((id, _), index)| BiasCodes { node: name(*id), index: index.clone() });

@@ -82,7 +82,7 @@ pub(super) fn report(before: &Graph, after: &Graph, codebooks: &Codebooks) -> Cl
         let weights = layer.weights(before);
         let sums = Sums::of(&weights, &layer.weights(after));
         total.add(sums);
-        let used = used(&layer.factors, codes, codebooks);
+        let used = used(codes, codebooks);
         layers.push(LayerReport {
             node: codes.node.clone(),
             weights: weights.len(),
@@ -112,9 +112,9 @@ pub(super) fn report(before: &Graph, after: &Graph, codebooks: &Codebooks) -> Cl
 }
 
 /// The codebooks and codewords that each output channel multiplies by.
-fn used(factors: &[f64], codes: &LayerCodes, codebooks: &Codebooks) -> Vec<HashSet<(u32, u32)>> {
-    let row = codes.index.len() / factors.len().max(1);
-    let rows = codes.index.chunks_exact(row.max(1)).zip(factors);
+fn used(codes: &LayerCodes, codebooks: &Codebooks) -> Vec<HashSet<(u32, u32)>> {
+    let row = codes.index.len() / codes.factors.len().max(1);
+    let rows = codes.index.chunks_exact(row.max(1)).zip(&codes.factors);
     rows.map(|(row, &factor)| {
         let pairs = row.iter().zip(codes.codebooks.iter().cycle());
         pairs
