@@ -275,7 +275,16 @@ impl<'k> Evaluator<'k> {
         let parameters = &self.parameters;
         let n = parameters.n();
         let plan = parameters.switch_plan(OP, a.level, gadget)?;
-        let digits = plan.decompose(parameters, &column(&a.polys, 1));
+        let transformed = column(&a.polys, 1);
+        // What serves one rotation only need not leave the cache.
+        let single = sums.iter().map(|s| s.len()).sum::<usize>() == 1;
+        let (columns, digits) = if single {
+            let mut coefficients = transformed.clone();
+            to_coefficients(parameters, parameters.level(a.level), &mut coefficients);
+            (Some(plan.prepare(parameters, &coefficients)), None)
+        } else {
+            (None, Some(plan.decompose(parameters, &transformed)))
+        };
         let mut out = Vec::with_capacity(sums.len());
         for steps in sums {
             let keys = steps
@@ -284,13 +293,19 @@ impl<'k> Evaluator<'k> {
                 .collect::<Result<Vec<_>, _>>()?;
             let bound = keys.iter().map(|k| plan.bind(parameters, k, a.level)).collect::<Result<Vec<_>, _>>()?;
             let mut switched = Polys::zero(n, plan.extended.len(), 2);
-            (switched.words_mut().par_chunks_mut(2 * n)).zip(&plan.extended).enumerate().for_each(|(i, (limb, &p))| {
-                let (out0, out1) = limb.split_at_mut(n);
-                for key in &bound {
-                    let product = key.product(parameters.modulus(p), i, 0..n, digits.row(i), None);
-                    parameters.kernels().rotate_product_add(&product, out0, out1);
-                }
-            });
+            if let (Some(columns), [key]) = (&columns, &bound[..]) {
+                plan.switch_into(parameters, columns, Some(&transformed), &[(None, 0)], &[key], &mut switched);
+            }
+            if let Some(digits) = &digits {
+                let limbs = switched.words_mut().par_chunks_mut(2 * n).zip(&plan.extended).enumerate();
+                limbs.for_each(|(i, (limb, &p))| {
+                    let (out0, out1) = limb.split_at_mut(n);
+                    for key in &bound {
+                        let product = key.product(parameters.modulus(p), i, 0..n, digits.row(i), None);
+                        parameters.kernels().rotate_product_add(&product, out0, out1);
+                    }
+                });
+            }
             let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
             let mut sum = Ciphertext { polys, level: a.level, scale: a.scale };
             self.for_limbs(&mut sum, |p, limb, i| {
