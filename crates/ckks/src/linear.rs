@@ -285,6 +285,10 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
 
 /// Longest run of residues for which rotated inputs are made at a time.
 const BLOCK: usize = 1024;
+/// Words that the rotated inputs of a run may take, about: they are to stay in the cache, however many inputs there are.
+const BUFFER: usize = 1 << 18;
+/// Shortest run.
+const SHORTEST: usize = 128;
 
 impl Evaluator<'_> {
     /// Applies a linear transform to its input ciphertexts, in order. Inputs at higher levels are
@@ -360,7 +364,8 @@ impl Evaluator<'_> {
         let stride = sums.stride();
         let matrix = transform.tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
         let block = n / transform.blocks;
-        let run = block.min(BLOCK);
+        let fits = BUFFER / (2 * columns.len()).next_power_of_two();
+        let run = block.min(BLOCK).min(fits.max(SHORTEST));
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
             let m = parameters.modulus(prime);
             let moduli = vec![*m; rows];

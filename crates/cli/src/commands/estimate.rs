@@ -76,10 +76,7 @@ impl Costs {
             levels: literal.levels.len(),
             eval_key_file_bytes: counts.key_file_bytes,
             input_ciphertext_bytes: input.ciphertexts.len() as u64 * (limbs(input.level) * limb + digest_bytes),
-            output_ciphertext_bytes: program.classes.len().div_ceil(output.period) as u64
-                * 2
-                * limbs(output.level)
-                * limb,
+            output_ciphertext_bytes: output.ciphertexts() as u64 * 2 * limbs(output.level) * limb,
             server_memory_bytes: counts.key_bytes
                 + counts.key_file_bytes
                 + counts.weight_bytes
