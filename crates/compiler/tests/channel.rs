@@ -122,14 +122,14 @@ fn the_predicted_error_is_what_comes_out() {
     let program = compile(&graph, &options(Some(8))).unwrap();
     let pictures = pictures(&graph, 8, 12);
     let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
-    let (mut squares, mut count) = (0.0, 0.0);
+    let (mut squares, mut count) = (0.0f64, 0.0f64);
     for (picture, found) in pictures.iter().zip(&found) {
         for (a, b) in plain(&graph, picture).iter().zip(found) {
             squares += (a - b) * (a - b);
             count += 1.0;
         }
     }
-    let ratio = (squares / f64::from(count)).sqrt() / program.report.logit_error_std;
+    let ratio = (squares / count).sqrt() / program.report.logit_error_std;
     assert!((0.2..5.0).contains(&ratio), "{ratio}");
 }
 
