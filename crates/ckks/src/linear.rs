@@ -262,7 +262,12 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
     (rows, columns)
 }
 
-/// Rows by the inputs that they read.
+/// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
+fn tile_cost(rows: usize) -> usize {
+    rows + rows / 8 + (rows % 8).count_ones() as usize
+}
+
+/// Rows by the inputs that they read; all in one where that is cheaper, as it is where each row has an input of its own.
 fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<Tile> {
     let mut inputs = vec![BTreeSet::new(); rows];
     for &(row, column) in places {
@@ -271,6 +276,13 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
     let mut groups: BTreeMap<BTreeSet<u32>, Vec<usize>> = BTreeMap::new();
     for (row, inputs) in inputs.into_iter().enumerate() {
         groups.entry(inputs).or_default().push(row);
+    }
+    let mut used: BTreeMap<u32, usize> = BTreeMap::new();
+    columns.iter().for_each(|(input, _)| *used.entry(*input).or_default() += 1);
+    let width = |inputs: &BTreeSet<u32>| inputs.iter().filter_map(|input| used.get(input)).sum::<usize>();
+    let apart: usize = groups.iter().map(|(inputs, rows)| width(inputs) * tile_cost(rows.len())).sum();
+    if apart >= columns.len() * tile_cost(rows) {
+        groups = BTreeMap::from([(used.keys().copied().collect(), (0..rows).collect())]);
     }
     let mut start = 0;
     (groups.into_iter())
