@@ -262,7 +262,12 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
     (rows, columns)
 }
 
-/// Rows by the inputs that they read.
+/// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
+fn tile_cost(rows: usize) -> usize {
+    rows + rows / 8 + (rows % 8).count_ones() as usize
+}
+
+/// Rows by the inputs that they read; all in one where that is cheaper, as it is where each row has an input of its own.
 fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<Tile> {
     let mut inputs = vec![BTreeSet::new(); rows];
     for &(row, column) in places {
@@ -271,6 +276,13 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
     let mut groups: BTreeMap<BTreeSet<u32>, Vec<usize>> = BTreeMap::new();
     for (row, inputs) in inputs.into_iter().enumerate() {
         groups.entry(inputs).or_default().push(row);
+    }
+    let mut used: BTreeMap<u32, usize> = BTreeMap::new();
+    columns.iter().for_each(|(input, _)| *used.entry(*input).or_default() += 1);
+    let width = |inputs: &BTreeSet<u32>| inputs.iter().filter_map(|input| used.get(input)).sum::<usize>();
+    let apart: usize = groups.iter().map(|(inputs, rows)| width(inputs) * tile_cost(rows.len())).sum();
+    if apart >= columns.len() * tile_cost(rows) {
+        groups = BTreeMap::from([(used.keys().copied().collect(), (0..rows).collect())]);
     }
     let mut start = 0;
     (groups.into_iter())
@@ -285,6 +297,10 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
 
 /// Longest run of residues for which rotated inputs are made at a time.
 const BLOCK: usize = 1024;
+/// Words that the rotated inputs of a run may take, about: they are to stay in the cache, however many inputs there are.
+const BUFFER: usize = 1 << 18;
+/// Shortest run.
+const SHORTEST: usize = 128;
 
 impl Evaluator<'_> {
     /// Applies a linear transform to its input ciphertexts, in order. Inputs at higher levels are
@@ -360,7 +376,8 @@ impl Evaluator<'_> {
         let stride = sums.stride();
         let matrix = transform.tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
         let block = n / transform.blocks;
-        let run = block.min(BLOCK);
+        let fits = BUFFER / (2 * columns.len()).next_power_of_two();
+        let run = block.min(BLOCK).min(fits.max(SHORTEST));
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
             let m = parameters.modulus(prime);
             let moduli = vec![*m; rows];

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use umbra_compiler::{Average, LayoutChoice};
 
 /// Encrypted image classification: a server classifies a picture that it cannot see.
 #[derive(Debug, Parser)]
@@ -31,7 +32,7 @@ pub enum Command {
     Eval(Eval),
     /// Client: make a secret key and the evaluation keys for the server.
     Keygen(Keygen),
-    /// Client: encrypt a picture.
+    /// Client: encrypt a picture, or a batch of them.
     Encrypt(Encrypt),
     /// Server: classify an encrypted picture.
     Infer(Infer),
@@ -78,6 +79,27 @@ pub struct Demo {
     pub json: bool,
 }
 
+/// How a network is compiled.
+#[derive(Args, Debug, Default)]
+pub struct Compilation {
+    /// Switch a pass off, to see what it is worth; may be repeated.
+    #[arg(long, value_name = "PASS")]
+    pub without: Vec<String>,
+    /// What slots hold: cyclic, one picture, the shortest wait; channel, many pictures or networks, the most a second; auto,
+    /// whichever takes less time a picture.
+    #[arg(long, value_name = "LAYOUT", default_value = "cyclic")]
+    pub layout: LayoutChoice,
+    /// Pictures that are classified at once in the channel layout [default: as many as fit].
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Further network of an ensemble, of the same architecture, in the channel layout; may be repeated.
+    #[arg(long, value_name = "NETWORK")]
+    pub member: Vec<PathBuf>,
+    /// Who averages over an ensemble: client, from the logits of every network, or server.
+    #[arg(long, value_name = "PARTY", default_value = "client")]
+    pub average: Average,
+}
+
 #[derive(Args, Debug)]
 pub struct Compile {
     #[command(flatten)]
@@ -85,9 +107,8 @@ pub struct Compile {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Switch a pass off, to see what it is worth; may be repeated.
-    #[arg(long, value_name = "PASS")]
-    pub without: Vec<String>,
+    #[command(flatten)]
+    pub compilation: Compilation,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -139,9 +160,8 @@ pub struct Cluster {
 pub struct Estimate {
     #[command(flatten)]
     pub network: NetworkArgument,
-    /// Switch a pass off, where the network is compiled here; may be repeated.
-    #[arg(long, value_name = "PASS")]
-    pub without: Vec<String>,
+    #[command(flatten)]
+    pub compilation: Compilation,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -162,9 +182,9 @@ pub enum Mode {
 pub struct Eval {
     #[command(flatten)]
     pub network: NetworkArgument,
-    /// Network in the clear to compare with, where NETWORK is a compiled program.
+    /// Network in the clear to compare with, where NETWORK is a compiled program; of an ensemble each, in order.
     #[arg(long, value_name = "NETWORK")]
-    pub reference: Option<PathBuf>,
+    pub reference: Vec<PathBuf>,
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,
@@ -201,9 +221,9 @@ pub struct Encrypt {
     /// Secret key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// PNG or JPEG picture of any size.
-    #[arg(value_name = "PICTURE")]
-    pub image: PathBuf,
+    /// PNG or JPEG picture of any size; several where the program classifies a batch.
+    #[arg(value_name = "PICTURE", required = true)]
+    pub images: Vec<PathBuf>,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
@@ -240,6 +260,9 @@ pub struct Decrypt {
     /// Encrypted result.
     #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
+    /// Pictures that were encrypted, where they are fewer than the program classifies at once.
+    #[arg(long, value_name = "N")]
+    pub pictures: Option<usize>,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -1,12 +1,14 @@
 //! The network that a command works on: in the clear, compiled, or both.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use umbra_compiler::{CompileOptions, Program};
+use anyhow::{Context, bail};
+use umbra_compiler::{Average, CompileOptions, Layout, LayoutChoice, Program};
 use umbra_model::{Graph, Input, Manifest};
 use umbra_wire::LoadedProgram;
+
+use crate::arguments::Compilation;
 
 /// Name of the network inside the binary.
 pub const SHIPPED: &str = "r20-16-cifar10-cyclic";
@@ -41,47 +43,85 @@ impl Network {
         }
     }
 
-    /// The program: compiled here where it was not.
+    /// The program: compiled here, in the cyclic layout, where it was not.
     pub fn program(&self, without: &[String]) -> anyhow::Result<LoadedProgram> {
+        self.compiled(&Compilation { without: without.to_vec(), ..Compilation::default() })
+    }
+
+    /// The program: compiled here as asked where it was not.
+    pub fn compiled(&self, how: &Compilation) -> anyhow::Result<LoadedProgram> {
         match self {
-            Self::Graph(graph) => Ok(LoadedProgram::new(compile(graph, without)?)?),
-            Self::Program(_) if !without.is_empty() => {
-                bail!("--without: the program is compiled already; give the network that it was compiled from")
+            Self::Graph(graph) => Ok(LoadedProgram::new(compile(graph, how)?)?),
+            Self::Program(program) => {
+                let options = [
+                    ("--without", !how.without.is_empty()),
+                    ("--layout", how.layout != LayoutChoice::default()),
+                    ("--batch", how.batch.is_some()),
+                    ("--member", !how.member.is_empty()),
+                    ("--average", how.average != Average::default()),
+                ];
+                if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
+                    bail!("{option}: the program is compiled already; give the network that it was compiled from")
+                }
+                Ok(program.clone())
             }
-            Self::Program(program) => Ok(program.clone()),
+        }
+    }
+
+    /// A network that has to be in the clear.
+    fn in_the_clear(path: &Path) -> anyhow::Result<Graph> {
+        match Self::open(path)? {
+            Self::Graph(graph) => Ok(*graph),
+            Self::Program(_) => bail!(
+                "{}: this is a program, expected a network in the clear; give a folder with manifest.json",
+                path.display()
+            ),
         }
     }
 
     /// The network in the clear: itself, or the given reference, or the shipped one where the program was compiled from it.
     pub fn graph(self, reference: Option<&Path>) -> anyhow::Result<Graph> {
+        let references: Vec<PathBuf> = reference.iter().map(|path| path.to_path_buf()).collect();
+        let graphs = self.graphs(&references)?;
+        // There is at least one, and more only where more references were given.
+        graphs.into_iter().next().context("no network in the clear")
+    }
+
+    /// The networks in the clear, more than one of an ensemble: as [`Self::graph`], with a reference for each.
+    pub fn graphs(self, references: &[PathBuf]) -> anyhow::Result<Vec<Graph>> {
         let program = match self {
-            Self::Graph(graph) if reference.is_none() => return Ok(*graph),
+            Self::Graph(graph) if references.is_empty() => return Ok(vec![*graph]),
             Self::Graph(_) => bail!("--reference: only for compiled programs; NETWORK itself is in the clear"),
             Self::Program(program) => program,
         };
-        let Program { name, network, .. } = &**program.program();
-        let Some(path) = reference else {
+        let Program { name, network, layout, .. } = &**program.program();
+        let members = if let Layout::Ensemble { lanes, .. } = layout { *lanes } else { 1 };
+        if references.is_empty() {
             let shipped = shipped()?;
             if umbra_compiler::network_digest(&shipped) == *network {
-                return Ok(shipped);
+                return Ok(vec![shipped]);
             }
             bail!(
-                "the plaintext result needs the network {name:?} in the clear, of which this is a compiled program; give its folder with --reference"
-            );
-        };
-        let Self::Graph(graph) = Self::open(path)? else {
-            bail!(
-                "{}: this is a program, expected a network in the clear; give a folder with manifest.json",
-                path.display()
-            );
-        };
-        if umbra_compiler::network_digest(&graph) != *network {
-            bail!(
-                "{}: this network is not the one that the program {name:?} was compiled from; give that one or compile again",
-                path.display()
+                "the plaintext result needs the network {name:?} in the clear, of which this is a compiled program; give its folder with --reference{}",
+                if members > 1 { format!(", {members} times for an ensemble of {members}") } else { String::new() }
             );
         }
-        Ok(*graph)
+        let graphs = references.iter().map(|path| Self::in_the_clear(path)).collect::<anyhow::Result<Vec<_>>>()?;
+        let digests: Vec<[u8; 32]> = graphs.iter().map(umbra_compiler::network_digest).collect();
+        if graphs.len() != members || umbra_compiler::ensemble_digest(&digests) != *network {
+            let paths: Vec<String> = references.iter().map(|path| path.display().to_string()).collect();
+            if members > 1 || graphs.len() > 1 {
+                bail!(
+                    "{}: these networks are not the {members} that the program {name:?} was compiled from, in that order; give those or compile again",
+                    paths.join(", ")
+                );
+            }
+            bail!(
+                "{}: this network is not the one that the program {name:?} was compiled from; give that one or compile again",
+                paths.join(", ")
+            );
+        }
+        Ok(graphs)
     }
 }
 
@@ -90,13 +130,16 @@ pub fn shipped() -> anyhow::Result<Graph> {
     Ok(Manifest::decode(MANIFEST)?.graph(WEIGHTS)?)
 }
 
-/// Compiles with all passes but these.
-pub fn compile(graph: &Graph, without: &[String]) -> anyhow::Result<Program> {
-    let mut options = CompileOptions::default();
-    for name in without {
+/// Compiles as asked.
+fn compile(graph: &Graph, how: &Compilation) -> anyhow::Result<Program> {
+    let Compilation { layout, batch, average, .. } = *how;
+    let mut options = CompileOptions { layout, batch, average, ..CompileOptions::default() };
+    for name in &how.without {
         options.without.insert(name.parse()?);
     }
-    Ok(umbra_compiler::compile(graph, &options)?)
+    let members = how.member.iter().map(|path| Network::in_the_clear(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let graphs: Vec<&Graph> = std::iter::once(graph).chain(&members).collect();
+    Ok(umbra_compiler::compile_ensemble(&graphs, &options)?)
 }
 
 /// Whether a path is to be read as one of our binary files: by its name, or by its first bytes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use umbra_client::{Client, decode_secret_key, encode_secret_key, open_secret_key};
 use umbra_compiler::{
-    Bsgs, Diagonal, Estimate, GadgetLiteral, InputLayout, Linear, LinearInput, Operation, OutputLayout,
+    Bsgs, Diagonal, Estimate, GadgetLiteral, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout,
     ParametersLiteral, Program, Report, Step,
 };
 use umbra_file::{Container, ContainerFile, Kind, encode};
@@ -74,8 +74,9 @@ fn program() -> Program {
             normalisation: Normalisation::PerChannel { mean: vec![0.5], std: vec![0.25] },
         },
         logit_range: Some([-8.0, 8.0]),
+        layout: Layout::Cyclic,
         input: InputLayout { register: 0, positions, pitch: 2, ciphertexts: vec![channels], level: 1, scale },
-        output: OutputLayout { register: 0, level: 1, scale: 40f64.exp2(), period, classes: 2 },
+        output: OutputLayout { register: 0, level: 1, scale: 40f64.exp2(), period, step: 1, classes: 2 },
         parameters: ParametersLiteral {
             log_n,
             primes,

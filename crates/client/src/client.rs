@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use umbra_ckks::encryption::encode_dense;
 use umbra_ckks::{Ciphertext, Decryptor, Encoder, Encryptor, KeyGenerator, SecretKey};
-use umbra_runtime::{Logits, layout};
+use umbra_runtime::{Logits, RuntimeError, layout};
 use umbra_wire::{EvaluationKeysWriter, LoadedProgram, Role, SeededCiphertext};
 
 use crate::{ClientError, open_secret_key, save_secret_key};
@@ -105,6 +105,14 @@ impl Client {
     /// # Errors
     /// [`ClientError::Runtime`] for a picture of another size, [`ClientError::Engine`] for values that are no finite numbers.
     pub fn encrypt(&self, picture: &[f32]) -> Result<Vec<SeededCiphertext>, ClientError> {
+        self.encrypt_batch(&[picture])
+    }
+
+    /// Encrypts normalised pictures, each `[channels, height, width]`: as many as the program classifies at once, or fewer.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`], and for a number of pictures that the program has no lanes for.
+    pub fn encrypt_batch<P: AsRef<[f32]>>(&self, pictures: &[P]) -> Result<Vec<SeededCiphertext>, ClientError> {
         let (parameters, program) = (self.program.parameters(), self.program.program());
         let (level, scale, _) = self.program.end(Role::Input);
         let mut encryptor = Encryptor::new(parameters)?;
@@ -112,7 +120,7 @@ impl Client {
             let plaintext = encode_dense(parameters, &self.encoder, &slots, level, scale)?;
             Ok(encryptor.encrypt_seeded(&self.secret, &plaintext)?)
         };
-        layout::pack(program, picture)?.into_iter().map(encrypt).collect()
+        layout::pack(program, pictures)?.into_iter().map(encrypt).collect()
     }
 
     /// Decrypts a result and checks that it is one: slots that must be zero, copies that must agree, the range of the logits.
@@ -123,9 +131,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::Runtime`] where a check fails.
     pub fn decrypt(&self, result: &[Ciphertext]) -> Result<Logits, ClientError> {
+        self.decrypt_lanes(result, 1)?
+            .into_iter()
+            .next()
+            .unwrap_or(Err(RuntimeError::Batch { got: 0, limit: 1 }.into()))
+    }
+
+    /// Decrypts the first `count` lanes of a result, as [`Self::decrypt`] does: the pictures of a batch, or the members of an
+    /// ensemble. The outer error is of all lanes, inner ones are of single lanes.
+    ///
+    /// # Errors
+    /// [`ClientError::Runtime`] where a check fails, or there are fewer lanes.
+    pub fn decrypt_lanes(
+        &self,
+        result: &[Ciphertext],
+        count: usize,
+    ) -> Result<Vec<Result<Logits, ClientError>>, ClientError> {
         let values: Vec<_> = result.iter().map(|ciphertext| self.decryptor.decrypt(ciphertext)).collect();
         let slots: Vec<&[f64]> = values.iter().map(|v| v.danger_raw()).collect();
-        Ok(layout::read_logits(self.program.program(), &slots)?)
+        let lanes = layout::read_lanes(self.program.program(), &slots, count)?;
+        Ok(lanes.into_iter().map(|lane| lane.map_err(ClientError::from)).collect())
     }
 
     /// Encrypts a normalised picture to a file; returns its length in bytes.
@@ -133,7 +158,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn encrypt_to(&self, path: &Path, picture: &[f32]) -> Result<u64, ClientError> {
-        let bytes = umbra_wire::encode_input(&self.program, &self.encrypt(picture)?)?;
+        self.encrypt_batch_to(path, &[picture])
+    }
+
+    /// Encrypts normalised pictures to one file; returns its length in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_batch`], and those of files.
+    pub fn encrypt_batch_to<P: AsRef<[f32]>>(&self, path: &Path, pictures: &[P]) -> Result<u64, ClientError> {
+        let bytes = umbra_wire::encode_input(&self.program, &self.encrypt_batch(pictures)?)?;
         umbra_file::AtomicFile::write(path, false, &bytes)?;
         Ok(bytes.len() as u64)
     }
@@ -144,5 +177,16 @@ impl Client {
     /// [`ClientError`].
     pub fn decrypt_from(&self, path: &Path) -> Result<Logits, ClientError> {
         self.decrypt(&umbra_wire::read_ciphertexts(path, &self.program, Role::Output)?)
+    }
+    /// Decrypts the first `count` lanes of a result from a file.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_lanes`], and those of files.
+    pub fn decrypt_lanes_from(
+        &self,
+        path: &Path,
+        count: usize,
+    ) -> Result<Vec<Result<Logits, ClientError>>, ClientError> {
+        self.decrypt_lanes(&umbra_wire::read_ciphertexts(path, &self.program, Role::Output)?, count)
     }
 }

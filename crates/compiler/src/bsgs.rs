@@ -169,15 +169,21 @@ mod tests {
 
     /// A convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels.
     fn convolution(channels: (usize, usize), stride: usize) -> (Circuit, Value, Affine) {
-        let value =
-            |channels, positions, operation| Value { nodes: vec![], channels, positions, pooled: false, operation };
+        let value = |channels, positions, operation| Value {
+            nodes: vec![],
+            channels,
+            positions,
+            pooled: false,
+            logits: false,
+            operation,
+        };
         let taps: Vec<i64> = (-1..=1).flat_map(|dr| (-1..=1).map(move |dc| 8 * dr + dc)).collect();
         let weights = vec![1.0; 9 * channels.0 * channels.1];
         let kernel = Kernel::Dense { stride, taps, inputs: channels.0, weights };
         let affine = Affine { terms: vec![Term { source: 0, kernel }], bias: vec![0.0; channels.1] };
         let input = value(channels.0, 64, Operation::Input((0..channels.0).map(|c| (c, 0)).collect()));
         let output = value(channels.1, 64 / stride, Operation::Affine(affine.clone()));
-        (Circuit { values: vec![input, output.clone()], output: 1, pitch: 8 }, output, affine)
+        (Circuit { values: vec![input, output.clone()], output: 1, pitch: 8, others: vec![] }, output, affine)
     }
 
     #[test]

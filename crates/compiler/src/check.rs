@@ -12,7 +12,7 @@ use crate::{
 /// Registers a program may have at most.
 const MAX_REGISTERS: usize = 1 << 10;
 /// Ciphertexts a register may hold at most.
-const MAX_CIPHERTEXTS: usize = 1 << 8;
+pub(crate) const MAX_CIPHERTEXTS: usize = 1 << 8;
 /// Steps a program may have at most.
 const MAX_STEPS: usize = 1 << 14;
 /// Primes, levels and gadgets at most.
@@ -38,8 +38,8 @@ impl Program {
             let state = StepCheck { program: self, index, step, registers: &registers }.check()?;
             registers[step.destination] = Some(state);
         }
-        let OutputLayout { register, level, scale, period, classes } = self.output;
-        let ciphertexts = classes.div_ceil(period);
+        let OutputLayout { register, level, scale, .. } = self.output;
+        let ciphertexts = self.output.ciphertexts();
         match registers.get(register).copied().flatten() {
             Some(s) if s.level == level && close(s.scale, scale) && s.ciphertexts == ciphertexts => Ok(()),
             state => Err(invalid(
@@ -112,22 +112,34 @@ impl Program {
         }
         let slots = self.slots();
         let in_range = |&(colour, tap): &(usize, i64)| colour < channels && tap.unsigned_abs() < positions as u64;
+        let lanes = self.layout.lanes();
+        let width = slots / positions.max(1);
+        if lanes == 0 || (!self.layout.is_cyclic() && lanes > width) {
+            return Err(invalid("number of lanes", lanes, format!("1 to {width}")));
+        }
+        let capacity = if self.layout.is_cyclic() { width } else { 1 };
         let fits = |c: &Vec<Option<(usize, i64)>>| {
-            positions <= slots && c.len() == slots / positions && c.iter().flatten().all(in_range)
+            positions <= slots && c.len() == capacity && c.iter().flatten().all(in_range)
         };
         if ciphertexts.is_empty() || ciphertexts.len() > MAX_CIPHERTEXTS || !ciphertexts.iter().all(fits) {
-            let expected = format!("{} channels a ciphertext", slots / positions.max(1));
+            let expected = format!("{capacity} channels a ciphertext");
             return Err(invalid("input layout", "another number of channels or taps out of range", expected));
         }
         if register >= self.registers || level >= self.parameters.levels.len() || !is_scale(scale) {
             return Err(invalid("input", format!("{register}, {level}, {scale}"), "register, level, scale".into()));
         }
-        let OutputLayout { period, classes, .. } = self.output;
+        let OutputLayout { period, step, classes, .. } = self.output;
         if classes == 0 || classes > MAX_CLASSES || classes != self.classes.len() {
             return Err(invalid("number of classes", classes, format!("that of the names, {}", self.classes.len())));
         }
         if !period.is_power_of_two() || period > slots {
             return Err(invalid("output period", period, format!("a power of two up to {slots}")));
+        }
+        let results = self.layout.results();
+        let stepped = step.is_power_of_two() && step <= period && results <= step;
+        if !stepped || (self.layout.is_cyclic() && step != 1) {
+            let expected = format!("a power of two from {results} to {period}, 1 in the cyclic layout");
+            return Err(invalid("distance of logits", step, expected));
         }
         if self.logit_range.is_some_and(|[min, max]| !(min.is_finite() && max.is_finite() && min <= max)) {
             return Err(invalid("range of the logits", format!("{:?}", self.logit_range), "[min, max]".into()));
@@ -299,7 +311,7 @@ mod tests {
     use umbra_model::Normalisation;
 
     use super::*;
-    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, LinearInput, Report};
+    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, Layout, LinearInput, Report};
 
     /// Squares a 2 x 2 picture after a transform with a baby, an inner and an outer step, and sums over positions.
     fn small() -> Program {
@@ -339,6 +351,7 @@ mod tests {
                 normalisation: Normalisation::PerPicture { min_std: 0.05 },
             },
             logit_range: None,
+            layout: Layout::Cyclic,
             input: InputLayout {
                 register: 0,
                 positions: 4,
@@ -347,7 +360,7 @@ mod tests {
                 level: 1,
                 scale: input_scale,
             },
-            output: OutputLayout { register: 0, level: 0, scale: z_scale * z_scale, period: 4, classes: 2 },
+            output: OutputLayout { register: 0, level: 0, scale: z_scale * z_scale, period: 4, step: 1, classes: 2 },
             parameters: ParametersLiteral { log_n, primes, levels, gadgets },
             registers: 1,
             steps: vec![
@@ -420,6 +433,12 @@ mod tests {
             |p| p.output.scale *= 2.0,
             |p| p.output.period = 3,
             |p| p.output.period = 1,
+            |p| p.output.step = 0,
+            |p| p.output.step = 2,
+            |p| p.output.step = usize::MAX,
+            |p| p.layout = Layout::Batch { lanes: 0 },
+            |p| p.layout = Layout::Batch { lanes: 2 },
+            |p| p.layout = Layout::Ensemble { lanes: usize::MAX, averaged: true },
             |p| p.output.classes = 3,
             |p| p.logit_range = Some([1.0, 0.0]),
             |p| p.steps[0].destination = 1,

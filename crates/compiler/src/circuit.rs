@@ -21,6 +21,8 @@ pub struct Value {
     pub positions: usize,
     /// Whether it is the same at every position.
     pub pooled: bool,
+    /// Whether it is the output; [`Circuit::sort`] keeps it.
+    pub logits: bool,
     /// How it comes about.
     pub operation: Operation,
 }
@@ -83,6 +85,19 @@ impl Kernel {
         match self {
             Self::Diagonal(_) => 1,
             Self::Dense { stride, .. } => *stride,
+        }
+    }
+
+    /// Whether another kernel differs from this one in weights only.
+    #[must_use]
+    pub fn same_structure(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Diagonal(a), Self::Diagonal(b)) => a.len() == b.len(),
+            (
+                Self::Dense { stride, taps, inputs, weights },
+                Self::Dense { stride: other_stride, taps: other_taps, inputs: other_inputs, weights: other_weights },
+            ) => (stride, taps, inputs, weights.len()) == (other_stride, other_taps, other_inputs, other_weights.len()),
+            _ => false,
         }
     }
 
@@ -160,6 +175,8 @@ pub struct Circuit {
     pub output: ValueId,
     /// Positions a row of the picture.
     pub pitch: usize,
+    /// Further members of an ensemble: the same values and operations with other numbers.
+    pub others: Vec<Circuit>,
 }
 
 impl Operation {
@@ -223,6 +240,7 @@ impl Circuit {
         self.values = order.iter().filter_map(|&old| values[old].take()).collect();
         self.values.iter_mut().for_each(|v| v.operation.renumber(&new));
         self.output = new[self.output];
+        self.values.iter_mut().enumerate().for_each(|(i, v)| v.logits = i == self.output);
     }
 
     /// Changes what is stored for a value without changing the network: from now on `old = factor * new + offset`, channel by
@@ -267,7 +285,7 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
             remedy: "train the network with cyclic convolutions".into(),
         });
     };
-    let mut circuit = Circuit { values: Vec::new(), output: 0, pitch };
+    let mut circuit = Circuit { values: Vec::new(), output: 0, pitch, others: Vec::new() };
     let mut ids: Vec<ValueId> = Vec::new();
     for (id, node) in graph.iter() {
         let channels = node.shape().channels();
@@ -281,6 +299,7 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
             channels,
             positions: grid,
             pooled,
+            logits: false,
             operation: Operation::Input((0..channels).map(|c| (c, 0)).collect()),
         };
         let term = |source: usize, kernel| Term { source: sources[source], kernel };
@@ -360,6 +379,34 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
 }
 
 impl Circuit {
+    /// This circuit, then the further members of its ensemble.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = &Self> {
+        let others = &self.others;
+        (0..others.len() + 1).map(move |i| if i == 0 { self } else { &others[i - 1] })
+    }
+
+    /// Whether another circuit differs from this one in numbers only.
+    #[must_use]
+    pub fn same_structure(&self, other: &Self) -> bool {
+        let same = |a: &Value, b: &Value| {
+            let size = |v: &Value| (v.channels, v.positions, v.pooled);
+            size(a) == size(b)
+                && match (&a.operation, &b.operation) {
+                    (Operation::Affine(a), Operation::Affine(b)) => {
+                        a.terms.len() == b.terms.len()
+                            && a.terms
+                                .iter()
+                                .zip(&b.terms)
+                                .all(|(a, b)| a.source == b.source && a.kernel.same_structure(&b.kernel))
+                    }
+                    (Operation::Polynomial(a, _), Operation::Polynomial(b, _)) => a == b,
+                    (a, b) => a == b,
+                }
+        };
+        (self.output, self.pitch, self.values.len()) == (other.output, other.pitch, other.values.len())
+            && self.values.iter().zip(&other.values).all(|(a, b)| same(a, b))
+    }
+
     /// Puts an identity behind an output that is not affine, so that passes have a place to fold constants into.
     fn end_in_affine(&mut self) {
         let last = &self.values[self.output];

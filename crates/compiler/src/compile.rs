@@ -15,7 +15,7 @@ use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Packing};
 use crate::precision::{self, Gain, Injected, Sample};
-use crate::{CompileError, CompileOptions, Pass, Program, digest, emit, fuse, redistribute};
+use crate::{Average, CompileError, CompileOptions, LayoutChoice, Pass, Program, digest, emit, fuse, redistribute};
 
 /// Ring degrees offered; the smallest that fits is taken.
 const LOG_N: std::ops::RangeInclusive<u32> = 13..=16;
@@ -37,16 +37,88 @@ const TIME_FOR_A_BIT: f64 = 1.6;
 /// # Errors
 /// [`CompileError`] names the node, or what security does not allow, and what to do.
 pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, CompileError> {
-    options.check()?;
-    let mut circuit = lower(graph)?;
-    if options.has(Pass::Fuse) {
-        fuse::fuse(&mut circuit);
+    compile_ensemble(&[graph], options)
+}
+
+/// Compiles networks of one architecture to a program that evaluates all of them on the same picture: in the channel layout, a
+/// lane each.
+///
+/// # Errors
+/// As [`compile`]; [`CompileError::Member`] for networks that differ in more than their weights.
+pub fn compile_ensemble(graphs: &[&Graph], options: &CompileOptions) -> Result<Program, CompileError> {
+    options.check(graphs.len())?;
+    let circuit = passes(graphs, options)?;
+    let with = |channel: bool| in_layout(graphs, &circuit, options, channel);
+    match options.layout {
+        LayoutChoice::Cyclic => with(false),
+        LayoutChoice::Channel => with(true),
+        LayoutChoice::Auto if graphs.len() > 1 => with(true),
+        LayoutChoice::Auto => match (with(false), with(true)) {
+            (Ok(cyclic), Ok(channel)) => {
+                let time = |p: &Program| p.report.seconds / p.layout.pictures() as f64;
+                let (cyclic_s, channel_s) = (time(&cyclic), time(&channel));
+                let mut program = if channel_s < cyclic_s { channel } else { cyclic };
+                let note = format!(
+                    "core-seconds a picture: {cyclic_s:.2} in the cyclic layout, {channel_s:.2} in the channel layout"
+                );
+                program.report.notes.push(note);
+                Ok(program)
+            }
+            (Ok(program), Err(_)) | (Err(_), Ok(program)) => Ok(program),
+            (Err(error), Err(_)) => Err(error),
+        },
     }
-    if options.has(Pass::Redistribute) {
-        redistribute::redistribute(&mut circuit)?;
-    } else {
-        redistribute::evaluate_directly(&mut circuit);
+}
+
+/// The passes before the layout: a circuit whose [`Circuit::others`] are the further members.
+fn passes(graphs: &[&Graph], options: &CompileOptions) -> Result<Circuit, CompileError> {
+    let mut members = Vec::with_capacity(graphs.len());
+    for graph in graphs {
+        let mut circuit = lower(graph)?;
+        if options.has(Pass::Fuse) {
+            fuse::fuse(&mut circuit);
+        }
+        if options.has(Pass::Redistribute) {
+            redistribute::redistribute(&mut circuit)?;
+        } else {
+            redistribute::evaluate_directly(&mut circuit);
+        }
+        members.push(circuit);
     }
+    for (member, (graph, circuit)) in graphs.iter().zip(&members).enumerate().skip(1) {
+        let what = if graph.input() != graphs[0].input() {
+            "it takes other pictures, or normalises them in another way"
+        } else if graph.classes() != graphs[0].classes() {
+            "it has other classes"
+        } else if !circuit.same_structure(&members[0]) {
+            "its layers have other shapes"
+        } else {
+            continue;
+        };
+        return Err(CompileError::Member { member, name: graph.name().into(), what });
+    }
+    if options.average == Average::Server {
+        let part = 1.0 / members.len() as f64;
+        for circuit in &mut members {
+            if let Operation::Affine(affine) = &mut circuit.values[circuit.output].operation {
+                let parts = vec![part; affine.bias.len()];
+                affine.terms.iter_mut().for_each(|t| t.kernel.scale_rows(&parts));
+                affine.bias.iter_mut().for_each(|b| *b *= part);
+            }
+        }
+    }
+    let mut circuit = members.remove(0);
+    circuit.others = members;
+    Ok(circuit)
+}
+
+/// The program in one of the two layouts, at the smallest ring degree that will do.
+fn in_layout(
+    graphs: &[&Graph],
+    circuit: &Circuit,
+    options: &CompileOptions,
+    channel: bool,
+) -> Result<Program, CompileError> {
     let degrees = match options.log_n {
         Some(log_n) if LOG_N_FORCED.contains(&log_n) => log_n..=log_n,
         Some(log_n) => {
@@ -58,7 +130,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
     let (mut refused, mut coarse): (Option<CompileError>, Option<Plan>) = (None, None);
     let mut chosen = None;
     for log_n in degrees {
-        match at_degree(graph, &circuit, options, log_n) {
+        match at_degree(graphs, circuit, options, log_n, channel) {
             Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * options.logit_error => {
                 chosen = Some(plan);
                 break;
@@ -69,16 +141,20 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
                     coarse = Some(plan);
                 }
             }
-            Err(e @ (CompileError::TooDeep { .. } | CompileError::TooLarge { .. } | CompileError::Ring(_))) => {
-                refused = Some(e);
-            }
+            Err(
+                e @ (CompileError::TooDeep { .. }
+                | CompileError::TooLarge { .. }
+                | CompileError::TooManyLanes { .. }
+                | CompileError::Ring(_)),
+            ) => refused = Some(e),
             Err(e) => return Err(e),
         }
     }
     let Some(plan) = chosen.or(coarse) else {
         return Err(refused.unwrap_or(CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() }));
     };
-    let program = emit::program(graph, &plan, options, digest::network_digest(graph));
+    let digests: Vec<[u8; 32]> = graphs.iter().map(|g| digest::network_digest(g)).collect();
+    let program = emit::program(graphs, &plan, options, digest::ensemble_digest(&digests));
     program.check()?;
     Ok(program)
 }
@@ -109,15 +185,26 @@ pub(crate) struct Plan {
     pub carries: usize,
 }
 
-fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: u32) -> Result<Plan, CompileError> {
+fn at_degree(
+    graphs: &[&Graph],
+    circuit: &Circuit,
+    options: &CompileOptions,
+    log_n: u32,
+    channel: bool,
+) -> Result<Plan, CompileError> {
     let limit = security_limit(log_n)?;
-    let packing = Packing::new(circuit, log_n)?;
+    let packing = if channel {
+        Packing::channel(circuit, log_n, options.batch, options.average == Average::Server)?
+    } else {
+        Packing::new(circuit, log_n)?
+    };
     let mut circuit = circuit.clone();
-    let shifts =
-        if options.has(Pass::InputExpansion) { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
-    let samples = samples(graph, &circuit, options);
+    // The channel layout has no unused channels.
+    let expand = options.has(Pass::InputExpansion) && !channel;
+    let shifts = if expand { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
+    let samples = samples(graphs[0], &circuit, options);
     let diagonals = all_diagonals(&circuit, &packing);
-    let gains = precision::gains(&circuit, &packing, &diagonals, &samples);
+    let gains = all_gains(&circuit, &packing, &diagonals, &samples);
     if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
     {
         return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
@@ -130,7 +217,7 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
         tower_reuse: options.has(Pass::TowerReuse),
         gains: &gains,
         weight_noise: &weight_noise,
-        largest_logit: largest_logit(graph, &gains[circuit.output]),
+        largest_logit: graphs.iter().map(|g| largest_logit(g, &gains[circuit.output])).fold(0.0, f64::max),
         excess: TOP_EXCESS,
     };
     let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
@@ -199,12 +286,41 @@ fn at_degree(graph: &Graph, circuit: &Circuit, options: &CompileOptions, log_n: 
     let too_deep =
         |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
     let Some((_, mut plan)) = best else { return Err(too_deep(coarsest)) };
-    plan.errors = precision::errors(&plan.circuit, &plan.packing, &plan.diagonals, &samples, &plan.injected);
+    let errors = |member| precision::errors(member, &plan.packing, &plan.diagonals, &samples, &plan.injected);
+    plan.errors = plan.circuit.members().map(errors).reduce(largest_of).unwrap_or_default();
     // Errors that activations amplify without bound: the modulus that there is does not carry the network.
     if !plan.errors.iter().all(|e| e.is_finite()) {
         return Err(too_deep(wanted));
     }
     Ok(plan)
+}
+
+fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
+    // A number that is none stays, and is found later.
+    a.into_iter().zip(b).map(|(a, b)| if a.is_nan() || a > b { a } else { b }).collect()
+}
+
+/// Gains, of an ensemble the largest over its members.
+fn all_gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samples: &[Sample]) -> Vec<Gain> {
+    let mut gains = precision::gains(circuit, packing, diagonals, samples);
+    for other in &circuit.others {
+        for (gain, own) in gains.iter_mut().zip(precision::gains(other, packing, diagonals, samples)) {
+            let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+            gain.value = larger(gain.value, own.value);
+            gain.weights.iter_mut().zip(own.weights).for_each(|(w, own)| *w = larger(*w, own));
+            gain.mean_square = larger(gain.mean_square, own.mean_square);
+            gain.largest = larger(gain.largest, own.largest);
+        }
+    }
+    if !packing.averaging(&circuit.values[circuit.output]).is_empty() {
+        // A logit has the errors of all members, each of which has its part of the weights.
+        let members = circuit.members().len() as f64;
+        for gain in &mut gains {
+            gain.value *= members;
+            gain.weights.iter_mut().for_each(|w| *w *= members);
+        }
+    }
+    gains
 }
 
 /// log2(QP) allowed at 128 bits.
@@ -236,12 +352,18 @@ fn samples(graph: &Graph, circuit: &Circuit, options: &CompileOptions) -> Vec<Sa
     }
 }
 
-fn all_diagonals(circuit: &Circuit, packing: &Packing) -> Vec<Diagonals> {
-    let of = |value: &crate::circuit::Value| match &value.operation {
-        Operation::Affine(affine) => packing.diagonals(circuit, value, affine),
-        _ => Diagonals::new(),
+fn all_diagonals<'c>(circuit: &'c Circuit, packing: &Packing) -> Vec<Diagonals> {
+    let of = |id: usize| {
+        let affine = |member: &'c Circuit| {
+            let value = &member.values[id];
+            match &value.operation {
+                Operation::Affine(affine) => Some((member, value, affine)),
+                _ => None,
+            }
+        };
+        packing.diagonals_of(&circuit.members().filter_map(affine).collect::<Vec<_>>())
     };
-    circuit.values.iter().map(of).collect()
+    (0..circuit.values.len()).map(of).collect()
 }
 
 /// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
@@ -291,15 +413,22 @@ fn finish(
         .into_iter()
         .map(|set| {
             let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
-                true => bsgs::candidates(set, &packing),
-                false => vec![Split::none(set, &packing)],
+                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
+                true if !packing.is_channel() => bsgs::candidates(set, &packing),
+                _ => vec![Split::none(set, &packing)],
             };
             known.entry(set).or_insert_with_key(splits).clone()
         })
         .collect();
     // Key switching adds its error at the scale of what is switched: squares' scale, but for the picture.
     let narrowest = places.iter().map(|p| p.bits).fold(f64::MAX, f64::min);
-    let steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
+    let mut steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
+    let logits = &circuit.values[circuit.output];
+    let averaging = packing.averaging(logits);
+    if !averaging.is_empty() {
+        let kind = ShapeKind::Rotations(averaging, packing.ciphertexts(logits));
+        steps.push(Shape { level: places[circuit.output].level, changes: (0, 0), kind });
+    }
     let search = Search {
         chain,
         pool: &pool,
@@ -362,7 +491,7 @@ fn shape(
         Operation::Square(_) => ShapeKind::Square(packing.ciphertexts(value)),
         Operation::Sum(_) => {
             let doublings = std::iter::successors(Some(1), |p| Some(2 * p)).take_while(|p| *p < value.positions);
-            let rotations = doublings.map(|p| packing.canonical((p * packing.period(value)) as i64));
+            let rotations = doublings.map(|p| packing.canonical((p * packing.distance(value)) as i64));
             ShapeKind::Rotations(rotations.collect(), packing.ciphertexts(value))
         }
         Operation::Affine(_) => {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bsgs::Split;
+
 /// Measured rates of one core. The defaults are those of the machine that `docs/performance.md` speaks of; measure a kernel
 /// and put its rate here to calibrate estimates for another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,14 @@ impl SwitchSize {
     pub fn product(&self) -> Work {
         let (l, k, d) = self.f();
         Work { transforms: 0.0, products: 2.0 * d * (l + k), key_limbs: 2.0 * d * (l + k), limbs: 2.0 * (l + k) }
+    }
+
+    /// Products of the baby rotations of all inputs: a key is read once, and used for every input while it is in the cache.
+    #[must_use]
+    pub fn babies(&self, split: &Split) -> Work {
+        let one = self.product();
+        let rotated = Work::default().plus(one, split.rotated as f64);
+        Work { key_limbs: one.key_limbs * split.babies.len() as f64, ..rotated }
     }
 
     /// Division of `polys` polynomials by P and by `dropped` primes, `added` ones appearing.

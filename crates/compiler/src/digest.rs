@@ -44,6 +44,21 @@ pub fn network_digest(graph: &Graph) -> [u8; 32] {
     *hasher.0.finalize().as_bytes()
 }
 
+/// BLAKE3 over the digests of the members of an ensemble, in order; of one network alone, its own digest.
+#[must_use]
+pub fn ensemble_digest(members: &[[u8; 32]]) -> [u8; 32] {
+    match members {
+        [one] => *one,
+        _ => {
+            let mut hasher = blake3::Hasher::new_derive_key("umbra 2026 ensemble v1");
+            members.iter().for_each(|digest| {
+                hasher.update(digest);
+            });
+            *hasher.finalize().as_bytes()
+        }
+    }
+}
+
 struct Hasher(blake3::Hasher);
 
 impl Hasher {

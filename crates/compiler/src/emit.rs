@@ -9,8 +9,8 @@ use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
 use crate::packing::sources;
 use crate::{
-    CompileOptions, Estimate, GadgetLiteral, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral, Program,
-    Report, Step,
+    CompileOptions, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
+    Program, Report, Step,
 };
 
 /// Registers and the values in them.
@@ -53,7 +53,8 @@ impl Registers {
 }
 
 /// The program of a plan.
-pub(crate) fn program(graph: &Graph, plan: &Plan, options: &CompileOptions, network: [u8; 32]) -> Program {
+pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, network: [u8; 32]) -> Program {
+    let graph = graphs[0];
     let renumber = used_primes(plan);
     let map = |list: &Vec<u16>| -> Vec<u16> { list.iter().filter_map(|p| renumber.get(p).copied()).collect() };
     let mut primes = vec![0; renumber.len()];
@@ -70,18 +71,23 @@ pub(crate) fn program(graph: &Graph, plan: &Plan, options: &CompileOptions, netw
     let mut emitter = Emitter { plan, options, registers: Registers::new(plan), scales: Vec::new(), steps: Vec::new() };
     let input = emitter.values(&parameters);
     let output = plan.circuit.output;
+    emitter.averaging(output);
+    let averaged = !plan.packing.averaging(&plan.circuit.values[output]).is_empty();
+    let period = if averaged { 1 } else { plan.packing.period(&plan.circuit.values[output]) };
     let mut program = Program {
         name: graph.name().into(),
         network,
         classes: graph.classes().to_vec(),
         picture: graph.input().clone(),
-        logit_range: graph.ranges().logits.map(|r| r.map(f64::from)),
+        logit_range: logit_range(graphs),
+        layout: plan.packing.layout(),
         input,
         output: OutputLayout {
             register: emitter.registers.get(output),
             level: plan.places[output].level,
             scale: emitter.scales[output],
-            period: plan.packing.period(&plan.circuit.values[output]),
+            period,
+            step: if averaged { 1 } else { plan.packing.step(&plan.circuit.values[output]) },
             classes: graph.classes().len(),
         },
         parameters,
@@ -91,6 +97,13 @@ pub(crate) fn program(graph: &Graph, plan: &Plan, options: &CompileOptions, netw
     };
     program.report = report(plan, options, &program);
     program
+}
+
+/// The range of the logits of all members, where all know it.
+fn logit_range(graphs: &[&Graph]) -> Option<[f64; 2]> {
+    let ranges: Vec<[f64; 2]> =
+        graphs.iter().map(|g| g.ranges().logits.map(|r| r.map(f64::from))).collect::<Option<_>>()?;
+    ranges.into_iter().reduce(|[a, b], [c, d]| [a.min(c), b.max(d)])
 }
 
 struct Emitter<'a> {
@@ -151,11 +164,12 @@ impl Emitter<'_> {
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
                     let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &plan.packing);
                     let period = plan.packing.period(value);
-                    let bias = (0..plan.packing.ciphertexts(value)).map(|o| {
-                        let channel = |c: usize| affine.bias.get(o * period + c).copied().unwrap_or(0.0);
-                        (0..period).map(channel).collect()
-                    });
-                    let bias = bias.collect();
+                    let mut bias = plan.packing.spread(value, 0, &affine.bias);
+                    for (member, other) in plan.circuit.others.iter().enumerate() {
+                        let Source::Affine(affine) = &other.values[id].operation else { continue };
+                        let own = plan.packing.spread(value, member + 1, &affine.bias);
+                        bias.iter_mut().flatten().zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
+                    }
                     Operation::Linear(Box::new(Linear { inputs, plan: bsgs, diagonals, period, bias, gadget }))
                 }
                 Source::Input(_) | Source::Polynomial(..) => continue,
@@ -174,6 +188,20 @@ impl Emitter<'_> {
         }
         // Every circuit has an input: `Circuit::sort` keeps it.
         layout.unwrap_or_else(|| plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0))
+    }
+
+    /// Adds up the members of an ensemble at the end, where the server is to do that.
+    fn averaging(&mut self, output: usize) {
+        let plan = self.plan;
+        let rotations = plan.packing.averaging(&plan.circuit.values[output]);
+        let (place, register) = (plan.places[output], self.registers.get(output));
+        let shape = Shape {
+            level: place.level,
+            changes: (0, 0),
+            kind: ShapeKind::Rotations(rotations.clone(), plan.packing.ciphertexts(&plan.circuit.values[output])),
+        };
+        let gadget = plan.choice.of_level[place.level];
+        self.sum(output, &shape, &rotations, (register, register), gadget, self.scales[output]);
     }
 
     fn sum(
@@ -283,6 +311,16 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
             own.len(),
             own.iter().map(|k| k.bytes(&program.parameters)).sum::<u64>() as f64 / 1e6
         ));
+    }
+    match program.layout {
+        Layout::Cyclic => {}
+        Layout::Batch { lanes } => {
+            notes.push(format!("channel layout: one channel a ciphertext, {lanes} pictures at once"));
+        }
+        Layout::Ensemble { lanes, averaged } => notes.push(format!(
+            "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",
+            if averaged { "server" } else { "client" }
+        )),
     }
     if plan.shifts > 1 {
         notes.push(format!(

@@ -71,6 +71,44 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// More pictures or members of an ensemble than there are lanes.
+    #[error(
+        "{found} lanes (pictures of a batch, or members of an ensemble) were asked for, at most {limit} fit at N = 2^{log_n}; \
+         use fewer"
+    )]
+    TooManyLanes {
+        /// Lanes asked for.
+        found: usize,
+        /// Lanes there are.
+        limit: usize,
+        /// Base-2 logarithm of the ring degree.
+        log_n: u32,
+    },
+    /// A layer with more channels than the channel layout has ciphertexts for.
+    #[error(
+        "node {node:?} has {found} channels, at most {limit} fit in the channel layout (one ciphertext each); use the cyclic \
+         layout"
+    )]
+    TooWide {
+        /// The node.
+        node: String,
+        /// Its channels.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Members of an ensemble that are not alike.
+    #[error(
+        "member {member} of the ensemble ({name:?}): {what}; members must be one architecture with different weights"
+    )]
+    Member {
+        /// Index, from 0.
+        member: usize,
+        /// Its name.
+        name: String,
+        /// What differs.
+        what: &'static str,
+    },
     /// A network that needs more modulus than security allows.
     #[error(
         "the network needs a modulus of {needed:.0} bits (special primes included) for {levels} levels, at most {limit} \

@@ -247,7 +247,7 @@ impl Search<'_> {
         let end = size.mod_down(2.0, size.special, dropped, added);
         let mut work = Work::default().plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
         if let Some(split) = split {
-            work = work.plus(size.decompose(), split.decomposed as f64).plus(size.product(), split.rotated as f64);
+            work = work.plus(size.decompose(), split.decomposed as f64).plus(size.babies(split), 1.0);
             work = work.plus(size.giant(), (split.giants * outputs) as f64);
         }
         work
@@ -272,13 +272,13 @@ impl Search<'_> {
                 ShapeKind::Linear { class, outputs, diagonals } => {
                     let splits = &self.classes[*class];
                     let fixed = time(self.linear(size, shape.changes, (*outputs, *diagonals), None));
-                    let (decompose, baby) = (time(size.decompose()), time(size.product()));
+                    let decompose = time(size.decompose());
                     let giant = time(size.giant()) * *outputs as f64;
                     let (top, times) = classes.entry(*class).or_insert((shape.level, vec![0.0; splits.len()]));
                     *top = shape.level.max(*top);
                     for (split, t) in splits.iter().zip(times) {
                         *t += fixed + decompose * split.decomposed as f64;
-                        *t += baby * split.rotated as f64 + giant * split.giants as f64;
+                        *t += time(size.babies(split)) + giant * split.giants as f64;
                     }
                 }
                 ShapeKind::Square(_) => {

@@ -234,6 +234,8 @@ pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gai
 fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId, level: usize) {
     let at = source + 1;
     let moved = |s: &mut ValueId| *s += usize::from(*s >= at);
+    // The other members of an ensemble have the same values in the same places.
+    circuit.others.iter_mut().for_each(|other| insert_carry(other, &mut places.clone(), source, level));
     for (value, place) in circuit.values.iter_mut().zip(places.iter()) {
         let redirect = |s: &mut ValueId| {
             if *s == source && place.works == level {
@@ -252,7 +254,7 @@ fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId,
     let read = &circuit.values[source];
     let kernel = Kernel::Diagonal(vec![1.0; read.channels]);
     let affine = Affine { terms: vec![Term { source, kernel }], bias: vec![0.0; read.channels] };
-    let value = Value { operation: Operation::Affine(affine), ..read.clone() };
+    let value = Value { operation: Operation::Affine(affine), logits: false, ..read.clone() };
     let place = Place { level, works: places[source].level, bits: places[source].bits, product: f64::NAN };
     circuit.values.insert(at, value);
     places.insert(at, place);

@@ -28,12 +28,12 @@ pub mod precision;
 pub mod program;
 pub mod redistribute;
 
-pub use compile::compile;
+pub use compile::{compile, compile_ensemble};
 pub use cost::CostModel;
-pub use digest::network_digest;
+pub use digest::{ensemble_digest, network_digest};
 pub use error::{CompileError, ProgramError};
-pub use options::{CompileOptions, Pass};
+pub use options::{Average, CompileOptions, LayoutChoice, Pass};
 pub use program::{
-    Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
+    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
 };
 pub use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, KeyId, KeyKind, ParametersLiteral};

@@ -57,6 +57,77 @@ impl FromStr for Pass {
     }
 }
 
+/// Which layout a program is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LayoutChoice {
+    /// The channels of one picture side by side in a ciphertext: the shortest wait for one picture.
+    #[default]
+    Cyclic,
+    /// One channel a ciphertext, many pictures or the members of an ensemble side by side: the most pictures a second.
+    Channel,
+    /// The one of the two that takes less time a picture.
+    Auto,
+}
+
+impl LayoutChoice {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Cyclic, Self::Channel, Self::Auto];
+
+    /// The name on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cyclic => "cyclic",
+            Self::Channel => "channel",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for LayoutChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LayoutChoice {
+    type Err = CompileError;
+
+    fn from_str(name: &str) -> Result<Self, CompileError> {
+        Self::ALL.into_iter().find(|l| l.name() == name).ok_or_else(|| CompileError::Option {
+            option: "layout",
+            found: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
+/// Who averages over the members of an ensemble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Average {
+    /// The client gets the logits of every member, and averages probabilities.
+    #[default]
+    Client,
+    /// The server averages logits.
+    Server,
+}
+
+impl FromStr for Average {
+    type Err = CompileError;
+
+    fn from_str(name: &str) -> Result<Self, CompileError> {
+        match name {
+            "client" => Ok(Self::Client),
+            "server" => Ok(Self::Server),
+            _ => {
+                Err(CompileError::Option { option: "average", found: name.into(), expected: "client or server".into() })
+            }
+        }
+    }
+}
+
 /// Options of [`crate::compile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompileOptions {
@@ -72,6 +143,12 @@ pub struct CompileOptions {
     pub samples: Vec<Vec<f32>>,
     /// Rates for estimates and choices.
     pub cost: CostModel,
+    /// What slots stand for.
+    pub layout: LayoutChoice,
+    /// Pictures at once in the channel layout; as many as there is room for where not given.
+    pub batch: Option<usize>,
+    /// Who averages over the members of an ensemble.
+    pub average: Average,
 }
 
 impl Default for CompileOptions {
@@ -83,6 +160,9 @@ impl Default for CompileOptions {
             key_bytes: 900_000_000,
             samples: Vec::new(),
             cost: CostModel::default(),
+            layout: LayoutChoice::default(),
+            batch: None,
+            average: Average::default(),
         }
     }
 }
@@ -94,9 +174,28 @@ impl CompileOptions {
         !self.without.contains(&pass)
     }
 
-    pub(crate) fn check(&self) -> Result<(), CompileError> {
+    /// Checks everything, for an ensemble of so many members.
+    pub(crate) fn check(&self, members: usize) -> Result<(), CompileError> {
         let option =
             |option, found: String, expected: &str| CompileError::Option { option, found, expected: expected.into() };
+        match (self.layout, self.batch) {
+            (_, Some(0)) => return Err(option("batch", "0".into(), "at least 1 picture")),
+            (LayoutChoice::Cyclic, Some(batch)) => {
+                let expected = "none in the cyclic layout, which holds one picture; use the channel layout";
+                return Err(option("batch", batch.to_string(), expected));
+            }
+            (_, Some(batch)) if members > 1 => {
+                let expected = "none for an ensemble, whose members take the lanes that a batch would";
+                return Err(option("batch", batch.to_string(), expected));
+            }
+            (LayoutChoice::Cyclic, None) if members > 1 => {
+                return Err(option("layout", "cyclic".into(), "channel for an ensemble"));
+            }
+            _ => {}
+        }
+        if self.average == Average::Server && members < 2 {
+            return Err(option("average", "server".into(), "an ensemble of at least 2 members"));
+        }
         if !(self.logit_error.is_finite() && self.logit_error > 0.0) {
             return Err(option("logit error", self.logit_error.to_string(), "a positive number"));
         }

@@ -1,19 +1,42 @@
-//! Cyclic packing: which slot holds what, and convolutions as periodic diagonals.
+//! Packing: which slot holds what, and convolutions as periodic diagonals.
 //!
-//! With `n` slots and `P` positions, a ciphertext holds `C = n / P` channels, slot `p C + c`. A convolution is
+//! *Cyclic layout.* With `n` slots and `P` positions, a ciphertext holds `C = n / P` channels, slot `p C + c`. A convolution is
 //! `y = sum_r w_r (.) rot_r(x)` with `w_r` of the period of `y`, since `source - destination = t C_in + ci - co` does not depend on
 //! the position, for stride 2 neither (where `C_out = 2 C_in`).
+//!
+//! *Channel layout.* One channel a ciphertext, `M = n / P` interleaved lanes: slot `q M + m` is position `q` of lane `m`, which
+//! is a picture of a batch or a member of an ensemble. The grid keeps its `P` positions through strides: position `p` of a value
+//! on `P / d` positions is at `q = d p`, and a tap `t` of a convolution that reads it is a rotation by `d t M`. What is computed
+//! at the other `q` is the network on a shifted picture. A weight is one number for all slots (a batch) or one a lane (an
+//! ensemble): nothing depends on the position, no masks here either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Value};
-use crate::{CompileError, InputLayout};
+use crate::{CompileError, InputLayout, Layout};
+
+/// Ciphertexts that a value may take at most, see [`crate::Program::check`].
+const MAX_CIPHERTEXTS: usize = crate::check::MAX_CIPHERTEXTS;
 
 /// The packing for a number of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packing {
     slots: usize,
     pitch: usize,
+    lanes: Option<Lanes>,
+}
+
+/// The lanes of the channel layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lanes {
+    /// Slots a position.
+    width: usize,
+    /// How many of them are in use.
+    used: usize,
+    /// Whether each has weights of its own.
+    members: bool,
+    /// Whether the server adds the members up.
+    averaged: bool,
 }
 
 /// A rotation before it is split into steps: `rows` whole rows of pixels, and the rest.
@@ -29,7 +52,7 @@ pub struct Rotation {
 pub type Diagonals = BTreeMap<(usize, usize, Rotation), Vec<f64>>;
 
 impl Packing {
-    /// The packing of a circuit at `N = 2^log_n`.
+    /// The cyclic packing of a circuit at `N = 2^log_n`.
     ///
     /// # Errors
     /// [`CompileError::TooLarge`] where a picture has more positions than there are slots.
@@ -44,19 +67,128 @@ impl Packing {
                 log_n,
             });
         }
-        Ok(Self { slots, pitch: circuit.pitch })
+        Ok(Self { slots, pitch: circuit.pitch, lanes: None })
     }
 
-    /// Channels a ciphertext: the distance of positions in slots.
+    /// The channel packing of a circuit at `N = 2^log_n`, for a batch of so many pictures (as many as fit where not given); an
+    /// ensemble's lanes are its members, whose logits the server adds up where they are to be `averaged`.
+    ///
+    /// # Errors
+    /// [`CompileError::TooLarge`] as for [`Self::new`], and where a value has more channels than a register may have
+    /// ciphertexts; [`CompileError::TooManyLanes`].
+    pub fn channel(circuit: &Circuit, log_n: u32, batch: Option<usize>, averaged: bool) -> Result<Self, CompileError> {
+        let Self { slots, pitch, .. } = Self::new(circuit, log_n)?;
+        let width = slots / circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
+        let members = !circuit.others.is_empty();
+        let used = if members { circuit.members().len() } else { batch.unwrap_or(width) };
+        if used == 0 || used > width {
+            return Err(CompileError::TooManyLanes { found: used, limit: width, log_n });
+        }
+        let packing = Self { slots, pitch, lanes: Some(Lanes { width, used, members, averaged: members && averaged }) };
+        if let Some(value) = circuit.values.iter().find(|v| packing.ciphertexts(v) > MAX_CIPHERTEXTS) {
+            return Err(CompileError::TooWide {
+                node: value.nodes.join(" + "),
+                found: value.channels,
+                limit: MAX_CIPHERTEXTS,
+            });
+        }
+        Ok(packing)
+    }
+
+    /// Whether this is the channel layout.
+    #[must_use]
+    pub fn is_channel(&self) -> bool {
+        self.lanes.is_some()
+    }
+
+    /// What readers of the program are to know of it.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        match self.lanes {
+            None => Layout::Cyclic,
+            Some(Lanes { used: lanes, members: false, .. }) => Layout::Batch { lanes },
+            Some(Lanes { used: lanes, averaged, .. }) => Layout::Ensemble { lanes, averaged },
+        }
+    }
+
+    /// Distance of neighbouring positions in slots.
+    #[must_use]
+    pub fn distance(&self, value: &Value) -> usize {
+        self.slots / value.positions
+    }
+
+    /// Channels a ciphertext. In the channel layout there is one, but for the logits: they are the same at every position, so
+    /// that each position may keep another of them.
+    #[must_use]
+    pub fn capacity(&self, value: &Value) -> usize {
+        match self.lanes {
+            None => self.distance(value),
+            Some(Lanes { averaged: false, .. }) if value.logits && value.pooled => {
+                value.channels.next_power_of_two().min(value.positions)
+            }
+            Some(_) => 1,
+        }
+    }
+
+    /// Distance in slots of the channels of one ciphertext.
+    #[must_use]
+    pub fn step(&self, value: &Value) -> usize {
+        if self.is_channel() { self.distance(value) } else { 1 }
+    }
+
+    /// Period over the slots of the plaintexts that make a value. Those of the logits keep every slot but theirs at 0.
     #[must_use]
     pub fn period(&self, value: &Value) -> usize {
-        self.slots / value.positions
+        match self.lanes {
+            None => self.distance(value),
+            Some(_) if value.logits => self.capacity(value) * self.distance(value),
+            Some(Lanes { width, members: true, .. }) => width,
+            Some(_) => 1,
+        }
+    }
+
+    /// The rotations by which the server adds up the members' logits, one after the other; none where it does not.
+    ///
+    /// They go over a whole period, in which every slot but the members' is 0: so all slots hold the sum in the end, and none a
+    /// part of it.
+    #[must_use]
+    pub fn averaging(&self, value: &Value) -> Vec<i64> {
+        if !value.logits || !self.lanes.is_some_and(|l| l.averaged) {
+            return Vec::new();
+        }
+        let period = self.period(value);
+        std::iter::successors(Some(1), |r| Some(2 * r))
+            .take_while(|r| *r < period)
+            .map(|r| self.canonical(r as i64))
+            .collect()
     }
 
     /// Number of ciphertexts.
     #[must_use]
     pub fn ciphertexts(&self, value: &Value) -> usize {
-        value.channels.div_ceil(self.period(value))
+        value.channels.div_ceil(self.capacity(value))
+    }
+
+    /// One period of plaintext for each ciphertext of a value, with a number for each channel; those of one member of an
+    /// ensemble, whose lane it is, or those of all lanes.
+    #[must_use]
+    pub fn spread(&self, value: &Value, member: usize, numbers: &[f64]) -> Vec<Vec<f64>> {
+        let mut out = vec![vec![0.0; self.period(value)]; self.ciphertexts(value)];
+        let capacity = self.capacity(value);
+        for (c, number) in numbers.iter().enumerate().take(value.channels) {
+            self.put(value, member, c, |slot| out[c / capacity][slot] += number);
+        }
+        out
+    }
+
+    /// Visits the slots of a period that belong to a channel.
+    fn put(&self, value: &Value, member: usize, channel: usize, mut visit: impl FnMut(usize)) {
+        let first = channel % self.capacity(value) * self.step(value);
+        match self.lanes {
+            Some(Lanes { members: true, .. }) => visit(first + member),
+            Some(Lanes { used, .. }) if value.logits => (first..first + used).for_each(visit),
+            _ => visit(first),
+        }
     }
 
     /// The same rotation in `(-n/2, n/2]`.
@@ -67,29 +199,39 @@ impl Packing {
         if r > n / 2 { r - n } else { r }
     }
 
-    /// The diagonals of `value = affine`. Input ciphertexts are counted over the distinct sources in order.
+    /// The diagonals of a value that is affine, `None` where it is not: of all members of an ensemble. Input ciphertexts are counted over the distinct sources in order.
     #[must_use]
     pub fn diagonals(&self, circuit: &Circuit, value: &Value, affine: &Affine) -> Diagonals {
-        let mut builder =
-            Builder { packing: self, period: self.period(value), known: BTreeMap::new(), out: Diagonals::new() };
-        let mut first = 0;
-        for source in sources(affine) {
-            let read = &circuit.values[source];
-            for term in affine.terms.iter().filter(|t| t.source == source) {
-                builder.add(first, read, &term.kernel);
+        self.diagonals_of(&[(circuit, value, affine)])
+    }
+
+    /// The diagonals of one affine value of every member of an ensemble.
+    #[must_use]
+    pub fn diagonals_of(&self, members: &[(&Circuit, &Value, &Affine)]) -> Diagonals {
+        let mut out = Diagonals::new();
+        let mut known = BTreeMap::new();
+        for (member, (circuit, value, affine)) in members.iter().enumerate() {
+            let mut builder = Builder { packing: self, value, member, known, out };
+            let mut first = 0;
+            for source in sources(affine) {
+                let read = &circuit.values[source];
+                for term in affine.terms.iter().filter(|t| t.source == source) {
+                    builder.add(first, read, &term.kernel);
+                }
+                first += self.ciphertexts(read);
             }
-            first += self.ciphertexts(read);
+            Builder { known, out, .. } = builder;
         }
-        builder.out
+        out
     }
 
     /// The layout of the picture.
     #[must_use]
     pub fn input(&self, value: &Value, channels: &[(usize, i64)], level: usize, scale: f64) -> InputLayout {
-        let period = self.period(value);
-        let ciphertexts = channels.chunks(period).map(|chunk| {
+        let capacity = self.capacity(value);
+        let ciphertexts = channels.chunks(capacity).map(|chunk| {
             let filled = chunk.iter().copied().map(Some);
-            filled.chain(std::iter::repeat(None)).take(period).collect()
+            filled.chain(std::iter::repeat(None)).take(capacity).collect()
         });
         InputLayout {
             register: 0,
@@ -111,7 +253,9 @@ pub fn sources(affine: &Affine) -> Vec<usize> {
 
 struct Builder<'a> {
     packing: &'a Packing,
-    period: usize,
+    value: &'a Value,
+    /// Member of an ensemble.
+    member: usize,
     /// How rotations have been split: equal ones are split alike, however they came about.
     known: BTreeMap<i64, Rotation>,
     out: Diagonals,
@@ -119,11 +263,10 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn add(&mut self, first: usize, read: &Value, kernel: &Kernel) {
-        let period_in = self.packing.period(read);
         match kernel {
             Kernel::Diagonal(factors) => {
                 for (c, &factor) in factors.iter().enumerate() {
-                    self.weight(first, (c, c), (0, period_in), read.pooled, factor);
+                    self.weight(first, (c, c), 0, read, factor);
                 }
             }
             Kernel::Dense { taps, inputs, weights, .. } => {
@@ -131,7 +274,7 @@ impl Builder<'_> {
                 for co in 0..weights.len() / (taps.len() * inputs) {
                     for ci in 0..*inputs {
                         for (&tap, &weight) in taps.iter().zip(weights.by_ref()) {
-                            self.weight(first, (co, ci), (tap, period_in), read.pooled, weight);
+                            self.weight(first, (co, ci), tap, read, weight);
                         }
                     }
                 }
@@ -139,14 +282,17 @@ impl Builder<'_> {
         }
     }
 
-    fn weight(&mut self, first: usize, (co, ci): (usize, usize), (tap, c_in): (i64, usize), pooled: bool, weight: f64) {
+    fn weight(&mut self, first: usize, (co, ci): (usize, usize), tap: i64, read: &Value, weight: f64) {
         if weight == 0.0 {
             return;
         }
-        let (packing, c_out) = (self.packing, self.period);
+        let packing = self.packing;
+        let (c_in, c_out) = (packing.distance(read), packing.capacity(self.value));
         let pitch = packing.pitch as i64;
         let step = (ci % c_in) as i64 - (co % c_out) as i64;
-        let (rows, rest) = if pooled {
+        let (rows, rest) = if packing.is_channel() {
+            (0, if read.pooled { 0 } else { packing.canonical(tap * c_in as i64) })
+        } else if read.pooled {
             // The same at every position: neighbours need not be told apart.
             (0, step.rem_euclid(c_in as i64))
         } else {
@@ -154,8 +300,10 @@ impl Builder<'_> {
             (packing.canonical(row * pitch * c_in as i64), (tap - row * pitch) * c_in as i64 + step)
         };
         let rotation = *self.known.entry(packing.canonical(rows + rest)).or_insert(Rotation { rows, rest });
-        let values = self.out.entry((co / c_out, first + ci / c_in, rotation)).or_insert_with(|| vec![0.0; c_out]);
-        values[co % c_out] += weight;
+        let period = packing.period(self.value);
+        let input = first + ci / packing.capacity(read);
+        let values = self.out.entry((co / c_out, input, rotation)).or_insert_with(|| vec![0.0; period]);
+        packing.put(self.value, self.member, co, |slot| values[slot] += weight);
     }
 }
 
@@ -186,7 +334,7 @@ pub fn expand_input(circuit: &mut Circuit, packing: &Packing) -> Vec<i64> {
         }
     }
     let value = &circuit.values[input];
-    let capacity = packing.ciphertexts(value) * packing.period(value);
+    let capacity = packing.ciphertexts(value) * packing.capacity(value);
     if shifts.len() == 1 || value.channels * shifts.len() > capacity {
         return vec![0];
     }

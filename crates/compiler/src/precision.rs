@@ -208,17 +208,20 @@ fn each_rounded(
     let ciphertexts: Vec<(usize, ValueId, usize)> = (operands(value).into_iter().enumerate())
         .flat_map(|(operand, s)| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (operand, s, i)))
         .collect();
-    let period = packing.period(value);
+    let capacity = packing.capacity(value);
     for (o, i, rotation) in diagonals.keys() {
         let Some(&(operand, source, index)) = ciphertexts.get(*i) else { continue };
         let read = &circuit.values[source];
-        let period_in = packing.period(read);
-        let stride = if read.pooled { 1 } else { period / period_in };
-        for c in 0..period.min(value.channels.saturating_sub(o * period)) {
-            let slot = c as i64 + rotation.rows + rotation.rest;
-            let channel = index * period_in + slot.rem_euclid(period_in as i64) as usize;
+        let (capacity_in, distance_in) = (packing.capacity(read), packing.distance(read));
+        let stride = if read.pooled { 1 } else { packing.distance(value) / distance_in };
+        for c in 0..capacity.min(value.channels.saturating_sub(o * capacity)) {
+            let rotated = rotation.rows + rotation.rest;
+            // The slot that is read, if the result is in slot c; a ciphertext of one channel has no others to read.
+            let slot = if packing.is_channel() { rotated } else { c as i64 + rotated };
+            let of = slot.rem_euclid(distance_in as i64) as usize;
+            let channel = index * capacity_in + if packing.is_channel() { 0 } else { of };
             if channel < read.channels {
-                visit(o * period + c, operand, channel, slot.div_euclid(period_in as i64), stride.max(1));
+                visit(o * capacity + c, operand, channel, slot.div_euclid(distance_in as i64), stride.max(1));
             }
         }
     }
@@ -256,7 +259,7 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
                     let x = &values[operands[operand]][ci];
                     weights[operand] += correlate(&gradients[id][co], x, tap, stride).powi(2) / logits as f64;
                 });
-                let slots = packing.period(value) * packing.ciphertexts(value) * extent(value);
+                let slots = packing.capacity(value) * packing.ciphertexts(value) * extent(value);
                 Gain {
                     value: squares(&gradients[id]) / logits as f64,
                     weights,

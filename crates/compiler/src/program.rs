@@ -1,7 +1,8 @@
 //! Programs: what an encrypted inference does, step by step, with levels, scales, rotations and keys.
 //!
-//! A register holds one or more ciphertexts of the same level and scale. In a register with *period* `C` the value of
-//! channel `j` at position `p` is in ciphertext `j / C`, slot `p * C + j % C` (cyclic packing). Rotating by `r` means
+//! A register holds one or more ciphertexts of the same level and scale. In the cyclic layout, in a register with *period* `C`,
+//! the value of channel `j` at position `p` is in ciphertext `j / C`, slot `p * C + j % C`. In the channel layout that of lane
+//! `m` is in ciphertext `j`, slot `p * D + m`, where `D` is the distance of positions. See [`crate::packing`]. Rotating by `r` means
 //! `rot_r(x)[i] = x[(i + r) mod n]` with `n = N/2` slots.
 //!
 //! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
@@ -26,6 +27,8 @@ pub struct Program {
     pub picture: Input,
     /// Range of the logits in training, where known: results far outside are not to be believed.
     pub logit_range: Option<[f64; 2]>,
+    /// What slots stand for.
+    pub layout: Layout,
     /// How a picture becomes ciphertexts.
     pub input: InputLayout,
     /// Where the logits are.
@@ -40,11 +43,68 @@ pub struct Program {
     pub report: Report,
 }
 
+/// What slots stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
+pub enum Layout {
+    /// Channels of one picture, next to one another.
+    #[default]
+    Cyclic,
+    /// One channel a ciphertext, of this many pictures.
+    Batch {
+        /// Pictures that are classified at once.
+        lanes: usize,
+    },
+    /// One channel a ciphertext, of this many networks that see the same picture.
+    Ensemble {
+        /// Networks.
+        lanes: usize,
+        /// Whether the logits are the mean over the networks. Otherwise each lane has those of its own.
+        averaged: bool,
+    },
+}
+
+impl Layout {
+    /// Whether this is the cyclic layout.
+    #[must_use]
+    pub fn is_cyclic(&self) -> bool {
+        *self == Self::Cyclic
+    }
+
+    /// Slots in use at each position of a channel: pictures, or networks of an ensemble.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        match self {
+            Self::Cyclic => 1,
+            Self::Batch { lanes } | Self::Ensemble { lanes, .. } => *lanes,
+        }
+    }
+
+    /// Pictures that are classified at once.
+    #[must_use]
+    pub fn pictures(&self) -> usize {
+        match self {
+            Self::Batch { lanes } => *lanes,
+            Self::Cyclic | Self::Ensemble { .. } => 1,
+        }
+    }
+
+    /// Vectors of logits in a result.
+    #[must_use]
+    pub fn results(&self) -> usize {
+        match self {
+            Self::Ensemble { averaged: true, .. } => 1,
+            _ => self.lanes(),
+        }
+    }
+}
+
 /// How a picture becomes ciphertexts.
 ///
 /// The normalised picture `[channels, height, width]` is laid out on `P` positions `p = pitch * row + column` (pitch: the
 /// width padded to a power of two; positions without pixel are 0). Slot `(p, c)` of ciphertext `k` is
-/// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`.
+/// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`. In the channel
+/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputLayout {
@@ -54,7 +114,7 @@ pub struct InputLayout {
     pub positions: usize,
     /// Positions a row.
     pub pitch: usize,
-    /// Per ciphertext, per channel slot (`n / P` of them): colour and tap, or nothing.
+    /// Per ciphertext, per channel slot (`n / P` of them; one in the channel layout): colour and tap, or nothing.
     pub ciphertexts: Vec<Vec<Option<(usize, i64)>>>,
     /// Level of the fresh ciphertexts.
     pub level: usize,
@@ -64,8 +124,8 @@ pub struct InputLayout {
 
 /// Where the logits are after the last step.
 ///
-/// Logit `j` is the value of slot `p * period + j % period` of ciphertext `j / period`, at every position `p`; every other
-/// slot holds 0.
+/// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
+/// every `p`; every other slot holds 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputLayout {
@@ -75,10 +135,29 @@ pub struct OutputLayout {
     pub level: usize,
     /// Their scale.
     pub scale: f64,
-    /// Distance of positions in slots.
+    /// Distance in slots at which a logit occurs again.
     pub period: usize,
+    /// Distance in slots of the logits of one ciphertext; 1 in the cyclic layout.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub step: usize,
     /// Number of logits.
     pub classes: usize,
+}
+
+impl OutputLayout {
+    /// Number of ciphertexts.
+    #[must_use]
+    pub fn ciphertexts(&self) -> usize {
+        self.classes.div_ceil((self.period / self.step.max(1)).max(1))
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 /// One step.

@@ -30,5 +30,5 @@ pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, S
 pub use picture::{Picture, PictureError};
 pub use reference::{Real, Reference};
 pub use shape::{Geometry, Shape};
-pub use softmax::{softmax, top_class};
+pub use softmax::{ensemble_probabilities, softmax, top_class};
 pub use tensor::Tensor;

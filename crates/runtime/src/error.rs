@@ -37,6 +37,16 @@ pub enum RuntimeError {
         /// Expected.
         expected: usize,
     },
+    /// A wrong number of pictures or of results.
+    #[error(
+        "{got} pictures or results were asked for, the program has lanes for 1 to {limit}; give as many, or compile with a larger batch"
+    )]
+    Batch {
+        /// Number asked for.
+        got: usize,
+        /// Number there are.
+        limit: usize,
+    },
     /// Input ciphertexts are not what the program expects.
     #[error("the input has {what} {got}, the program expects {expected}; encrypt the picture for this program")]
     Input {

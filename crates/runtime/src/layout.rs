@@ -1,13 +1,47 @@
 //! From a picture to slots, and from slots to logits.
 
 use crate::RuntimeError;
-use umbra_compiler::Program;
+use umbra_compiler::{Layout, OutputLayout, Program};
 
-/// Slot vectors of the input ciphertexts for a normalised picture (`[channels, height, width]`).
+/// Slot vectors of the input ciphertexts for normalised pictures (`[channels, height, width]`): one, or in the batched layout one
+/// a lane, where lanes without picture are 0. An ensemble sees one picture in all lanes.
 ///
 /// # Errors
-/// [`RuntimeError::Picture`] for a wrong number of values.
-pub fn pack(program: &Program, picture: &[f32]) -> Result<Vec<Vec<f64>>, RuntimeError> {
+/// [`RuntimeError::Picture`] for a wrong number of values, [`RuntimeError::Batch`] for a wrong number of pictures.
+pub fn pack<P: AsRef<[f32]>>(program: &Program, pictures: &[P]) -> Result<Vec<Vec<f64>>, RuntimeError> {
+    let input = &program.input;
+    let limit = program.layout.pictures();
+    if pictures.is_empty() || pictures.len() > limit {
+        return Err(RuntimeError::Batch { got: pictures.len(), limit });
+    }
+    let planes = pictures.iter().map(|p| planes(program, p.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let (slots, positions) = (program.slots(), input.positions as i64);
+    let width = slots / input.positions.max(1);
+    // The lanes of each picture, and how many slots of a position a channel takes.
+    let (each, step) = match program.layout {
+        Layout::Cyclic => (1, 1),
+        Layout::Batch { .. } => (1, width),
+        Layout::Ensemble { lanes, .. } => (lanes, width),
+    };
+    Ok((input.ciphertexts.iter())
+        .map(|channels| {
+            let mut out = vec![0.0; slots];
+            for (p, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
+                for (out, channel) in out.chunks_exact_mut(step.max(1)).zip(channels) {
+                    let Some((colour, tap)) = channel else { continue };
+                    let at = (p as i64 + tap).rem_euclid(positions) as usize;
+                    for (lanes, planes) in out.chunks_mut(each).zip(&planes) {
+                        lanes.fill(planes[*colour][at]);
+                    }
+                }
+            }
+            out
+        })
+        .collect())
+}
+
+/// The colours of a picture on the ring of positions.
+fn planes(program: &Program, picture: &[f32]) -> Result<Vec<Vec<f64>>, RuntimeError> {
     let (input, size) = (&program.input, &program.picture);
     let expected = size.channels * size.height * size.width;
     if picture.len() != expected {
@@ -21,21 +55,7 @@ pub fn pack(program: &Program, picture: &[f32]) -> Result<Vec<Vec<f64>>, Runtime
             }
         }
     }
-    let slots = program.slots();
-    let positions = input.positions as i64;
-    Ok((input.ciphertexts.iter())
-        .map(|channels| {
-            let mut out = vec![0.0; slots];
-            for (p, out) in out.chunks_exact_mut(channels.len()).enumerate() {
-                for (v, channel) in out.iter_mut().zip(channels) {
-                    if let Some((colour, tap)) = channel {
-                        *v = planes[*colour][(p as i64 + tap).rem_euclid(positions) as usize];
-                    }
-                }
-            }
-            out
-        })
-        .collect())
+    Ok(planes)
 }
 
 /// Decrypted logits and the evidence that they are sound.
@@ -53,51 +73,89 @@ pub struct Logits {
 /// while a wrapped value is uniform over the whole modulus.
 const LIMIT: f64 = 1.0;
 
-/// Reads the logits out of the slots of the output ciphertexts.
+/// Reads the first vector of logits out of the slots of the output ciphertexts.
 ///
 /// # Errors
-/// [`RuntimeError::Stray`], [`RuntimeError::Spread`], [`RuntimeError::Range`] when the result is not to be
-/// believed; [`RuntimeError::Input`] for a wrong number of ciphertexts or slots.
+/// As [`read_lanes`], of which it is the first.
 pub fn read_logits(program: &Program, slots: &[&[f64]]) -> Result<Logits, RuntimeError> {
-    let output = &program.output;
-    let (period, classes) = (output.period, output.classes);
-    let wanted = classes.div_ceil(period);
+    let first = read_lanes(program, slots, 1)?.into_iter().next();
+    first.unwrap_or(Err(RuntimeError::Batch { got: 0, limit: program.layout.results() }))
+}
+
+/// Reads the logits of the first `count` lanes out of the slots of the output ciphertexts: of the pictures of a batch, or of the
+/// members of an ensemble.
+///
+/// # Errors
+/// [`RuntimeError::Stray`] when the result is not to be believed; [`RuntimeError::Batch`] for more lanes than there are;
+/// [`RuntimeError::Input`] for a wrong number of ciphertexts or slots. Of single lanes: [`RuntimeError::Spread`],
+/// [`RuntimeError::Range`].
+pub fn read_lanes(
+    program: &Program,
+    slots: &[&[f64]],
+    count: usize,
+) -> Result<Vec<Result<Logits, RuntimeError>>, RuntimeError> {
+    let OutputLayout { period, step, classes, .. } = program.output;
+    let (wanted, lanes) = (program.output.ciphertexts(), program.layout.results());
     let wrong =
         |what, got: usize, expected: usize| RuntimeError::Input { what, got: got as f64, expected: expected as f64 };
+    if count == 0 || count > lanes {
+        return Err(RuntimeError::Batch { got: count, limit: lanes });
+    }
     if slots.len() < wanted {
         return Err(wrong("ciphertexts of logits", slots.len(), wanted));
     }
     if let Some(short) = slots.iter().find(|s| s.len() != program.slots()) {
         return Err(wrong("slots", short.len(), program.slots()));
     }
-    let mut values = Vec::with_capacity(classes);
-    let (mut stray, mut spread) = (0.0f64, 0.0f64);
-    for (k, slots) in slots.iter().enumerate() {
+    let mut values = vec![Vec::with_capacity(classes); lanes];
+    let (mut stray, mut spread) = (0.0f64, vec![0.0f64; lanes]);
+    let capacity = period / step;
+    for (k, slots) in slots.iter().take(wanted).enumerate() {
         let copies = (slots.len() / period) as f64;
         for c in 0..period {
             let column = || slots.iter().skip(c).step_by(period);
-            if k * period + c >= classes {
-                stray = column().fold(stray, |a, v| a.max(v.abs()));
+            let (class, lane) = (k * capacity + c / step, c % step);
+            if class >= classes || lane >= lanes {
+                stray = column().fold(stray, |a, v| larger(a, v.abs()));
                 continue;
             }
             let mean = column().sum::<f64>() / copies;
-            spread = column().fold(spread, |a, v| a.max((v - mean).abs()));
-            values.push(mean);
+            spread[lane] = column().fold(spread[lane], |a, v| larger(a, (v - mean).abs()));
+            values[lane].push(mean);
         }
     }
-    let sound = |x: f64| x.is_finite() && x <= LIMIT;
     if !sound(stray) {
         return Err(RuntimeError::Stray { stray, limit: LIMIT });
     }
-    if !sound(spread) {
-        return Err(RuntimeError::Spread { spread, limit: LIMIT });
-    }
-    if let Some([low, high]) = program.logit_range {
-        // A picture from outside the test set may go somewhat beyond it.
-        let margin = high - low;
-        if let Some(&value) = values.iter().find(|v| !(low - margin..=high + margin).contains(v)) {
-            return Err(RuntimeError::Range { value, low, high });
+    let check = |(values, spread)| {
+        let logits = Logits { values, stray, spread };
+        logits.check(program).map(|()| logits)
+    };
+    Ok(values.into_iter().zip(spread).take(count).map(check).collect())
+}
+
+/// The larger of two numbers; none where one of them is none.
+fn larger(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
+fn sound(x: f64) -> bool {
+    x.is_finite() && x <= LIMIT
+}
+
+impl Logits {
+    /// Whether copies agree and the logits are in their range.
+    fn check(&self, program: &Program) -> Result<(), RuntimeError> {
+        if !sound(self.spread) {
+            return Err(RuntimeError::Spread { spread: self.spread, limit: LIMIT });
         }
+        if let Some([low, high]) = program.logit_range {
+            // A picture from outside the test set may go somewhat beyond it.
+            let margin = high - low;
+            if let Some(&value) = self.values.iter().find(|v| !(low - margin..=high + margin).contains(v)) {
+                return Err(RuntimeError::Range { value, low, high });
+            }
+        }
+        Ok(())
     }
-    Ok(Logits { values, stray, spread })
 }

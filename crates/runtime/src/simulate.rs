@@ -1,6 +1,6 @@
 //! The simulated interpreter: plain slots, rounded weights, predicted noise.
 
-use crate::{RuntimeError, layout};
+use crate::{Logits, RuntimeError, layout};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
@@ -107,9 +107,31 @@ impl<'p> Simulator<'p> {
     /// # Errors
     /// Those of [`layout::pack`] and [`layout::read_logits`].
     pub fn run(&self, picture: &[f32], seed: u64) -> Result<Vec<f64>, RuntimeError> {
+        let output = self.evaluate(&[picture], seed)?;
+        let output: Vec<&[f64]> = output.iter().map(Vec::as_slice).collect();
+        Ok(layout::read_logits(self.program, &output)?.values)
+    }
+
+    /// Logits of the first `count` lanes for a batch of normalised pictures, with noise drawn from a seed.
+    ///
+    /// # Errors
+    /// Those of [`layout::pack`] and [`layout::read_lanes`].
+    pub fn run_lanes<P: AsRef<[f32]>>(
+        &self,
+        pictures: &[P],
+        count: usize,
+        seed: u64,
+    ) -> Result<Vec<Result<Logits, RuntimeError>>, RuntimeError> {
+        let output = self.evaluate(pictures, seed)?;
+        let output: Vec<&[f64]> = output.iter().map(Vec::as_slice).collect();
+        layout::read_lanes(self.program, &output, count)
+    }
+
+    /// The slots of the output ciphertexts.
+    fn evaluate<P: AsRef<[f32]>>(&self, pictures: &[P], seed: u64) -> Result<Vec<Vec<f64>>, RuntimeError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut registers = vec![Vec::new(); self.program.registers];
-        let mut input = layout::pack(self.program, picture)?;
+        let mut input = layout::pack(self.program, pictures)?;
         disturb(&mut input, self.input_noise, &mut rng);
         registers[self.program.input.register] = input;
         for (index, (step, simulated)) in self.program.steps.iter().zip(&self.steps).enumerate() {
@@ -134,8 +156,7 @@ impl<'p> Simulator<'p> {
             disturb(&mut result, simulated.noise, &mut rng);
             registers[step.destination] = result;
         }
-        let output: Vec<&[f64]> = registers[self.program.output.register].iter().map(Vec::as_slice).collect();
-        Ok(layout::read_logits(self.program, &output)?.values)
+        Ok(std::mem::take(&mut registers[self.program.output.register]))
     }
 }
 
@@ -219,6 +240,10 @@ fn apply(linear: &Linear, weights: &[Vec<f64>], registers: &[Vec<Vec<f64>>]) -> 
         let r = plan.outer[d.outer as usize] + plan.inner[d.inner as usize] + plan.babies[d.baby as usize];
         let start = r.rem_euclid(slots as i64) as usize;
         let x = &inputs[d.input as usize][start..start + slots];
+        if let [w] = w[..] {
+            out[d.output as usize].iter_mut().zip(x).for_each(|(y, x)| *y += w * x);
+            continue;
+        }
         for (y, x) in out[d.output as usize].chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
             for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
                 *y += w * x;

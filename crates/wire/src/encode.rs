@@ -16,8 +16,8 @@ use umbra_file::{Container, Digest, FormatError, Kind, bytes_of_words, encode};
 use umbra_model::{Input, Normalisation};
 
 use umbra_compiler::{
-    Bsgs, Diagonal, Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral, Program,
-    Report, Step,
+    Bsgs, Diagonal, Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
+    Program, Report, Step,
 };
 
 use crate::ContentError;
@@ -29,6 +29,9 @@ struct Header<'a> {
     classes: Cow<'a, [String]>,
     picture: PictureEntry,
     logit_range: Option<[f64; 2]>,
+    /// Not written for the cyclic layout: programs of that layout are what they were before there was another.
+    #[serde(default, skip_serializing_if = "Layout::is_cyclic")]
+    layout: Layout,
     input: Cow<'a, InputLayout>,
     output: Cow<'a, OutputLayout>,
     parameters: Cow<'a, ParametersLiteral>,
@@ -97,6 +100,7 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
             },
         },
         logit_range: program.logit_range,
+        layout: program.layout,
         input: Cow::Borrowed(&program.input),
         output: Cow::Borrowed(&program.output),
         parameters: Cow::Borrowed(&program.parameters),
@@ -142,6 +146,7 @@ pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Progra
         classes: header.classes.into_owned(),
         picture: Input { channels, height, width, normalisation },
         logit_range: header.logit_range,
+        layout: header.layout,
         input: header.input.into_owned(),
         output: header.output.into_owned(),
         parameters: header.parameters.into_owned(),

@@ -91,7 +91,7 @@ impl LoadedProgram {
         let (input, output) = (&self.program.input, &self.program.output);
         match role {
             Role::Input => (input.level, input.scale, input.ciphertexts.len()),
-            Role::Output => (output.level, output.scale, output.classes.div_ceil(output.period)),
+            Role::Output => (output.level, output.scale, output.ciphertexts()),
         }
     }
 }

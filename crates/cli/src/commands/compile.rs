@@ -23,7 +23,7 @@ struct Report<'a> {
 pub fn run(arguments: &Compile) -> anyhow::Result<Outcome> {
     let network = Network::open(&arguments.network.network)?;
     let start = std::time::Instant::now();
-    let program: LoadedProgram = network.program(&arguments.without)?;
+    let program: LoadedProgram = network.compiled(&arguments.compilation)?;
     let compile_s = start.elapsed().as_secs_f64();
     program.save(&arguments.out)?;
     let report = super::inspect::ProgramReport::new(&program);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::bail;
 use serde::Serialize;
 use umbra_client::Client;
 
@@ -15,22 +16,36 @@ struct Report {
     file: String,
     input_ciphertext_bytes: u64,
     encrypt_s: f64,
+    pictures: usize,
     notes: Vec<String>,
 }
 
-/// Encrypts a picture to a file.
+/// Encrypts pictures to a file.
 pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
     let program = Network::open(&arguments.network.network)?.program(&[])?;
     let client = Client::open(&program, &arguments.key)?;
     let input = &program.program().picture;
-    let picture = picture::load(&arguments.image, input)?;
+    let (given, limit) = (arguments.images.len(), program.program().layout.pictures());
+    if given > limit {
+        bail!(
+            "{given} pictures were given, the program classifies at most {limit} at once; give fewer, or compile with a larger --batch"
+        );
+    }
+    let (mut pictures, mut notes) = (Vec::with_capacity(given), Vec::new());
+    for path in &arguments.images {
+        let picture = picture::load(path, input)?;
+        let name = |note: &String| if given > 1 { format!("{}: {note}", path.display()) } else { note.clone() };
+        notes.extend(picture.notes().iter().map(name));
+        pictures.push(input.normalise(picture.bytes())?);
+    }
     let start = Instant::now();
-    let bytes = client.encrypt_to(&arguments.out, &input.normalise(picture.bytes())?)?;
+    let bytes = client.encrypt_batch_to(&arguments.out, &pictures)?;
     let report = Report {
         file: arguments.out.display().to_string(),
         input_ciphertext_bytes: bytes,
         encrypt_s: start.elapsed().as_secs_f64(),
-        notes: picture.notes().to_vec(),
+        pictures: given,
+        notes,
     };
     if arguments.json {
         text::print_json(&report)?;
@@ -39,7 +54,8 @@ pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
             text::print(&format!("note: {note}\n"))?;
         }
         let (size, time) = (text::bytes(bytes), text::seconds(report.encrypt_s));
-        text::print(&format!("{}: the encrypted picture, {size}, in {time}\n", report.file))?;
+        let what = if given == 1 { "the encrypted picture".into() } else { format!("{given} encrypted pictures") };
+        text::print(&format!("{}: {what}, {size}, in {time}\n", report.file))?;
     }
     Ok(Outcome::Success)
 }

@@ -1,5 +1,6 @@
 //! `umbra estimate`.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -22,6 +23,10 @@ pub struct Costs {
     pub log_qp: f64,
     pub log_qp_limit: u32,
     pub levels: usize,
+    /// Pictures that one inference classifies.
+    pub pictures: usize,
+    /// Networks that classify them.
+    pub networks: usize,
     pub eval_key_file_bytes: u64,
     pub input_ciphertext_bytes: u64,
     pub output_ciphertext_bytes: u64,
@@ -42,7 +47,7 @@ pub struct Costs {
 
 /// Tells what an inference will take.
 pub fn run(arguments: &Estimate) -> anyhow::Result<Outcome> {
-    let program = Network::open(&arguments.network.network)?.program(&arguments.without)?;
+    let program = Network::open(&arguments.network.network)?.compiled(&arguments.compilation)?;
     let costs = Costs::of(&program);
     if arguments.json {
         text::print_json(&costs)?;
@@ -74,12 +79,11 @@ impl Costs {
             log_qp: literal.log_qp(),
             log_qp_limit: report.log_qp_limit,
             levels: literal.levels.len(),
+            pictures: program.layout.pictures(),
+            networks: program.layout.lanes() / program.layout.pictures().max(1),
             eval_key_file_bytes: counts.key_file_bytes,
             input_ciphertext_bytes: input.ciphertexts.len() as u64 * (limbs(input.level) * limb + digest_bytes),
-            output_ciphertext_bytes: program.classes.len().div_ceil(output.period) as u64
-                * 2
-                * limbs(output.level)
-                * limb,
+            output_ciphertext_bytes: output.ciphertexts() as u64 * 2 * limbs(output.level) * limb,
             server_memory_bytes: counts.key_bytes
                 + counts.key_file_bytes
                 + counts.weight_bytes
@@ -98,8 +102,14 @@ impl Costs {
     /// For people.
     pub fn describe(&self) -> String {
         let row = |name: &str, value: String| vec![name.to_string(), value];
+        let each = match self.pictures {
+            0 | 1 => String::new(),
+            n => format!(", {} a picture", text::seconds(self.server_s / n as f64)),
+        };
         let rows = [
             row("network", self.network.clone()),
+            row("pictures at once", self.pictures.to_string()),
+            row("networks at once", self.networks.to_string()),
             row("security", format!("{} bits", self.security_bits)),
             row("ring", format!("N = 2^{}", self.log_n)),
             row("log2 QP", format!("{:.1} of {} allowed", self.log_qp, self.log_qp_limit)),
@@ -109,7 +119,7 @@ impl Costs {
             row("encrypted result", text::bytes(self.output_ciphertext_bytes)),
             row("server memory", text::bytes(self.server_memory_bytes)),
             row("key generation", format!("about {}", text::seconds(self.keygen_s))),
-            row("server time", format!("about {} with {} threads", text::seconds(self.server_s), self.threads)),
+            row("server time", format!("about {} with {} threads{each}", text::seconds(self.server_s), self.threads)),
             row("rotations", format!("{} hoisted, {} full", self.counts.hoisted_rotations, self.counts.full_rotations)),
             row("error of a logit", format!("about {:.4} ({:.1} bits)", self.logit_error_std, self.precision_bits)),
         ];
@@ -135,7 +145,7 @@ fn machine_factor(parameters: &Parameters) -> f64 {
     transform_seconds(parameters) / modelled
 }
 
-/// The most that ciphertexts take during a step: registers, and the hoisted rotations of a linear transform.
+/// The most that ciphertexts take during a step: registers, and of a linear transform the digits of its inputs and its sums.
 fn working_bytes(program: &Program) -> u64 {
     let literal = &program.parameters;
     let limb = 4u64 << literal.log_n;
@@ -143,14 +153,17 @@ fn working_bytes(program: &Program) -> u64 {
         let bytes = |s: &umbra_compiler::RegisterState| 2 * s.ciphertexts as u64 * literal.levels[s.level].len() as u64;
         state.iter().flatten().map(bytes).sum::<u64>() * limb
     };
-    let rotations = |index: usize, state: &[Option<umbra_compiler::RegisterState>]| -> u64 {
+    let transformed = |index: usize, state: &[Option<umbra_compiler::RegisterState>]| -> u64 {
         let step = &program.steps[index];
         let Operation::Linear(linear) = &step.operation else { return 0 };
         let extended = (literal.levels[step.level_in].len() + literal.gadgets[linear.gadget].special.len()) as u64;
         let count = |source: usize| state.get(source).copied().flatten().map_or(0, |s| s.ciphertexts as u64);
         let inputs: u64 = linear.inputs.iter().map(|i| count(i.source)).sum();
-        2 * inputs * linear.plan.babies.len() as u64 * extended * limb
+        let digits = literal.gadgets[linear.gadget].digits.len() as u64;
+        let rows: BTreeSet<(u32, u16, u16)> = linear.diagonals.iter().map(|d| (d.output, d.outer, d.inner)).collect();
+        // Inputs are copied when limbs are dropped, and decomposed.
+        (inputs * (digits + 2) + 2 * rows.len() as u64) * extended * limb
     };
     let states = program.states();
-    (0..program.steps.len()).map(|i| registers(&states[i]) + rotations(i, &states[i])).max().unwrap_or(0)
+    (0..program.steps.len()).map(|i| registers(&states[i]) + transformed(i, &states[i])).max().unwrap_or(0)
 }

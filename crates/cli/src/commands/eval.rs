@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use rayon::prelude::*;
 use serde::Serialize;
 use umbra_client::Client;
-use umbra_model::{Dataset, DatasetKind, Graph, Reference, Split, top_class};
-use umbra_runtime::Simulator;
+use umbra_model::{Dataset, DatasetKind, Graph, Reference, Split, ensemble_probabilities, top_class};
+use umbra_runtime::{Logits, RuntimeError, Simulator};
 use umbra_server::Server;
 use umbra_wire::{Ciphertext, LoadedProgram};
 
@@ -30,6 +30,8 @@ struct Report {
     rms_logit_error: Option<f64>,
     /// Results that did not pass the checks after decryption.
     refused: usize,
+    /// Pictures that one evaluation classifies.
+    batch: usize,
     seconds_per_image: f64,
     server_seconds_per_image: Option<f64>,
     peak_rss_bytes: Option<u64>,
@@ -42,9 +44,12 @@ struct Pictures {
     labels: Vec<usize>,
 }
 
-/// Logits of each picture, `None` where they were refused; seconds in all; seconds of the server.
+/// Logits of each picture, of every member of an ensemble that the client averages over; `None` where they were refused; seconds
+/// in all; seconds of the server.
 struct Results {
-    logits: Vec<Option<Vec<f64>>>,
+    logits: Vec<Option<Vec<Vec<f64>>>>,
+    /// Pictures that were classified at once.
+    batch: usize,
     seconds: f64,
     server: Option<f64>,
 }
@@ -53,9 +58,10 @@ struct Results {
 pub fn run(arguments: &Eval) -> anyhow::Result<Outcome> {
     let network = Network::open(&arguments.network.network)?;
     let program = if arguments.mode == Mode::Plain { None } else { Some(network.program(&[])?) };
-    let graph = network.graph(arguments.reference.as_deref())?;
-    let pictures = Pictures::open(&arguments.data, &graph, arguments.limit.map(usize::from))?;
-    let plain = plain(&graph, &pictures)?;
+    let graphs = network.graphs(&arguments.reference)?;
+    let pictures = Pictures::open(&arguments.data, &graphs[0], arguments.limit.map(usize::from))?;
+    let averaged = program.as_ref().is_some_and(|p| p.program().layout.results() < graphs.len());
+    let plain = plain(&graphs, averaged, &pictures)?;
     let (mode, results) = match (arguments.mode, &program) {
         (Mode::Simulated, Some(program)) => ("simulated", Some(simulated(program, &pictures)?)),
         (Mode::Encrypted, Some(program)) => ("encrypted", Some(encrypted(program, &pictures)?)),
@@ -101,31 +107,69 @@ impl Pictures {
     }
 }
 
-/// Evaluates all pictures with all threads.
+/// Evaluates all pictures with all threads, so many at once.
 fn each(
     what: &'static str,
     pictures: &Pictures,
-    forward: impl Fn(usize, &[f32]) -> anyhow::Result<Vec<f64>> + Sync,
+    batch: usize,
+    forward: impl Fn(usize, &[Vec<f32>]) -> anyhow::Result<Vec<Option<Vec<Vec<f64>>>>> + Sync,
 ) -> anyhow::Result<Results> {
     let progress = Progress::items(what, pictures.values.len());
     let start = Instant::now();
-    let one = |(index, picture): (usize, &Vec<f32>)| {
-        let logits = forward(index, picture);
-        progress.step();
-        logits.map(Some)
+    let some = |(index, pictures): (usize, &[Vec<f32>])| {
+        let logits = forward(index, pictures);
+        pictures.iter().for_each(|_| progress.step());
+        logits
     };
-    let logits = pictures.values.par_iter().enumerate().map(one).collect::<Result<_, _>>()?;
-    Ok(Results { logits, seconds: start.elapsed().as_secs_f64(), server: None })
+    let logits = pictures.values.par_chunks(batch).enumerate().map(some).collect::<anyhow::Result<Vec<_>>>()?;
+    let logits = logits.into_iter().flatten().collect();
+    Ok(Results { logits, batch, seconds: start.elapsed().as_secs_f64(), server: None })
 }
 
-fn plain(graph: &Graph, pictures: &Pictures) -> anyhow::Result<Results> {
-    let reference = Reference::<f32>::new(graph);
-    each("plain", pictures, |_, picture| Ok(reference.forward(picture)?.into_iter().map(f64::from).collect()))
+/// Logits of every network, or their mean.
+fn plain(graphs: &[Graph], averaged: bool, pictures: &Pictures) -> anyhow::Result<Results> {
+    let references: Vec<Reference<f32>> = graphs.iter().map(Reference::<f32>::new).collect();
+    each("plain", pictures, 1, |_, pictures| {
+        let of = |picture: &Vec<f32>| -> anyhow::Result<Option<Vec<Vec<f64>>>> {
+            let wide = |logits: Vec<f32>| logits.into_iter().map(f64::from).collect::<Vec<f64>>();
+            let members =
+                references.iter().map(|r| Ok(wide(r.forward(picture)?))).collect::<anyhow::Result<Vec<_>>>()?;
+            if !averaged {
+                return Ok(Some(members));
+            }
+            let mut mean = vec![0.0; members[0].len()];
+            for member in &members {
+                mean.iter_mut().zip(member).for_each(|(mean, x)| *mean += x / members.len() as f64);
+            }
+            Ok(Some(vec![mean]))
+        };
+        pictures.iter().map(of).collect()
+    })
+}
+
+/// The lanes of a result, by picture: `None` where one was refused.
+fn by_picture<E>(program: &LoadedProgram, lanes: Vec<Result<Logits, E>>) -> Vec<Option<Vec<Vec<f64>>>> {
+    let lanes: Vec<Option<Vec<f64>>> = lanes.into_iter().map(|lane| lane.ok().map(|l| l.values)).collect();
+    let layout = program.program().layout;
+    lanes.chunks(layout.results() / layout.pictures()).map(|members| members.iter().cloned().collect()).collect()
+}
+
+/// Lanes to be read for so many pictures.
+fn lanes(program: &LoadedProgram, pictures: usize) -> usize {
+    let layout = program.program().layout;
+    pictures * (layout.results() / layout.pictures())
 }
 
 fn simulated(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {
     let simulator = Simulator::new(program.program(), program.parameters())?;
-    each("simulated", pictures, |index, picture| Ok(simulator.run(picture, index as u64)?))
+    each("simulated", pictures, program.program().layout.pictures(), |index, pictures| {
+        match simulator.run_lanes(pictures, lanes(program, pictures.len()), index as u64) {
+            Ok(found) => Ok(by_picture(program, found)),
+            // As after decryption: one lane's overflow may spoil all.
+            Err(RuntimeError::Stray { .. }) => Ok(vec![None; pictures.len()]),
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
 fn encrypted(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {
@@ -137,27 +181,36 @@ fn encrypted(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Res
     let keys = server.open_keys(&path)?;
     keys.load_all()?;
     let progress = Progress::items("encrypted", pictures.values.len());
+    let batch = program.program().layout.pictures();
     let (start, mut server_seconds) = (Instant::now(), 0.0);
     let mut logits = Vec::with_capacity(pictures.values.len());
-    for picture in &pictures.values {
-        let input = client.encrypt(picture)?;
+    for pictures in pictures.values.chunks(batch) {
+        let input = client.encrypt_batch(pictures)?;
         let input: Vec<Ciphertext> = input.iter().map(|c| c.expand(program.parameters())).collect();
         let began = Instant::now();
         let result = server.infer(&keys, input, &mut |_| {})?;
         server_seconds += began.elapsed().as_secs_f64();
-        logits.push(match client.decrypt(&result) {
-            Ok(logits) => Some(logits.values),
-            Err(umbra_client::ClientError::Runtime(_)) => None,
+        match client.decrypt_lanes(&result, lanes(program, pictures.len())) {
+            Ok(found) => logits.extend(by_picture(program, found)),
+            Err(umbra_client::ClientError::Runtime(_)) => logits.extend(vec![None; pictures.len()]),
             Err(error) => return Err(error.into()),
-        });
-        progress.step();
+        }
+        pictures.iter().for_each(|_| progress.step());
     }
-    Ok(Results { logits, seconds: start.elapsed().as_secs_f64(), server: Some(server_seconds) })
+    Ok(Results { logits, batch, seconds: start.elapsed().as_secs_f64(), server: Some(server_seconds) })
+}
+
+/// The class: of the logits, or of the mean probabilities of an ensemble.
+fn top(members: &[Vec<f64>]) -> Option<usize> {
+    match members {
+        [one] => top_class(one),
+        _ => top_class(&ensemble_probabilities(members)),
+    }
 }
 
 fn report(mode: &'static str, pictures: &Pictures, plain: &Results, other: Option<&Results>) -> Report {
     let images = pictures.labels.len();
-    let top = |results: &Results, i: usize| results.logits[i].as_deref().and_then(top_class);
+    let top = |results: &Results, i: usize| results.logits[i].as_deref().and_then(top);
     let accuracy = |results: &Results| {
         let right = (0..images).filter(|&i| top(results, i) == Some(pictures.labels[i])).count();
         right as f64 / images.max(1) as f64
@@ -166,7 +219,7 @@ fn report(mode: &'static str, pictures: &Pictures, plain: &Results, other: Optio
         .into_iter()
         .flat_map(|other| other.logits.iter().zip(&plain.logits))
         .filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)))
-        .flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs()))
+        .flat_map(|(a, b)| a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()))
         .collect();
     let mean_square = errors.iter().map(|e| e * e).sum::<f64>() / errors.len().max(1) as f64;
     let timed = other.unwrap_or(plain);
@@ -182,6 +235,7 @@ fn report(mode: &'static str, pictures: &Pictures, plain: &Results, other: Optio
         worst_logit_error: other.map(|_| errors.iter().copied().fold(0.0, f64::max)),
         rms_logit_error: other.map(|_| mean_square.sqrt()),
         refused: timed.logits.iter().filter(|logits| logits.is_none()).count(),
+        batch: timed.batch,
         seconds_per_image: per_image(timed.seconds),
         server_seconds_per_image: timed.server.map(per_image),
         peak_rss_bytes: machine::peak_memory(),

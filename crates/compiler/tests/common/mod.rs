@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{Operation, Program};
+use umbra_compiler::{Layout, Operation, Program};
 
 /// Ciphertexts of a register: slots.
 type Register = Vec<Vec<f64>>;
@@ -27,12 +27,12 @@ fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// The picture `[C, H, W]` in slots.
-pub fn pack(program: &Program, picture: &[f32]) -> Register {
+/// The pictures `[C, H, W]` in slots.
+pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
     let layout = &program.input;
     let (height, width) = (program.picture.height, program.picture.width);
     let positions = layout.positions;
-    let value = |colour: usize, p: usize| {
+    let value = |picture: &[f32], colour: usize, p: usize| {
         let (row, column) = (p / layout.pitch, p % layout.pitch);
         if row < height && column < width { f64::from(picture[(colour * height + row) * width + column]) } else { 0.0 }
     };
@@ -41,7 +41,21 @@ pub fn pack(program: &Program, picture: &[f32]) -> Register {
         for (c, channel) in channels.iter().enumerate() {
             let Some((colour, tap)) = *channel else { continue };
             for p in 0..positions {
-                slots[p * channels.len() + c] = value(colour, (p as i64 + tap).rem_euclid(positions as i64) as usize);
+                let at = (p as i64 + tap).rem_euclid(positions as i64) as usize;
+                let width = program.slots() / positions;
+                match program.layout {
+                    Layout::Cyclic => slots[p * channels.len() + c] = value(&pictures[0], colour, at),
+                    Layout::Batch { .. } => {
+                        for (lane, picture) in pictures.iter().enumerate() {
+                            slots[p * width + lane] = value(picture, colour, at);
+                        }
+                    }
+                    Layout::Ensemble { lanes, .. } => {
+                        for lane in 0..lanes {
+                            slots[p * width + lane] = value(&pictures[0], colour, at);
+                        }
+                    }
+                }
             }
         }
         slots
@@ -49,8 +63,13 @@ pub fn pack(program: &Program, picture: &[f32]) -> Register {
     layout.ciphertexts.iter().map(pack).collect()
 }
 
-/// Runs a program; returns every slot of the output register.
+/// Runs a program on one picture; returns every slot of the output register.
 pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
+    run_batch(program, &[picture.to_vec()], mode)
+}
+
+/// Runs a program; returns every slot of the output register.
+pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Register {
     let mut rng = ChaCha8Rng::seed_from_u64(match mode {
         Mode::Exact => 0,
         Mode::Noisy(seed) => seed,
@@ -63,7 +82,7 @@ pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
     };
     let rescale = (n * (1.0 + 2.0 * n / 3.0) / 24.0).sqrt();
     let mut registers: Vec<Option<Register>> = vec![None; program.registers];
-    let mut input = pack(program, picture);
+    let mut input = pack(program, pictures);
     add_noise(&mut input, (n / 2.0).sqrt() * 3.2 / program.input.scale, &mut rng);
     registers[program.input.register] = Some(input);
     for step in &program.steps {
@@ -143,15 +162,25 @@ pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
 
 /// The logits, and the largest magnitude in the slots that must be 0.
 pub fn logits(program: &Program, output: &Register) -> (Vec<f64>, f64) {
-    let period = program.output.period;
-    let logits = (0..program.output.classes).map(|j| output[j / period][j % period]).collect();
+    let (lanes, rest) = lanes(program, output);
+    (lanes[0].clone(), rest)
+}
+
+/// The logits of every lane, and the largest magnitude in the slots that must be 0.
+pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
+    let (period, step, classes) = (program.output.period, program.output.step, program.output.classes);
+    let results = program.layout.results();
+    let mut lanes = vec![vec![f64::NAN; classes]; results];
     let mut rest: f64 = 0.0;
     for (k, slots) in output.iter().enumerate() {
         for (i, x) in slots.iter().enumerate() {
-            if k * period + i % period >= program.output.classes {
+            let (class, lane) = (k * (period / step) + i % period / step, i % step);
+            if class >= classes || lane >= results {
                 rest = rest.max(x.abs());
+            } else if i < period {
+                lanes[lane][class] = *x;
             }
         }
     }
-    (logits, rest)
+    (lanes, rest)
 }

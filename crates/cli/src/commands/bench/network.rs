@@ -19,6 +19,8 @@ struct Report {
     network: String,
     threads: usize,
     runs: usize,
+    /// Pictures that one evaluation classifies.
+    pictures: usize,
     keygen_s: f64,
     encrypt_s: Spread,
     prepare_s: f64,
@@ -67,6 +69,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     // Any picture: times do not depend on it.
     let input = network.input();
     let values = input.normalise(&vec![128; input.len()])?;
+    let pictures = program.program().layout.pictures();
     let runs = arguments.runs.get();
     let progress = Progress::items("evaluating", runs);
     let mut seconds = vec![Vec::with_capacity(runs); steps.len()];
@@ -74,7 +77,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     for run in 0..runs {
         let (input, output): (&Path, &Path) = (&path("input.ct"), &path("output.ct"));
         let start = Instant::now();
-        client.encrypt_to(input, &values)?;
+        client.encrypt_batch_to(input, &vec![&values; pictures])?;
         encrypt.push(start.elapsed().as_secs_f64());
         let ciphertexts = server.read_input(input)?;
         let (start, processor) = (Instant::now(), machine::processor_time());
@@ -92,6 +95,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
         network: program.program().name.clone(),
         threads: machine::threads(),
         runs,
+        pictures,
         keygen_s,
         encrypt_s: Spread::of(encrypt),
         prepare_s,

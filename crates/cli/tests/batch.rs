@@ -1,0 +1,255 @@
+//! The channel layout over files: a batch of pictures, and an ensemble of networks.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use common::{Fixture, refused_with, umbra};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use umbra_client::Client;
+use umbra_compiler::{Average, CompileOptions, LayoutChoice, Program, compile, compile_ensemble};
+use umbra_model::zoo::{ResNet, Shortcut, random_picture};
+use umbra_model::{Graph, Picture, Reference, ensemble_probabilities};
+use umbra_runtime::Simulator;
+use umbra_server::Server;
+use umbra_wire::LoadedProgram;
+
+const PICTURES: [&str; 4] = ["cat", "ship", "frog", "truck"];
+
+fn shipped(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../assets/pictures/{name}.png"));
+    path.to_str().unwrap().to_string()
+}
+
+/// A network with a stride, an identity and a projection shortcut.
+fn network(seed: u64) -> ResNet {
+    let widths = vec![3, 5];
+    let base = ResNet { widths, blocks: 1, classes: 3, height: 8, width: 8, seed, ..ResNet::default() };
+    ResNet { shortcut: Shortcut::ProjectionWhereNeeded, ..base }
+}
+
+/// Networks `net`, `net2` and `wide`; program `batch.umbra` for three pictures with keys in `keys`.
+fn files() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("batch");
+        // What an earlier run left.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        network(1).build().unwrap().save(folder.join("net")).unwrap();
+        network(2).build().unwrap().save(folder.join("net2")).unwrap();
+        ResNet { widths: vec![3, 6], ..network(3) }.build().unwrap().save(folder.join("wide")).unwrap();
+        let fixture = Fixture { folder };
+        run(&fixture, &["compile", "net", "--layout", "channel", "--batch", "3", "-o", "batch.umbra"]);
+        run(&fixture, &["keygen", "batch.umbra", "--out", "keys"]);
+        fixture
+    })
+}
+
+fn run(files: &Fixture, arguments: &[&str]) -> String {
+    let output = umbra().current_dir(&files.folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&run(files(), &[arguments, &["--json"]].concat())).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn values(graph: &Graph, name: &str) -> Vec<f32> {
+    let picture = Picture::load(shipped(name), graph.input()).unwrap();
+    graph.input().normalise(picture.bytes()).unwrap()
+}
+
+fn plain(net: &str, name: &str) -> Vec<f64> {
+    let graph = Graph::load(files().path(net)).unwrap();
+    Reference::<f64>::new(&graph).forward(&values(&graph, name)).unwrap()
+}
+
+fn close(a: &[f64], b: &[f64], limit: f64) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < limit)
+}
+
+/// Encrypts pictures, evaluates, and returns the logits of each lane that is asked for.
+fn classify(names: &[&str], out: &str) -> Vec<Vec<f64>> {
+    let pictures: Vec<String> = names.iter().map(|name| shipped(name)).collect();
+    let pictures: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let input = format!("{out}-input.ct");
+    run(files(), &[&["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", &input][..], &pictures].concat());
+    run(files(), &["infer", "batch.umbra", "--keys", "keys/eval.key", &input, "--out", out]);
+    let count = names.len().to_string();
+    let report = json(&["decrypt", "batch.umbra", "--key", "keys/secret.key", out, "--pictures", &count]);
+    report["pictures"].as_array().unwrap().iter().map(|p| numbers(&p["logits"])).collect()
+}
+
+#[test]
+fn every_picture_of_a_batch_gets_its_class() {
+    let found = classify(&PICTURES[..3], "three.ct");
+    assert_eq!(found.len(), 3);
+    for (name, found) in PICTURES.iter().zip(&found) {
+        let plain = plain("net", name);
+        assert!(close(&plain, found, 0.3), "{plain:?} {found:?}");
+    }
+    // Fewer pictures than lanes.
+    let one = classify(&["ship"], "one.ct");
+    assert!(one.len() == 1 && close(&plain("net", "ship"), &one[0], 0.3));
+    let table = run(files(), &["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct"]);
+    assert_eq!(table.lines().count(), 3);
+}
+
+/// Pictures whose logits are far apart, next to the error that [`exact`] asks for.
+fn apart(graph: &Graph) -> Vec<Vec<f32>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let scaled = |factor: f32| random_picture(graph.input(), &mut rng).into_iter().map(|x| factor * x).collect();
+    [0.25, 2.0, 2.5, 3.0].map(scaled).into()
+}
+
+/// The largest error of a logit that those pictures and these programs may have.
+const LIMIT: f64 = 0.01;
+
+/// Programs of a small error, so that lanes can be told apart.
+fn exact() -> CompileOptions {
+    CompileOptions { layout: LayoutChoice::Channel, logit_error: 1e-4, ..CompileOptions::default() }
+}
+
+/// Encrypted logits, lane by lane.
+fn evaluate(program: Program, pictures: &[Vec<f32>], lanes: usize) -> Vec<Vec<f64>> {
+    let program = LoadedProgram::new(program).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("eval.key");
+    let client = Client::generate(&program).unwrap();
+    client.write_evaluation_keys(&path, &mut |_, _| {}).unwrap();
+    let server = Server::new(&program).unwrap();
+    let keys = server.open_keys(&path).unwrap();
+    let input = client.encrypt_batch(pictures).unwrap();
+    let input = input.iter().map(|c| c.expand(program.parameters())).collect();
+    let result = server.infer(&keys, input, &mut |_| {}).unwrap();
+    client.decrypt_lanes(&result, lanes).unwrap().into_iter().map(|lane| lane.unwrap().values).collect()
+}
+
+#[test]
+fn encrypted_lanes_are_the_network_each_on_its_picture() {
+    let graph = Graph::load(files().path("net")).unwrap();
+    let reference = Reference::<f64>::new(&graph);
+    let all = apart(&graph);
+    let plain: Vec<Vec<f64>> = all.iter().map(|p| reference.forward(p).unwrap()).collect();
+    for (i, a) in plain.iter().enumerate() {
+        assert!(plain[..i].iter().all(|b| !close(a, b, 3.0 * LIMIT)), "{plain:?}");
+    }
+    let program = compile(&graph, &CompileOptions { batch: Some(3), ..exact() }).unwrap();
+    let found = evaluate(program.clone(), &all[..3], 3);
+    assert!(found.iter().zip(&plain).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {plain:?}");
+    // Another picture in one lane leaves the others what they were.
+    let found = evaluate(program, &[all[0].clone(), all[3].clone(), all[2].clone()], 3);
+    for (found, picture) in found.iter().zip([0, 3, 2]) {
+        assert!(close(found, &plain[picture], LIMIT), "{found:?} {plain:?}");
+    }
+
+    // An ensemble: one picture, a network a lane; or their mean, and no lanes at all.
+    let other = Graph::load(files().path("net2")).unwrap();
+    let members = [&plain[1], &Reference::<f64>::new(&other).forward(&all[1]).unwrap()];
+    assert!(!close(members[0], members[1], 3.0 * LIMIT));
+    let client = compile_ensemble(&[&graph, &other], &exact()).unwrap();
+    let found = evaluate(client, &all[1..2], 2);
+    assert!(found.iter().zip(members).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {members:?}");
+    let options = CompileOptions { average: Average::Server, ..exact() };
+    let found = evaluate(compile_ensemble(&[&graph, &other], &options).unwrap(), &all[1..2], 1);
+    let mean: Vec<f64> = members[0].iter().zip(members[1]).map(|(a, b)| (a + b) / 2.0).collect();
+    assert!(close(&found[0], &mean, LIMIT), "{found:?} {mean:?}");
+}
+
+#[test]
+fn simulation_has_the_lanes_too() {
+    let graph = Graph::load(files().path("net")).unwrap();
+    let options = CompileOptions { batch: Some(3), ..exact() };
+    let program = LoadedProgram::new(compile(&graph, &options).unwrap()).unwrap();
+    let pictures: Vec<Vec<f32>> = apart(&graph)[..3].to_vec();
+    let simulator = Simulator::new(program.program(), program.parameters()).unwrap();
+    let found = simulator.run_lanes(&pictures, 3, 1).unwrap();
+    let reference = Reference::<f64>::new(&graph);
+    for (picture, found) in pictures.iter().zip(found) {
+        let (plain, found) = (reference.forward(picture).unwrap(), found.unwrap().values);
+        assert!(close(&plain, &found, LIMIT), "{plain:?} {found:?}");
+    }
+    assert!(simulator.run_lanes(&pictures, 4, 1).is_err());
+    assert!(simulator.run_lanes(&pictures, 0, 1).is_err());
+    assert!(simulator.run_lanes(&vec![pictures[0].clone(); 4], 3, 1).is_err());
+    assert!(simulator.run_lanes::<Vec<f32>>(&[], 1, 1).is_err());
+}
+
+#[test]
+fn an_ensemble_is_averaged_by_client_or_server() {
+    let members: Vec<Vec<f64>> = ["net", "net2"].iter().map(|net| plain(net, "ship")).collect();
+    for average in ["client", "server"] {
+        let name = |what: &str| format!("{average}-{what}");
+        let (program, keys, input, output) = (name("e.umbra"), name("keys"), name("input.ct"), name("output.ct"));
+        let (secret, eval) = (format!("{keys}/secret.key"), format!("{keys}/eval.key"));
+        let compile = ["compile", "net", "--member", "net2", "--layout", "channel", "--average", average];
+        run(files(), &[&compile[..], &["-o", &program]].concat());
+        run(files(), &["keygen", &program, "--out", &keys]);
+        run(files(), &["encrypt", &program, "--key", &secret, &shipped("ship"), "-o", &input]);
+        run(files(), &["infer", &program, "--keys", &eval, &input, "-o", &output]);
+        let report = json(&["decrypt", &program, "--key", &secret, &output]);
+        if average == "client" {
+            let found: Vec<Vec<f64>> = report["members"].as_array().unwrap().iter().map(numbers).collect();
+            assert!(found.len() == 2 && found.iter().zip(&members).all(|(a, b)| close(a, b, 0.3)), "{found:?}");
+            assert!(close(&numbers(&report["probabilities"]), &ensemble_probabilities(&found), 1e-9));
+            assert!(report.get("logits").is_none());
+        } else {
+            let mean: Vec<f64> = members[0].iter().zip(&members[1]).map(|(a, b)| (a + b) / 2.0).collect();
+            assert!(close(&numbers(&report["logits"]), &mean, 0.3), "{report} {mean:?}");
+            assert!(report.get("members").is_none());
+        }
+    }
+}
+
+#[test]
+fn estimates_name_the_batch() {
+    let report = json(&["estimate", "batch.umbra"]);
+    assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(1)));
+    let report = json(&["estimate", "net", "--layout", "auto"]);
+    assert!(report["pictures"].as_u64() > Some(1));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_one_line() {
+    let files = files();
+    let compile = |options: &[&str], words: &[&str]| {
+        refused_with(files, &[&["compile", "net", "-o", "no.umbra"][..], options].concat(), words);
+        assert!(!files.path("no.umbra").exists());
+    };
+    compile(&["--layout", "channel", "--batch", "0"], &["batch", "at least 1"]);
+    compile(&["--layout", "channel", "--batch", "100000"], &["100000", "at most", "2^16"]);
+    compile(&["--batch", "2"], &["batch", "channel"]);
+    compile(&["--layout", "spiral"], &["spiral", "cyclic, channel, auto"]);
+    compile(&["--layout", "channel", "--average", "nobody"], &["nobody", "client or server"]);
+    compile(&["--layout", "channel", "--average", "server"], &["server", "ensemble"]);
+    compile(&["--member", "net2"], &["layout", "channel"]);
+    compile(&["--layout", "channel", "--member", "net2", "--batch", "2"], &["batch", "ensemble"]);
+    compile(&["--layout", "channel", "--member", "wide"], &["member 1", "shapes"]);
+    compile(&["--layout", "channel", "--member", "batch.umbra"], &["batch.umbra", "in the clear"]);
+    refused_with(files, &["compile", "batch.umbra", "--layout", "channel", "-o", "no.umbra"], &["--layout", "already"]);
+    ResNet { cyclic: false, ..network(4) }.build().unwrap().save(files.path("textbook")).unwrap();
+    refused_with(
+        files,
+        &["compile", "textbook", "--layout", "channel", "-o", "no.umbra"],
+        &["zero padding", "cyclic convolutions"],
+    );
+
+    let picture = shipped("cat");
+    let encrypt = ["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", "no.ct"];
+    refused_with(files, &[&encrypt[..], &[picture.as_str(); 4]].concat(), &["4 pictures", "at most 3"]);
+    refused_with(files, &encrypt, &["PICTURE"]);
+    assert!(!files.path("no.ct").exists());
+    let decrypt = ["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct", "--pictures"];
+    for count in ["0", "4"] {
+        refused_with(files, &[&decrypt[..], &[count]].concat(), &["--pictures", "1 to 3"]);
+    }
+}

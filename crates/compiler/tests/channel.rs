@@ -1,0 +1,219 @@
+//! The channel layout: every lane computes what the network computes on its picture, or what its member computes.
+
+mod common;
+
+use common::{Mode, lanes, logits, run, run_batch};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use umbra_compiler::{
+    Average, CompileError, CompileOptions, Layout, LayoutChoice, Operation, Pass, Program, compile, compile_ensemble,
+};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, random_picture};
+use umbra_model::{Graph, Reference};
+
+fn options(batch: Option<usize>) -> CompileOptions {
+    CompileOptions { layout: LayoutChoice::Channel, batch, logit_error: 0.05, ..CompileOptions::default() }
+}
+
+fn pictures(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| random_picture(graph.input(), &mut rng)).collect()
+}
+
+fn plain(graph: &Graph, picture: &[f32]) -> Vec<f64> {
+    Reference::<f64>::new(graph).forward(picture).unwrap()
+}
+
+fn close(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+}
+
+/// Compiles, and compares each lane with the reference on a picture of its own.
+fn agree(graph: &Graph, options: &CompileOptions) -> Program {
+    let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
+    program.check().unwrap();
+    let Layout::Batch { lanes: count } = program.layout else { panic!("{:?}", program.layout) };
+    let pictures = pictures(graph, count, 5);
+    let (found, rest) = lanes(&program, &run_batch(&program, &pictures, Mode::Exact));
+    assert_eq!(found.len(), count);
+    for (picture, found) in pictures.iter().zip(&found) {
+        let plain = plain(graph, picture);
+        assert!(close(&plain, found), "{}: {plain:?} {found:?}", graph.name());
+    }
+    assert!(rest < 1e-6, "{rest}");
+    program
+}
+
+fn tiny() -> ResNet {
+    ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() }
+}
+
+#[test]
+fn every_lane_is_the_network_on_its_picture() {
+    let networks = [
+        (tiny(), Some(3)),
+        (
+            ResNet {
+                activation: Activation::PerChannel,
+                norm: NormPlacement::BeforeSum,
+                bias: true,
+                seed: 2,
+                ..tiny()
+            },
+            Some(1),
+        ),
+        (ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..tiny() }, Some(2)),
+        // Padded pictures, gray, more classes than channels; all lanes there are.
+        (ResNet { height: 15, width: 24, channels: 1, classes: 20, seed: 4, ..tiny() }, None),
+        // Three stages, odd widths.
+        (ResNet { widths: vec![3, 5, 7], height: 16, width: 8, seed: 5, ..tiny() }, Some(2)),
+        // Few positions, so that taps meet on the ring, and more classes than positions are left.
+        (ResNet { height: 2, width: 2, seed: 6, ..tiny() }, Some(5)),
+    ];
+    for (network, batch) in networks {
+        let program = agree(&network.build().unwrap(), &options(batch));
+        if let Some(batch) = batch {
+            assert_eq!(program.layout.lanes(), batch);
+        }
+    }
+}
+
+#[test]
+fn logits_share_a_ciphertext() {
+    let program = agree(&tiny().build().unwrap(), &options(Some(2)));
+    assert_eq!(program.output.ciphertexts(), 1);
+    assert_eq!(program.input.ciphertexts.len(), 3);
+    // One hoisted rotation a tap and stage, no giants; nothing is rotated to be masked.
+    let giants = program.steps.iter().any(|step| match &step.operation {
+        Operation::Linear(linear) => linear.plan.inner.len() + linear.plan.outer.len() > 2,
+        _ => false,
+    });
+    assert!(!giants);
+}
+
+#[test]
+fn passes_may_be_switched_off() {
+    let graph = ResNet { activation: Activation::PerChannel, bias: true, seed: 8, ..tiny() }.build().unwrap();
+    for pass in [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse, Pass::Bsgs, Pass::InputExpansion] {
+        agree(&graph, &CompileOptions { without: [pass].into(), ..options(Some(2)) });
+    }
+}
+
+#[test]
+fn lanes_do_not_touch_each_other() {
+    let graph = tiny().build().unwrap();
+    let program = compile(&graph, &options(Some(4))).unwrap();
+    let mut batch = pictures(&graph, 4, 9);
+    let (before, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
+    batch[2] = pictures(&graph, 1, 10).remove(0);
+    let (after, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
+    for lane in [0, 1, 3] {
+        assert_eq!(before[lane], after[lane]);
+    }
+    assert!(!close(&before[2], &after[2]));
+    // Fewer pictures than lanes.
+    let (fewer, _) = lanes(&program, &run_batch(&program, &batch[..2], Mode::Exact));
+    assert_eq!(fewer[..2], after[..2]);
+}
+
+#[test]
+fn the_predicted_error_is_what_comes_out() {
+    let graph = ResNet { widths: vec![4, 8], blocks: 2, height: 16, width: 16, seed: 11, ..tiny() }.build().unwrap();
+    let program = compile(&graph, &options(Some(8))).unwrap();
+    let pictures = pictures(&graph, 8, 12);
+    let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
+    let (mut squares, mut count) = (0.0f64, 0.0f64);
+    for (picture, found) in pictures.iter().zip(&found) {
+        for (a, b) in plain(&graph, picture).iter().zip(found) {
+            squares += (a - b) * (a - b);
+            count += 1.0;
+        }
+    }
+    let ratio = (squares / count).sqrt() / program.report.logit_error_std;
+    assert!((0.2..5.0).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn auto_takes_what_costs_less_a_picture() {
+    let graph = tiny().build().unwrap();
+    let with = |layout, batch| compile(&graph, &CompileOptions { layout, batch, ..options(None) }).unwrap();
+    let time = |p: &Program| p.report.seconds / p.layout.pictures() as f64;
+    let cyclic = with(LayoutChoice::Cyclic, None);
+    for batch in [Some(1), None] {
+        let (channel, auto) = (with(LayoutChoice::Channel, batch), with(LayoutChoice::Auto, batch));
+        assert!((time(&auto) - time(&cyclic).min(time(&channel))).abs() < 1e-12);
+    }
+    assert!(!with(LayoutChoice::Auto, None).layout.is_cyclic());
+}
+
+fn members(count: u64) -> Vec<Graph> {
+    let network = |seed| ResNet { activation: Activation::PerChannel, bias: true, seed, ..tiny() };
+    (20..20 + count).map(|seed| network(seed).build().unwrap()).collect()
+}
+
+#[test]
+fn every_lane_is_a_member_of_the_ensemble() {
+    let graphs = members(3);
+    let graphs: Vec<&Graph> = graphs.iter().collect();
+    let picture = pictures(graphs[0], 1, 13).remove(0);
+    let plains: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, &picture)).collect();
+
+    let client = compile_ensemble(&graphs, &options(None)).unwrap();
+    assert_eq!(client.layout, Layout::Ensemble { lanes: 3, averaged: false });
+    let (found, rest) = lanes(&client, &run(&client, &picture, Mode::Exact));
+    assert!(rest < 1e-6, "{rest}");
+    for (plain, found) in plains.iter().zip(&found) {
+        assert!(close(plain, found), "{plain:?} {found:?}");
+    }
+
+    let server = compile_ensemble(&graphs, &CompileOptions { average: Average::Server, ..options(None) }).unwrap();
+    assert_eq!(server.layout, Layout::Ensemble { lanes: 3, averaged: true });
+    let mean: Vec<f64> = (0..5).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / 3.0).collect();
+    let output = run(&server, &picture, Mode::Exact);
+    let (found, _) = logits(&server, &output);
+    assert!(close(&mean, &found), "{mean:?} {found:?}");
+    // Every slot holds the mean: there is nothing of single members.
+    for (slots, mean) in output.iter().zip(&mean) {
+        assert!(slots.iter().all(|x| (x - mean).abs() < 1e-4));
+    }
+    assert_eq!(client.network, server.network);
+    assert_ne!(client.network, compile(graphs[0], &options(None)).unwrap().network);
+}
+
+#[test]
+fn members_must_be_alike() {
+    let graphs = members(1);
+    let refused = |network: ResNet| {
+        let other = network.build().unwrap();
+        compile_ensemble(&[&graphs[0], &other], &options(None)).unwrap_err()
+    };
+    let base = ResNet { activation: Activation::PerChannel, bias: true, seed: 9, ..tiny() };
+    let wider = ResNet { widths: vec![4, 9], ..base.clone() };
+    assert!(matches!(refused(wider), CompileError::Member { member: 1, .. }));
+    assert!(matches!(refused(ResNet { blocks: 2, ..base.clone() }), CompileError::Member { member: 1, .. }));
+    assert!(matches!(refused(ResNet { classes: 6, ..base.clone() }), CompileError::Member { member: 1, .. }));
+    assert!(matches!(refused(ResNet { height: 4, ..base }), CompileError::Member { member: 1, .. }));
+}
+
+#[test]
+fn what_the_layout_cannot_have_is_named() {
+    let graph = tiny().build().unwrap();
+    let refused = |options: CompileOptions| compile(&graph, &options).unwrap_err();
+    assert!(matches!(refused(options(Some(0))), CompileError::Option { option: "batch", .. }));
+    let cyclic = CompileOptions { layout: LayoutChoice::Cyclic, ..options(Some(2)) };
+    assert!(matches!(refused(cyclic), CompileError::Option { option: "batch", .. }));
+    // At N = 2^16 there are 512 lanes of 64 positions.
+    assert_eq!(refused(options(Some(513))), CompileError::TooManyLanes { found: 513, limit: 512, log_n: 16 });
+    let average = CompileOptions { average: Average::Server, ..options(None) };
+    assert!(matches!(refused(average), CompileError::Option { option: "average", .. }));
+    let two = members(2);
+    let two: Vec<&Graph> = two.iter().collect();
+    let error = compile_ensemble(&two, &options(Some(2))).unwrap_err();
+    assert!(matches!(error, CompileError::Option { option: "batch", .. }));
+    let error = compile_ensemble(&two, &CompileOptions::default()).unwrap_err();
+    assert!(matches!(error, CompileError::Option { option: "layout", .. }));
+    let wide = ResNet { widths: vec![300], height: 2, width: 2, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 300, .. })));
+    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&textbook, &options(None)), Err(CompileError::Unsupported { .. })));
+}
