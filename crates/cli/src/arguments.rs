@@ -85,6 +85,12 @@ pub struct Compilation {
     /// Switch a pass off, to see what it is worth; may be repeated.
     #[arg(long, value_name = "PASS")]
     pub without: Vec<String>,
+    /// Wanted standard deviation of a logit's error [default: 0.05]: a smaller one takes more time and larger keys.
+    #[arg(long, value_name = "X")]
+    pub logit_error: Option<f64>,
+    /// Wanted limit on the size of the evaluation keys in bytes [default: 900000000]: fewer take more time.
+    #[arg(long, value_name = "N")]
+    pub key_bytes: Option<u64>,
     /// What slots hold: cyclic, one picture, the shortest wait; channel, many pictures or networks, the most a second; auto,
     /// whichever takes less time a picture.
     #[arg(long, value_name = "LAYOUT", default_value = "cyclic")]
@@ -289,6 +295,9 @@ pub struct BenchNetwork {
     /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
     #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
     pub network: PathBuf,
+    /// A residual network for CIFAR-10 with random weights instead: its depth and the width of its first stage, such as 20x64.
+    #[arg(long, value_name = "DEPTHxWIDTH", conflicts_with = "network")]
+    pub random: Option<String>,
     /// Number of evaluations.
     #[arg(long, value_name = "N", default_value = "5")]
     pub runs: NonZeroUsize,

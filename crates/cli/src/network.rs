@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use umbra_compiler::{Average, CompileOptions, Layout, LayoutChoice, Program};
-use umbra_model::{Graph, Input, Manifest};
+use umbra_model::{Graph, Input, Manifest, zoo::ResNet};
 use umbra_wire::LoadedProgram;
 
 use crate::arguments::Compilation;
@@ -35,6 +35,15 @@ impl Network {
         Ok(Self::Graph(Box::new(Graph::load(path)?)))
     }
 
+    /// A residual network with random weights, `DEPTHxWIDTH`.
+    pub fn random(size: &str) -> anyhow::Result<Self> {
+        let parsed = size.split_once('x').and_then(|(depth, width)| Some((depth.parse().ok()?, width.parse().ok()?)));
+        let Some((depth @ 8..=1000, width @ 1..=1024)) = parsed else {
+            bail!("--random {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64")
+        };
+        Ok(Self::Graph(Box::new(ResNet::cifar(depth, width).build()?)))
+    }
+
     /// The pictures it takes.
     pub fn input(&self) -> &Input {
         match self {
@@ -55,6 +64,8 @@ impl Network {
             Self::Program(program) => {
                 let options = [
                     ("--without", !how.without.is_empty()),
+                    ("--logit-error", how.logit_error.is_some()),
+                    ("--key-bytes", how.key_bytes.is_some()),
                     ("--layout", how.layout != LayoutChoice::default()),
                     ("--batch", how.batch.is_some()),
                     ("--member", !how.member.is_empty()),
@@ -134,6 +145,8 @@ pub fn shipped() -> anyhow::Result<Graph> {
 fn compile(graph: &Graph, how: &Compilation) -> anyhow::Result<Program> {
     let Compilation { layout, batch, average, .. } = *how;
     let mut options = CompileOptions { layout, batch, average, ..CompileOptions::default() };
+    options.logit_error = how.logit_error.unwrap_or(options.logit_error);
+    options.key_bytes = how.key_bytes.unwrap_or(options.key_bytes);
     for name in &how.without {
         options.without.insert(name.parse()?);
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
+use umbra_ckks::PrecisionStats;
 use umbra_client::Client;
+use umbra_model::Reference;
 use umbra_server::Server;
 
 use super::Spread;
@@ -32,6 +34,8 @@ struct Report {
     /// Processor time of one evaluation.
     core_s: Option<Spread>,
     decrypt_s: Spread,
+    /// Largest difference of an encrypted and a plaintext logit, where the network is there in the clear.
+    max_abs_error: Option<f64>,
     eval_key_file_bytes: u64,
     peak_rss_bytes: Option<u64>,
     steps: Vec<Step>,
@@ -48,7 +52,10 @@ struct Step {
 
 /// Encrypts, evaluates and decrypts a picture again and again, with one set of keys.
 pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
-    let network = Network::open(&arguments.network)?;
+    let network = match &arguments.random {
+        Some(size) => Network::random(size)?,
+        None => Network::open(&arguments.network)?,
+    };
     let program = network.program(&[])?;
     let steps = &program.program().steps;
     let folder = tempfile::Builder::new().prefix("umbra-bench-").tempdir()?;
@@ -66,9 +73,17 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     keys.load_all()?;
     let load_s = start.elapsed().as_secs_f64();
 
-    // Any picture: times do not depend on it.
+    // Any picture will do: times do not depend on it.
     let input = network.input();
-    let values = input.normalise(&vec![128; input.len()])?;
+    let pixels = input.height * input.width;
+    let shade = |i: usize| 30 + 3 * (i % input.width) + 2 * (i % pixels / input.width) + 20 * (i / pixels);
+    let bytes: Vec<u8> = (0..input.len()).map(|i| shade(i).min(255) as u8).collect();
+    let values = input.normalise(&bytes)?;
+    let plain = match &network {
+        Network::Graph(graph) => Some(Reference::<f64>::new(graph).forward(&values)?),
+        Network::Program(_) => None,
+    };
+    let mut max_abs_error: Option<f64> = None;
     let pictures = program.program().layout.pictures();
     let runs = arguments.runs.get();
     let progress = Progress::items("evaluating", runs);
@@ -86,8 +101,12 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
         cores.extend(processor.zip(machine::processor_time()).map(|(before, after)| after - before));
         server.write_output(output, &result)?;
         let start = Instant::now();
-        client.decrypt_from(output)?;
+        let decrypted = client.decrypt_from(output)?;
         decrypt.push(start.elapsed().as_secs_f64());
+        if let Some(plain) = &plain {
+            let error = PrecisionStats::compare(&decrypted.values, plain).max_error;
+            max_abs_error = Some(max_abs_error.map_or(error, |e| e.max(error)));
+        }
         progress.set(run + 1);
     }
     drop(progress);
@@ -104,6 +123,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
         server_s: Spread::of(evaluate),
         core_s: (!cores.is_empty()).then(|| Spread::of(cores)),
         decrypt_s: Spread::of(decrypt),
+        max_abs_error,
         eval_key_file_bytes: keys.size(),
         peak_rss_bytes: machine::peak_memory(),
         steps: (steps.iter().zip(seconds))
@@ -145,9 +165,10 @@ impl Report {
         ]);
         figures.extend(self.core_s.as_ref().map(|s| row("server: evaluate, processor time", s)));
         figures.push(row("decryption", &self.decrypt_s));
+        let error = self.max_abs_error.map_or(String::new(), |e| format!(", largest error of a logit {e:.4}"));
         let memory = self.peak_rss_bytes.map_or("unknown".into(), text::bytes);
         format!(
-            "{}\n{}, {} runs with {} threads; peak memory {memory} (client included), evaluation keys {}\n{}",
+            "{}\n{}, {} runs with {} threads; peak memory {memory} (client included), evaluation keys {}{error}\n{}",
             text::table(&steps),
             self.network,
             self.runs,
