@@ -127,6 +127,7 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
     network, state, pictures, labels = best_network(options, best)
     result = test(options, network, pictures, labels)
     recipe = state["recipe"]
+    seen, *_ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
     training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": state["held_out"],
                 "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
     if recipe["activation"]["kind"] == "relu":
@@ -134,7 +135,7 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
         text = {"name": network.description["name"], "dataset": network.description["dataset"], "accuracy_plain": round(result.accuracy, 2), **training}
         write(out / "baseline.json", lambda path: path.write_text(json.dumps(text, indent=1) + "\n"))
     else:
-        export(network.cpu(), out, pictures, labels, result, training, half)
+        export(network.cpu(), out, pictures, labels, result, training, half, seen)
     print(json.dumps({"network": str(out), **result.summary()}))
 
 

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from .activation import Activation
 from .data import normalise
-from .evaluate import Result
+from .evaluate import ESCAPE, Result
 from .graph import INPUT, GraphError, Network, key
 
 VERSION = 1
 PICTURES, TRACED = 20, 2
+SAMPLES = 16
 
 
 def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, dict[str, Tensor]]:
@@ -83,8 +84,19 @@ def vectors(network: Network, pictures: Tensor, labels: Tensor) -> dict[str, Ten
     return {k: v.contiguous() for k, v in {"pictures": pictures, "labels": labels, "inputs": inputs, "logits": logits, **traced}.items()}
 
 
-def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result | None, training: dict, half: bool = False) -> None:
-    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it."""
+@torch.no_grad()
+def samples(network: Network, pictures: Tensor) -> Tensor:
+    """The first training pictures that stay in range: the compiler measures on them what rounding does to the network."""
+    network.eval()
+    pictures, record = pictures[: 2 * SAMPLES], {}
+    network.run(normalise(pictures, network.description[INPUT]["normalisation"]), record)
+    worst = torch.stack([value.abs().amax((1, 2, 3)) for value in record.values()]).amax(0)
+    return pictures[worst <= ESCAPE][:SAMPLES].contiguous()
+
+
+def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result | None, training: dict, half: bool = False,
+           sample: Tensor | None = None) -> None:
+    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training pictures."""
     stem = network.description["name"].lower()
     head, tensors = manifest(network, f"{stem}.safetensors", half)
     if result is not None and result.ranges:
@@ -92,6 +104,8 @@ def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, res
         training = {**training, "accuracy_plain": round(result.accuracy, 2), "escaping_pictures": result.escaping,
                     "worst_activation": float(f"{result.worst:.6g}") if result.worst < float("inf") else None, "test_pictures": len(labels)}
     head["training"] = training
+    if sample is not None:
+        head["samples"], tensors["samples"] = "samples", samples(network, sample)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / f"{stem}.safetensors", lambda path: save_file(tensors, path))
     write(folder / f"{stem}.vectors.safetensors", lambda path: save_file(vectors(network, pictures, labels), path))

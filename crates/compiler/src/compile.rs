@@ -175,6 +175,8 @@ pub(crate) struct Plan {
     pub shapes: Vec<Option<Shape>>,
     /// Per shape in order of values.
     pub choice: Choice,
+    /// With those of carries.
+    pub gains: Vec<Gain>,
     /// What each step adds.
     pub injected: Vec<Injected>,
     /// Per value, simulated.
@@ -202,9 +204,10 @@ fn at_degree(
     // The channel layout has no unused channels.
     let expand = options.has(Pass::InputExpansion) && !channel;
     let shifts = if expand { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
-    let samples = samples(graphs[0], &circuit, options);
+    let samples = samples(graphs[0], &circuit);
     let diagonals = all_diagonals(&circuit, &packing);
-    let gains = all_gains(&circuit, &packing, &diagonals, &samples);
+    let corrected = options.has(Pass::BiasCorrection);
+    let gains = all_gains(&circuit, &packing, &diagonals, (&samples, measured(graphs[0])), corrected);
     if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
     {
         return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
@@ -286,8 +289,12 @@ fn at_degree(
     let too_deep =
         |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
     let Some((_, mut plan)) = best else { return Err(too_deep(coarsest)) };
-    let errors = |member| precision::errors(member, &plan.packing, &plan.diagonals, &samples, &plan.injected);
-    plan.errors = plan.circuit.members().map(errors).reduce(largest_of).unwrap_or_default();
+    let samples = &samples[..samples.len().min(measured(graphs[0]))];
+    let errors = |(member, circuit): (usize, &Circuit)| {
+        let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
+        precision::errors(circuit, &plan.packing, &plan.diagonals, samples, &plan.injected, &means)
+    };
+    plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
     // Errors that activations amplify without bound: the modulus that there is does not carry the network.
     if !plan.errors.iter().all(|e| e.is_finite()) {
         return Err(too_deep(wanted));
@@ -301,10 +308,17 @@ fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
 }
 
 /// Gains, of an ensemble the largest over its members.
-fn all_gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samples: &[Sample]) -> Vec<Gain> {
-    let mut gains = precision::gains(circuit, packing, diagonals, samples);
+fn all_gains(
+    circuit: &Circuit,
+    packing: &Packing,
+    diagonals: &[Diagonals],
+    samples: (&[Sample], usize),
+    corrected: bool,
+) -> Vec<Gain> {
+    let mut gains = precision::gains(circuit, packing, diagonals, samples, corrected);
     for other in &circuit.others {
-        for (gain, own) in gains.iter_mut().zip(precision::gains(other, packing, diagonals, samples)) {
+        for (gain, own) in gains.iter_mut().zip(precision::gains(other, packing, diagonals, samples, corrected)) {
+            gain.means.extend(own.means);
             let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
             gain.value = larger(gain.value, own.value);
             gain.weights.iter_mut().zip(own.weights).for_each(|(w, own)| *w = larger(*w, own));
@@ -337,19 +351,26 @@ fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
 
 /// Multiply-accumulates that measuring gains may take, about a second.
 const SAMPLE_WORK: u64 = 500_000_000;
+/// Samples that means are taken over at most.
+const MEAN_SAMPLES: usize = 16;
 
-/// The pictures that precision is measured on: those given, or random ones that are as smooth as photographs.
-fn samples(graph: &Graph, circuit: &Circuit, options: &CompileOptions) -> Vec<Sample> {
+/// How many samples gains are measured on: a backward pass each.
+fn measured(graph: &Graph) -> usize {
+    (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, 4) as usize
+}
+
+/// The pictures that precision is measured on: those of the network, or random ones that are as smooth as photographs.
+fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     let input = graph.input();
     let positions = circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
     let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), circuit.pitch, positions);
-    let count = (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, 4) as usize;
-    if options.samples.is_empty() {
+    let own = &graph.description().samples;
+    if own.is_empty() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        (0..count).map(|_| lay_out(&random_picture(input, &mut rng))).collect()
-    } else {
-        options.samples.iter().map(|picture| lay_out(picture)).collect()
+        return (0..measured(graph)).map(|_| lay_out(&random_picture(input, &mut rng))).collect();
     }
+    // Graphs have samples of the right size only.
+    own.iter().take(MEAN_SAMPLES).filter_map(|bytes| Some(lay_out(&input.normalise(bytes).ok()?))).collect()
 }
 
 fn all_diagonals<'c>(circuit: &'c Circuit, packing: &Packing) -> Vec<Diagonals> {
@@ -468,6 +489,7 @@ fn finish(
         classes,
         shapes,
         choice,
+        gains,
         injected,
         errors: Vec::new(),
         logit_error,

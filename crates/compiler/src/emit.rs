@@ -1,5 +1,6 @@
 //! Writing a plan out as a program: registers, steps, estimates.
 
+use umbra_ckks::Encoder;
 use umbra_model::Graph;
 
 use crate::chain::log2_of;
@@ -8,9 +9,10 @@ use crate::compile::{Plan, used_primes};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
 use crate::packing::sources;
+use crate::precision;
 use crate::{
     CompileOptions, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
-    Program, Report, Step,
+    Pass, Program, Report, Step,
 };
 
 /// Registers and the values in them.
@@ -160,11 +162,14 @@ impl Emitter<'_> {
                     let product = scale * factor;
                     let weights =
                         read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
-                    let inputs = weights.collect();
+                    let inputs: Vec<LinearInput> = weights.collect();
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
                     let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &plan.packing);
                     let period = plan.packing.period(value);
                     let mut bias = plan.packing.spread(value, 0, &affine.bias);
+                    if self.options.has(Pass::BiasCorrection) {
+                        self.correct(&mut bias, id, &inputs);
+                    }
                     for (member, other) in plan.circuit.others.iter().enumerate() {
                         let Source::Affine(affine) = &other.values[id].operation else { continue };
                         let own = plan.packing.spread(value, member + 1, &affine.bias);
@@ -188,6 +193,29 @@ impl Emitter<'_> {
         }
         // Every circuit has an input: `Circuit::sort` keeps it.
         layout.unwrap_or_else(|| plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0))
+    }
+
+    /// Takes from biases what weights add on average because they are encoded as integers.
+    fn correct(&self, bias: &mut [Vec<f64>], id: usize, inputs: &[LinearInput]) {
+        let Plan { circuit, packing, gains, diagonals, .. } = self.plan;
+        let value = &circuit.values[id];
+        let Source::Affine(affine) = &value.operation else { return };
+        let of_operand = sources(affine).into_iter().zip(inputs);
+        let scales: Vec<f64> = of_operand
+            .flat_map(|(s, input)| std::iter::repeat_n(input.weight_scale, packing.ciphertexts(&circuit.values[s])))
+            .collect();
+        let encoder = Encoder::new(packing.period(value).ilog2() + 1);
+        let rounding = |((_, input, _), weights): (&(usize, usize, _), &Vec<f64>)| -> Vec<f64> {
+            // The program has them in single precision. What cannot be encoded is refused when the program is loaded.
+            let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
+            let scale = scales[*input];
+            let Ok(integers) = encoder.integers(&weights, scale) else { return vec![0.0; weights.len()] };
+            let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
+            slots.iter().zip(weights).map(|(slot, weight)| slot.re / scale - weight).collect()
+        };
+        let errors: Vec<Vec<f64>> = diagonals[id].iter().map(rounding).collect();
+        let mean = precision::mean_error(circuit, packing, value, &diagonals[id], &errors, gains);
+        bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
     }
 
     /// Adds up the members of an ensemble at the end, where the server is to do that.

@@ -20,11 +20,14 @@ pub enum Pass {
     Bsgs,
     /// Unused channel slots of the picture hold shifted copies.
     InputExpansion,
+    /// Biases make up for what rounded weights add on average.
+    BiasCorrection,
 }
 
 impl Pass {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [Self::Fuse, Self::Redistribute, Self::TowerReuse, Self::Bsgs, Self::InputExpansion];
+    pub const ALL: [Self; 6] =
+        [Self::Fuse, Self::Redistribute, Self::TowerReuse, Self::Bsgs, Self::InputExpansion, Self::BiasCorrection];
 
     /// The name on command lines.
     #[must_use]
@@ -35,6 +38,7 @@ impl Pass {
             Self::TowerReuse => "tower-reuse",
             Self::Bsgs => "bsgs",
             Self::InputExpansion => "input-expansion",
+            Self::BiasCorrection => "bias-correction",
         }
     }
 }
@@ -139,8 +143,6 @@ pub struct CompileOptions {
     pub logit_error: f64,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
-    /// Normalised pictures `[C, H, W]` that precision is predicted on; random smooth ones where there are none.
-    pub samples: Vec<Vec<f32>>,
     /// Rates for estimates and choices.
     pub cost: CostModel,
     /// What slots stand for.
@@ -156,9 +158,8 @@ impl Default for CompileOptions {
         Self {
             without: BTreeSet::new(),
             log_n: None,
-            logit_error: 0.05,
+            logit_error: 0.03,
             key_bytes: 900_000_000,
-            samples: Vec::new(),
             cost: CostModel::default(),
             layout: LayoutChoice::default(),
             batch: None,

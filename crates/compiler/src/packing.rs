@@ -182,7 +182,7 @@ impl Packing {
     }
 
     /// Visits the slots of a period that belong to a channel.
-    fn put(&self, value: &Value, member: usize, channel: usize, mut visit: impl FnMut(usize)) {
+    pub(crate) fn put(&self, value: &Value, member: usize, channel: usize, mut visit: impl FnMut(usize)) {
         let first = channel % self.capacity(value) * self.step(value);
         match self.lanes {
             Some(Lanes { members: true, .. }) => visit(first + member),

@@ -195,21 +195,21 @@ fn operands(value: &Value) -> Vec<ValueId> {
     }
 }
 
-/// Visits what each rounded weight multiplies: `(output channel, operand, input channel, tap, stride)`, also where the weight
-/// itself is 0: rounding noise is everywhere in a diagonal.
+/// Visits what each rounded weight multiplies: `(diagonal, output channel, operand, input channel, tap, stride)`, also where the
+/// weight itself is 0: rounding noise is everywhere in a diagonal. Diagonals are counted in order.
 fn each_rounded(
     circuit: &Circuit,
     packing: &Packing,
     value: &Value,
     diagonals: &Diagonals,
-    mut visit: impl FnMut(usize, usize, usize, i64, usize),
+    mut visit: impl FnMut(usize, usize, usize, usize, i64, usize),
 ) {
     // Ciphertext of the operands to (operand, value, index in it).
     let ciphertexts: Vec<(usize, ValueId, usize)> = (operands(value).into_iter().enumerate())
         .flat_map(|(operand, s)| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (operand, s, i)))
         .collect();
     let capacity = packing.capacity(value);
-    for (o, i, rotation) in diagonals.keys() {
+    for (diagonal, (o, i, rotation)) in diagonals.keys().enumerate() {
         let Some(&(operand, source, index)) = ciphertexts.get(*i) else { continue };
         let read = &circuit.values[source];
         let (capacity_in, distance_in) = (packing.capacity(read), packing.distance(read));
@@ -221,7 +221,8 @@ fn each_rounded(
             let of = slot.rem_euclid(distance_in as i64) as usize;
             let channel = index * capacity_in + if packing.is_channel() { 0 } else { of };
             if channel < read.channels {
-                visit(o * capacity + c, operand, channel, slot.div_euclid(distance_in as i64), stride.max(1));
+                let tap = slot.div_euclid(distance_in as i64);
+                visit(diagonal, o * capacity + c, operand, channel, tap, stride.max(1));
             }
         }
     }
@@ -233,18 +234,32 @@ pub struct Gain {
     /// Variance of a logit for each unit of variance of an error in every slot, all independent.
     pub value: f64,
     /// Variance of a logit for each unit of variance of an error in every rounded weight that makes the value: of the
-    /// weights of each operand, in the order of [`sources`].
+    /// weights of each operand, in the order of [`sources`]. Weights multiply what their operand has beyond its means.
     pub weights: Vec<f64>,
     /// Mean square of the value, over all slots of its ciphertexts.
     pub mean_square: f64,
     /// Largest magnitude.
     pub largest: f64,
+    /// For each member of an ensemble the mean of each channel over positions, 0 where biases are not corrected for it.
+    pub means: Vec<Vec<f64>>,
 }
 
-/// Measures gains on samples.
+/// Measures gains on the first so many samples. `corrected` says whether biases make up for what rounded weights add on average;
+/// the means for that are taken over all samples.
 #[must_use]
-pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samples: &[Sample]) -> Vec<Gain> {
+pub fn gains(
+    circuit: &Circuit,
+    packing: &Packing,
+    diagonals: &[Diagonals],
+    (samples, measured): (&[Sample], usize),
+    corrected: bool,
+) -> Vec<Gain> {
     let logits = circuit.values[circuit.output].channels;
+    let means: Vec<Vec<f64>> = if corrected {
+        means(circuit, samples)
+    } else {
+        circuit.values.iter().map(|v| vec![0.0; v.channels]).collect()
+    };
     let of_sample = |(index, sample): (usize, &Sample)| -> Vec<Gain> {
         let values = forward(circuit, sample, |_, _, _| ());
         let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
@@ -255,9 +270,12 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
                 let squares = |planes: &Planes| planes.iter().flatten().map(|x| x * x).sum::<f64>();
                 let operands = operands(value);
                 let mut weights = vec![0.0; operands.len()];
-                each_rounded(circuit, packing, value, &diagonals[id], |co, operand, ci, tap, stride| {
-                    let x = &values[operands[operand]][ci];
-                    weights[operand] += correlate(&gradients[id][co], x, tap, stride).powi(2) / logits as f64;
+                let sums: Vec<f64> = gradients[id].iter().map(|g| g.iter().sum()).collect();
+                each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
+                    let source = operands[operand];
+                    let mean = means[source][ci] * sums[co];
+                    let beyond = correlate(&gradients[id][co], &values[source][ci], tap, stride) - mean;
+                    weights[operand] += beyond * beyond / logits as f64;
                 });
                 let slots = packing.capacity(value) * packing.ciphertexts(value) * extent(value);
                 Gain {
@@ -265,14 +283,16 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
                     weights,
                     mean_square: squares(&values[id]) / slots as f64,
                     largest: values[id].iter().flatten().fold(0.0, |m, x| x.abs().max(m)),
+                    means: Vec::new(),
                 }
             })
             .collect()
     };
+    let samples = &samples[..samples.len().min(measured)];
     let each: Vec<Vec<Gain>> = samples.par_iter().enumerate().map(of_sample).collect();
     let count = each.len().max(1) as f64;
-    (0..circuit.values.len())
-        .map(|id| {
+    (means.into_iter().enumerate())
+        .map(|(id, means)| {
             let mean = |f: &dyn Fn(&Gain) -> f64| each.iter().map(|gains| f(&gains[id])).sum::<f64>() / count;
             let operands = operands(&circuit.values[id]).len();
             Gain {
@@ -280,9 +300,50 @@ pub fn gains(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], samp
                 weights: (0..operands).map(|i| mean(&|g| g.weights[i])).collect(),
                 mean_square: mean(&|g| g.mean_square),
                 largest: each.iter().map(|gains| gains[id].largest).fold(0.0, f64::max),
+                means: vec![means],
             }
         })
         .collect()
+}
+
+/// The mean of each channel of each value over samples and positions.
+fn means(circuit: &Circuit, samples: &[Sample]) -> Vec<Vec<f64>> {
+    let of_plane = |plane: &Vec<f64>| plane.iter().sum::<f64>() / (plane.len() * samples.len()) as f64;
+    let of_sample = |sample: &Sample| -> Vec<Vec<f64>> {
+        let values = forward(circuit, sample, |_, _, _| ());
+        values.iter().map(|planes| planes.iter().map(of_plane).collect()).collect()
+    };
+    // Collected first: the sum does not depend on the number of threads.
+    let each: Vec<Vec<Vec<f64>>> = samples.par_iter().map(of_sample).collect();
+    let add = |mut a: Vec<Vec<f64>>, b: Vec<Vec<f64>>| {
+        a.iter_mut().flatten().zip(b.into_iter().flatten()).for_each(|(a, b)| *a += b);
+        a
+    };
+    each.into_iter().reduce(add).unwrap_or_default()
+}
+
+/// What rounded weights add to every slot of a value on average, for each ciphertext over one period: what its bias is to be
+/// less. `errors` are those of the diagonals in order, over one period. (Bias correction: Nagel et al., Data-free quantization
+/// through weight equalization and bias correction, 2019, section 4.2.) Strides read some positions only, whose means are taken
+/// to be those of all.
+#[must_use]
+pub fn mean_error(
+    circuit: &Circuit,
+    packing: &Packing,
+    value: &Value,
+    diagonals: &Diagonals,
+    errors: &[Vec<f64>],
+    gains: &[Gain],
+) -> Vec<Vec<f64>> {
+    let operands = operands(value);
+    let capacity = packing.capacity(value);
+    let mut sums = vec![vec![0.0; packing.period(value)]; packing.ciphertexts(value)];
+    each_rounded(circuit, packing, value, diagonals, |diagonal, co, operand, ci, _, _| {
+        for (member, means) in gains[operands[operand]].means.iter().enumerate() {
+            packing.put(value, member, co, |slot| sums[co / capacity][slot] += errors[diagonal][slot] * means[ci]);
+        }
+    });
+    sums
 }
 
 /// Deviations of what a step adds to the value it makes.
@@ -303,7 +364,7 @@ impl Injected {
     }
 }
 
-/// Simulated errors of every value: root mean square over samples, channels and positions.
+/// Simulated errors of every value: root mean square over samples, channels and positions. `means` are [`Gain::means`].
 #[must_use]
 pub fn errors(
     circuit: &Circuit,
@@ -311,6 +372,7 @@ pub fn errors(
     diagonals: &[Diagonals],
     samples: &[Sample],
     injected: &[Injected],
+    means: &[&[f64]],
 ) -> Vec<f64> {
     let of_sample = |(index, sample): (usize, &Sample)| -> Vec<f64> {
         let exact = forward(circuit, sample, |_, _, _| ());
@@ -319,10 +381,15 @@ pub fn errors(
             let Injected { value, weights } = &injected[id];
             own.iter_mut().flatten().for_each(|x| *x += value * normal(&mut rng));
             let operands = operands(&circuit.values[id]);
-            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |co, operand, ci, tap, stride| {
-                let x = &values[operands[operand]][ci];
-                add_tap(&mut own[co], x, tap, stride, weights[operand] * normal(&mut rng));
+            let mut corrections = vec![0.0; own.len()];
+            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |_, co, operand, ci, tap, stride| {
+                let (source, weight) = (operands[operand], weights[operand] * normal(&mut rng));
+                add_tap(&mut own[co], &values[source][ci], tap, stride, weight);
+                corrections[co] += weight * means[source][ci];
             });
+            for (plane, correction) in own.iter_mut().zip(corrections) {
+                plane.iter_mut().for_each(|x| *x -= correction);
+            }
         });
         let error = |(a, b): (&Planes, &Planes)| {
             let count = a.iter().map(Vec::len).sum::<usize>().max(1) as f64;
@@ -345,4 +412,63 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
 #[must_use]
 pub fn weight_rounding(packing: &Packing, value: &Value) -> f64 {
     noise::encoding(packing.period(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use umbra_model::zoo::{ResNet, random_picture};
+
+    use super::*;
+    use crate::circuit::lower;
+
+    #[test]
+    fn mean_errors_are_those_of_other_weights() {
+        let network = ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() };
+        let graph = network.build().unwrap();
+        let mut circuit = lower(&graph).unwrap();
+        crate::fuse::fuse(&mut circuit);
+        crate::redistribute::redistribute(&mut circuit).unwrap();
+        let packing = Packing::new(&circuit, 12).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let positions = circuit.values.iter().map(|v| v.positions).max().unwrap();
+        let picture = |rng: &mut ChaCha8Rng| Sample::new(&random_picture(graph.input(), rng), (8, 8), 8, positions);
+        let samples: Vec<Sample> = (0..3).map(|_| picture(&mut rng)).collect();
+        let diagonals: Vec<Diagonals> = (circuit.values.iter())
+            .map(|value| match &value.operation {
+                Operation::Affine(affine) => packing.diagonals(&circuit, value, affine),
+                _ => Diagonals::new(),
+            })
+            .collect();
+        let gains = gains(&circuit, &packing, &diagonals, (&samples, 1), true);
+        let mut seen = 0;
+        for id in 0..circuit.values.len() {
+            // The same network but for the weights of one value.
+            let mut other = circuit.clone();
+            let Operation::Affine(affine) = &mut other.values[id].operation else { continue };
+            for term in &mut affine.terms {
+                let (Kernel::Diagonal(weights) | Kernel::Dense { weights, .. }) = &mut term.kernel;
+                weights.iter_mut().for_each(|w| *w += rng.random_range(-0.1..0.1));
+            }
+            let Operation::Affine(affine) = &other.values[id].operation else { continue };
+            let strided =
+                affine.terms.iter().any(|t| circuit.values[t.source].positions != circuit.values[id].positions);
+            let changed = packing.diagonals(&circuit, &other.values[id], affine);
+            assert!(changed.keys().eq(diagonals[id].keys()));
+            let errors: Vec<Vec<f64>> = (changed.values().zip(diagonals[id].values()))
+                .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect())
+                .collect();
+            let found = mean_error(&circuit, &packing, &circuit.values[id], &diagonals[id], &errors, &gains);
+            let found: Vec<f64> = found.into_iter().flatten().take(circuit.values[id].channels).collect();
+            let (before, after) = (means(&circuit, &samples), means(&other, &samples));
+            for (c, found) in found.iter().enumerate() {
+                let expected = after[id][c] - before[id][c];
+                // A stride reads every other position: their mean is not quite that of all.
+                let tolerance = if strided { 0.02 } else { 1e-9 };
+                assert!((found - expected).abs() < tolerance, "{id} {c}: {found} {expected}");
+            }
+            seen += 1;
+        }
+        assert!(seen > 5);
+    }
 }

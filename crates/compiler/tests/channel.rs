@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Mode, lanes, logits, run, run_batch};
+use common::{Mode, exact, lanes, logits, run, run_batch};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{
@@ -34,7 +34,8 @@ fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     program.check().unwrap();
     let Layout::Batch { lanes: count } = program.layout else { panic!("{:?}", program.layout) };
     let pictures = pictures(graph, count, 5);
-    let (found, rest) = lanes(&program, &run_batch(&program, &pictures, Mode::Exact));
+    let uncorrected = compile(graph, &exact(options)).unwrap();
+    let (found, rest) = lanes(&uncorrected, &run_batch(&uncorrected, &pictures, Mode::Exact));
     assert_eq!(found.len(), count);
     for (picture, found) in pictures.iter().zip(&found) {
         let plain = plain(graph, picture);
@@ -158,6 +159,7 @@ fn every_lane_is_a_member_of_the_ensemble() {
     let picture = pictures(graphs[0], 1, 13).remove(0);
     let plains: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, &picture)).collect();
 
+    let options = |batch| exact(&options(batch));
     let client = compile_ensemble(&graphs, &options(None)).unwrap();
     assert_eq!(client.layout, Layout::Ensemble { lanes: 3, averaged: false });
     let (found, rest) = lanes(&client, &run(&client, &picture, Mode::Exact));

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Mode, logits, run};
+use common::{Mode, exact, logits, run};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{CompileError, CompileOptions, Operation, Pass, Program, compile};
@@ -30,7 +30,8 @@ fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let picture = random_picture(graph.input(), &mut rng);
     let plain = Reference::<f64>::new(graph).forward(&picture).unwrap();
-    let (found, rest) = logits(&program, &run(&program, &picture, Mode::Exact));
+    let uncorrected = compile(graph, &exact(options)).unwrap();
+    let (found, rest) = logits(&uncorrected, &run(&uncorrected, &picture, Mode::Exact));
     for (a, b) in plain.iter().zip(&found) {
         assert!((a - b).abs() < 1e-4, "{} without {:?}: {plain:?} {found:?}", graph.name(), options.without);
     }
@@ -88,6 +89,7 @@ fn every_pass_may_be_switched_off_and_is_worth_something() {
                 let colours = |p: &Program| p.input.ciphertexts.iter().flatten().flatten().count();
                 assert!(colours(&program) == 3 && colours(&full) == 9);
             }
+            Pass::BiasCorrection => assert!(program.report.log_qp > full.report.log_qp + 1.0, "{pass}"),
             _ => panic!("a pass without test"),
         }
     }

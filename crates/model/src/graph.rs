@@ -82,6 +82,14 @@ pub struct Description {
     pub classes: Vec<String>,
     /// How it was trained: free form, `Null` where unknown.
     pub training: serde_json::Value,
+    /// Pictures like those it will see, bytes `[C, H, W]`, at most [`Self::MAX_SAMPLES`]: what rounding and noise do to the
+    /// network is measured on them. May be none.
+    pub samples: Vec<Vec<u8>>,
+}
+
+impl Description {
+    /// Number of samples at most.
+    pub const MAX_SAMPLES: usize = 64;
 }
 
 /// A network whose nodes are in topological order, whose shapes fit, whose weights are finite and every node of which
@@ -331,6 +339,7 @@ impl GraphBuilder {
             dataset: String::new(),
             classes: (0..logits).map(|class| class.to_string()).collect(),
             training: serde_json::Value::Null,
+            samples: Vec::new(),
         };
         self.finish_with(description, Ranges::default(), output)
     }
@@ -339,7 +348,7 @@ impl GraphBuilder {
     ///
     /// # Errors
     /// [`GraphError`]: nodes that do not contribute; an output that still has positions, or another number of classes than
-    /// logits; ranges of other nodes than polynomials, or empty ones.
+    /// logits; samples of another size than the input's, or too many; ranges of other nodes than polynomials, or empty ones.
     pub fn finish_with(self, description: Description, ranges: Ranges, output: NodeId) -> Result<Graph, GraphError> {
         let invalid =
             |what: &str, found: String, expected: String| GraphError::Invalid { what: what.into(), found, expected };
@@ -359,6 +368,15 @@ impl GraphBuilder {
                 description.classes.len().to_string(),
                 format!("{}, the number of logits", shape.channels()),
             ));
+        }
+        let samples = &description.samples;
+        if samples.len() > Description::MAX_SAMPLES {
+            let expected = format!("at most {}", Description::MAX_SAMPLES);
+            return Err(invalid("number of samples", samples.len().to_string(), expected));
+        }
+        if let Some(sample) = samples.iter().find(|s| s.len() != self.input.len()) {
+            let expected = format!("{}, as the network's input", self.input.len());
+            return Err(invalid("number of bytes of a sample", sample.len().to_string(), expected));
         }
         let mut used = vec![false; self.nodes.len()];
         used[output.0] = true;

@@ -45,6 +45,8 @@ pub(crate) struct Head {
     pub ranges: RangesEntry,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub training: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -277,10 +279,31 @@ impl Manifest {
             dataset: head.dataset.clone(),
             classes: head.classes.clone(),
             training: head.training.clone(),
+            samples: head.samples.as_deref().map_or(Ok(Vec::new()), |key| self.samples(key, &tensors))?,
         };
         builder.finish_with(description, ranges, output)
     }
 }
+
+impl Manifest {
+    /// The pictures of a tensor U8 `[pictures, C, H, W]`.
+    fn samples(&self, key: &str, tensors: &SafeTensors<'_>) -> Result<Vec<Vec<u8>>, GraphError> {
+        let invalid =
+            |found: String| GraphError::Invalid { what: "\"samples\"".into(), found, expected: SAMPLES.into() };
+        let view = tensors.tensor(key).map_err(|_| invalid(format!("{key:?}, which {:?} lacks", self.head.weights)))?;
+        let InputEntry { channels, height, width, .. } = &self.head.input;
+        match (view.dtype(), view.shape()) {
+            (Dtype::U8, [_, c, h, w]) if [c, h, w] == [channels, height, width] => {
+                // Not empty: the input was checked.
+                Ok(view.data().chunks_exact(c * h * w).map(<[u8]>::to_vec).collect())
+            }
+            (dtype, shape) => Err(invalid(format!("{key:?}, a tensor {dtype:?} {shape:?}"))),
+        }
+    }
+}
+
+/// What samples have to be.
+const SAMPLES: &str = "the key of a tensor U8 [pictures, C, H, W] with the input's C, H and W";
 
 impl Entry {
     fn decode(index: usize, mut node: Map<String, Value>) -> Result<Self, GraphError> {

@@ -15,6 +15,8 @@ use crate::manifest::{
 };
 use crate::{Geometry, Graph, GraphError, ModelError, Node, Normalisation, Operator, Polynomial, Pool, Tensor};
 
+/// The tensor of [`crate::Description::samples`]: no node is called so, as theirs end in the name of a field.
+const SAMPLES: &str = "samples";
 /// The weights file that [`Graph::save`] writes.
 const WEIGHTS: &str = "weights.safetensors";
 
@@ -75,6 +77,10 @@ impl Graph {
                 activations: self.ranges().activations.iter().map(|(id, range)| (name(*id), *range)).collect(),
             },
             training: description.training.clone(),
+            samples: (!description.samples.is_empty()).then(|| {
+                let shape = [description.samples.len(), input.channels, input.height, input.width];
+                tensors.put_bytes(SAMPLES.into(), &shape, Dtype::U8, description.samples.concat())
+            }),
         };
         let manifest = serde_json::to_string_pretty(&head).map_err(|e| GraphError::Syntax { reason: e.to_string() })?;
         Ok((manifest + "\n", tensors.encode()?))
@@ -143,19 +149,22 @@ fn fields(entry: &impl Serialize) -> Result<Value, GraphError> {
 
 /// Tensors by key, as they will be in the file.
 #[derive(Default)]
-struct Tensors(BTreeMap<String, (Vec<usize>, Vec<u8>)>);
+struct Tensors(BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
     fn put(&mut self, key: String, shape: &[usize], values: &[f32]) -> String {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.0.insert(key.clone(), (shape.to_vec(), bytes));
+        self.put_bytes(key, shape, Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn put_bytes(&mut self, key: String, shape: &[usize], dtype: Dtype, bytes: Vec<u8>) -> String {
+        self.0.insert(key.clone(), (dtype, shape.to_vec(), bytes));
         key
     }
 
     fn encode(&self) -> Result<Vec<u8>, GraphError> {
         let format = |e: safetensors::SafeTensorError| GraphError::WeightsFormat { reason: e.to_string() };
-        let views = self.0.iter().map(|(key, (shape, bytes))| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (key.as_str(), view)).map_err(format)
+        let views = self.0.iter().map(|(key, (dtype, shape, bytes))| {
+            TensorView::new(*dtype, shape.clone(), bytes).map(|view| (key.as_str(), view)).map_err(format)
         });
         let views: Vec<_> = views.collect::<Result<_, _>>()?;
         safetensors::serialize(views, None).map_err(format)

@@ -243,3 +243,36 @@ fn graphs_can_be_asked() {
     assert!(readers[graph.output().index()].is_empty());
     assert_eq!(graph.find("nowhere"), None);
 }
+
+#[test]
+fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
+    let (mut manifest, mut tensors) = (encoded().0, Vec::new());
+    let weights = encoded().1;
+    let file = safetensors::SafeTensors::deserialize(&weights).expect("weights");
+    let pictures: Vec<u8> = (0..2 * 3 * 8 * 8).map(|i| (i * 7 % 256) as u8).collect();
+    let named = file.tensors();
+    for (key, view) in &named {
+        tensors.push((key.as_str(), "F32", view.shape(), view.data()));
+    }
+    tensors.push(("samples", "U8", &[2, 3, 8, 8], &pictures[..]));
+    tensors.push(("wide", "U8", &[3, 2, 8, 8], &pictures[..]));
+    tensors.push(("none", "U8", &[0, 3, 8, 8], &[]));
+    let many = vec![0; 65 * 192];
+    tensors.push(("many", "U8", &[65, 3, 8, 8], &many));
+    let weights = safetensors(&tensors);
+    let mut with = |key: &str| {
+        manifest["samples"] = json!(key);
+        graph(&manifest, &weights)
+    };
+    let found = with("samples")?;
+    assert_eq!(found.description().samples, [&pictures[..192], &pictures[192..]]);
+    // Saved, they come back.
+    let (saved, bytes) = found.encode("w.safetensors")?;
+    assert_eq!(Manifest::decode(saved.as_bytes())?.graph(&bytes)?, found);
+    assert!(with("none")?.description().samples.is_empty());
+    for (key, what) in [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "at most 64")] {
+        let error = with(key).expect_err(key).to_string();
+        assert!(error.contains(what) && !error.contains('\n'), "{key}: {error}");
+    }
+    Ok(())
+}

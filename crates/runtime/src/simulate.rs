@@ -17,21 +17,6 @@ pub struct Simulator<'p> {
     input_noise: f64,
 }
 
-/// Which of the errors of encryption to simulate, to see what each costs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Errors {
-    /// Factor on all noise: 1 for what is predicted, 0 for none.
-    pub noise: f64,
-    /// Whether weights are rounded as they are encoded.
-    pub rounding: bool,
-}
-
-impl Default for Errors {
-    fn default() -> Self {
-        Self { noise: 1.0, rounding: true }
-    }
-}
-
 /// What simulation needs to know of a step.
 #[derive(Debug, Default)]
 struct Simulated {
@@ -48,14 +33,6 @@ impl<'p> Simulator<'p> {
     /// [`RuntimeError::OtherParameters`]; [`RuntimeError::Engine`] for weights that cannot be encoded or gadgets
     /// that do not serve.
     pub fn new(program: &'p Program, parameters: &Parameters) -> Result<Self, RuntimeError> {
-        Self::with_errors(program, parameters, Errors::default())
-    }
-
-    /// As [`Self::new`] with chosen errors.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_errors(program: &'p Program, parameters: &Parameters, errors: Errors) -> Result<Self, RuntimeError> {
         if parameters.literal() != &program.parameters {
             return Err(RuntimeError::OtherParameters);
         }
@@ -81,11 +58,7 @@ impl<'p> Simulator<'p> {
                     Operation::Linear(linear) => {
                         let inputs =
                             inputs_of(linear, |r| states[index].get(r).copied().flatten().map_or(0, |s| s.ciphertexts));
-                        let weights = if errors.rounding {
-                            rounded_weights(linear, &inputs).map_err(fail)?
-                        } else {
-                            exact_weights(linear)
-                        };
+                        let weights = rounded_weights(linear, &inputs).map_err(fail)?;
                         let switch = switch(linear.gadget, false)?;
                         let factor = parameters.rescale_factor(step.level_in, step.level_out);
                         let switching =
@@ -96,9 +69,7 @@ impl<'p> Simulator<'p> {
                 })
             })
             .collect::<Result<_, RuntimeError>>()?;
-        let mut steps: Vec<Simulated> = steps;
-        steps.iter_mut().for_each(|s| s.noise *= errors.noise);
-        let input_noise = errors.noise * noise::fresh_secret(parameters.log_n()) / program.input.scale;
+        let input_noise = noise::fresh_secret(parameters.log_n()) / program.input.scale;
         Ok(Self { program, steps, input_noise })
     }
 
@@ -167,10 +138,6 @@ fn unknown(step: usize, node: &str) -> RuntimeError {
 /// For each input ciphertext its register and the scale of its weights.
 fn inputs_of(linear: &Linear, count: impl Fn(usize) -> usize) -> Vec<(usize, f64)> {
     linear.inputs.iter().flat_map(|i| std::iter::repeat_n((i.source, i.weight_scale), count(i.source))).collect()
-}
-
-fn exact_weights(linear: &Linear) -> Vec<Vec<f64>> {
-    linear.diagonals.iter().map(|d| d.values.iter().map(|&v| v.into()).collect()).collect()
 }
 
 /// Weights as they come out of encoding: rotated into place, rounded, rotated back.

@@ -2,10 +2,19 @@
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{Layout, Operation, Program};
+use umbra_ckks::Encoder;
+use umbra_compiler::{CompileOptions, Layout, Operation, Pass, Program};
 
 /// Ciphertexts of a register: slots.
 type Register = Vec<Vec<f64>>;
+
+/// Options for a program that is run exactly: no biases that make up for roundings.
+#[must_use]
+pub fn exact(options: &CompileOptions) -> CompileOptions {
+    let mut options = options.clone();
+    options.without.insert(Pass::BiasCorrection);
+    options
+}
 
 /// How exact the interpreter is.
 #[allow(dead_code)] // not every test file uses both
@@ -113,6 +122,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                     }
                 }
                 let period = linear.period;
+                let encoder = Encoder::new(period.ilog2() + 1);
                 let mut outputs = Vec::new();
                 for (o, bias) in linear.bias.iter().enumerate() {
                     let mut y: Vec<f64> = (0..program.slots()).map(|i| bias[i % period]).collect();
@@ -128,12 +138,9 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                                 let x = &babies[d.baby as usize];
                                 let mut weights: Vec<f64> = d.values.iter().map(|v| f64::from(*v)).collect();
                                 if mode != Mode::Exact {
-                                    let std = (2.0 * period as f64 / 12.0).sqrt() / scale;
-                                    // A constant is encoded in one coefficient, exactly enough.
-                                    let constant = weights.iter().all(|w| *w == weights[0]);
-                                    weights
-                                        .iter_mut()
-                                        .for_each(|w| *w += if constant { 0.0 } else { std * normal(&mut rng) });
+                                    let integers = encoder.integers(&weights, *scale).unwrap();
+                                    let integers: Vec<f64> = integers.iter().map(|&i| i as f64).collect();
+                                    weights = encoder.slots_of(&integers).iter().map(|s| s.re / scale).collect();
                                 }
                                 let weights = rotate(&weights, -(of_outer + of_inner));
                                 for (i, y) in by_inner.iter_mut().enumerate() {
