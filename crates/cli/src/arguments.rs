@@ -288,6 +288,29 @@ pub struct Inspect {
 pub enum Bench {
     /// A whole network, encrypted, several times over: medians of every step.
     Network(BenchNetwork),
+    /// Levels, keys and estimated time of residual networks with every combination of the paper's passes on or off.
+    Passes(BenchPasses),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchPasses {
+    /// Residual networks for CIFAR-10 with random weights: depth and width of the first stage.
+    #[arg(value_name = "DEPTHxWIDTH", default_values = ["18x16", "20x16", "32x16", "18x64", "20x64", "32x64"])]
+    pub networks: Vec<String>,
+    /// How the table is printed.
+    #[arg(long, value_enum, default_value = "markdown")]
+    pub format: TableFormat,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// With bars between columns.
+    Markdown,
+    /// Comma-separated values.
+    Csv,
+    /// An array of objects.
+    Json,
 }
 
 #[derive(Args, Debug)]

@@ -37,11 +37,16 @@ impl Network {
 
     /// A residual network with random weights, `DEPTHxWIDTH`.
     pub fn random(size: &str) -> anyhow::Result<Self> {
+        Ok(Self::Graph(Box::new(Self::random_graph(size)?)))
+    }
+
+    /// As [`Self::random`], in the clear.
+    pub fn random_graph(size: &str) -> anyhow::Result<Graph> {
         let parsed = size.split_once('x').and_then(|(depth, width)| Some((depth.parse().ok()?, width.parse().ok()?)));
         let Some((depth @ 8..=1000, width @ 1..=1024)) = parsed else {
-            bail!("--random {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64")
+            bail!("random network {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64")
         };
-        Ok(Self::Graph(Box::new(ResNet::cifar(depth, width).build()?)))
+        Ok(ResNet::cifar(depth, width).build()?)
     }
 
     /// The pictures it takes.

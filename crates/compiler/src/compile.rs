@@ -295,8 +295,9 @@ fn at_degree(
         precision::errors(circuit, &plan.packing, &plan.diagonals, samples, &plan.injected, &means)
     };
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
-    // Errors that activations amplify without bound: the modulus that there is does not carry the network.
-    if !plan.errors.iter().all(|e| e.is_finite()) {
+    // Errors that activations amplify until they swamp the logits: the modulus that there is does not carry the network.
+    let output = plan.circuit.output;
+    if !(plan.errors.iter().all(|e| e.is_finite()) && plan.errors[output] < plan.gains[output].largest.max(1.0)) {
         return Err(too_deep(wanted));
     }
     Ok(plan)
@@ -441,8 +442,6 @@ fn finish(
             known.entry(set).or_insert_with_key(splits).clone()
         })
         .collect();
-    // Key switching adds its error at the scale of what is switched: squares' scale, but for the picture.
-    let narrowest = places.iter().map(|p| p.bits).fold(f64::MAX, f64::min);
     let mut steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
     let logits = &circuit.values[circuit.output];
     let averaging = packing.averaging(logits);
@@ -455,7 +454,7 @@ fn finish(
         pool: &pool,
         log_n,
         limit: f64::from(limit) - SLACK,
-        excess: (TOP_EXCESS, (narrowest - 8.0).clamp(0.0, 12.0)),
+        excess: (TOP_EXCESS, (levels::switch_margin(&circuit, &places) - 8.0).clamp(0.0, 12.0)),
         shapes: &steps,
         classes: &classes,
         model: &options.cost,

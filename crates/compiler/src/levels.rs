@@ -401,6 +401,23 @@ impl Context<'_> {
     }
 }
 
+/// Bits by which the scale of what is switched exceeds that of the result it goes into, at the least: key switching adds its error
+/// at the scale of its operand, rescaling at that of its result. With tower reuse, squares are switched, at twice the bits of the
+/// values around them. Pictures are not counted: the highest level has its own allowance.
+#[must_use]
+pub fn switch_margin(circuit: &Circuit, places: &[Place]) -> f64 {
+    let margin = |(id, value): (ValueId, &Value)| match &value.operation {
+        Operation::Affine(affine) if id != circuit.output => (affine.terms.iter())
+            .filter(|t| matches!(t.kernel, Kernel::Dense { .. }))
+            .filter(|t| !matches!(circuit.values[t.source].operation, Operation::Input(_)))
+            .map(|t| places[t.source].bits - places[id].bits)
+            .fold(f64::MAX, f64::min),
+        Operation::Square(source) if places[id].works > places[id].level => 2.0 * places[*source].bits - places[id].bits,
+        _ => f64::MAX,
+    };
+    circuit.values.iter().enumerate().map(margin).fold(f64::MAX, f64::min)
+}
+
 /// Sizes of key switches in each value: digits' excess over the special primes in bits, and digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SwitchNoise {
@@ -433,8 +450,8 @@ pub fn injected(
                     let rounding = if is_carry(circuit, id) { 0.0 } else { weight_rounding(packing, value) };
                     let each = sources(affine).into_iter();
                     weights = each.map(|s| rounding * (places[s].bits - place.product).exp2()).collect();
-                    for term in &affine.terms {
-                        // Every rotated copy has an error of its own.
+                    for term in affine.terms.iter().filter(|t| matches!(t.kernel, Kernel::Dense { .. })) {
+                        // Every rotated copy has an error of its own; diagonal terms need none.
                         let ones = vec![1.0; circuit.values[term.source].channels];
                         let gains = term.kernel.apply(&ones, sum_of_squares);
                         let gain = gains.iter().sum::<f64>() / gains.len().max(1) as f64;

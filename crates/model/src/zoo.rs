@@ -102,12 +102,14 @@ const LARGEST: f64 = 0.8;
 
 impl ResNet {
     /// The network of `depth = 6n + 2` layers on 32 x 32 pictures with `width`, `2 width` and `4 width` channels:
-    /// `cifar(20, 16)` is R20-16, `cifar(20, 64)` is R20-64. Depths in between are rounded down.
+    /// `cifar(20, 16)` is R20-16, `cifar(20, 64)` is R20-64. Depths in between are rounded down, but for 18: four stages of two
+    /// blocks, as ResNet-18.
     #[must_use]
     pub fn cifar(depth: usize, width: usize) -> Self {
+        let stages = if depth == 18 { 4 } else { 3 };
         Self {
-            widths: vec![width, 2 * width, 4 * width],
-            blocks: (depth.saturating_sub(2) / 6).max(1),
+            widths: (0..stages).map(|stage| width << stage).collect(),
+            blocks: (depth.saturating_sub(2) / (2 * stages)).max(1),
             ..Self::default()
         }
     }

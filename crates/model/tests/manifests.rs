@@ -270,7 +270,9 @@ fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
     let (saved, bytes) = found.encode("w.safetensors")?;
     assert_eq!(Manifest::decode(saved.as_bytes())?.graph(&bytes)?, found);
     assert!(with("none")?.description().samples.is_empty());
-    for (key, what) in [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "at most 64")] {
+    for (key, what) in
+        [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "at most 64")]
+    {
         let error = with(key).expect_err(key).to_string();
         assert!(error.contains(what) && !error.contains('\n'), "{key}: {error}");
     }

@@ -1,6 +1,7 @@
 //! `umbra bench`: what things take on this machine.
 
 mod network;
+mod passes;
 
 use crate::Outcome;
 use crate::arguments::Bench;
@@ -9,6 +10,7 @@ use crate::arguments::Bench;
 pub fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
     match arguments {
         Bench::Network(a) => network::run(a),
+        Bench::Passes(a) => passes::run(a),
     }
 }
 

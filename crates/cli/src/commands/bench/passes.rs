@@ -1,0 +1,174 @@
+//! `umbra bench passes`: what each of the paper's passes is worth, by compiling with every combination of them.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use umbra_compiler::{CompileError, CompileOptions, Pass, Program};
+use umbra_model::Graph;
+
+use crate::arguments::{BenchPasses, TableFormat};
+use crate::network::Network;
+use crate::progress::Progress;
+use crate::{Outcome, text};
+
+/// The passes that are switched, and their columns.
+const PASSES: [Pass; 3] = [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse];
+
+/// One compilation. Where the network does not fit, only what is known then.
+#[derive(Debug, Serialize)]
+struct Row {
+    network: String,
+    fuse: bool,
+    redistribute: bool,
+    tower_reuse: bool,
+    fits: bool,
+    levels: usize,
+    /// Primes of the highest level.
+    towers: Option<usize>,
+    log_n: u32,
+    /// Where the network does not fit, the least it would need.
+    log_qp: f64,
+    log_qp_limit: u32,
+    eval_key_bytes: Option<u64>,
+    /// By the cost model, not measured.
+    estimated_core_seconds: Option<f64>,
+    predicted_logit_error: Option<f64>,
+}
+
+impl Row {
+    fn new(graph: &Graph, without: &[Pass]) -> Result<Self, CompileError> {
+        let options = CompileOptions { without: without.iter().copied().collect(), ..CompileOptions::default() };
+        let on = |pass| !without.contains(&pass);
+        let row = Self {
+            network: graph.name().trim_end_matches(" random").into(),
+            fuse: on(Pass::Fuse),
+            redistribute: on(Pass::Redistribute),
+            tower_reuse: on(Pass::TowerReuse),
+            fits: false,
+            levels: 0,
+            towers: None,
+            log_n: 0,
+            log_qp: 0.0,
+            log_qp_limit: 0,
+            eval_key_bytes: None,
+            estimated_core_seconds: None,
+            predicted_logit_error: None,
+        };
+        match umbra_compiler::compile(graph, &options) {
+            Ok(program) => Ok(row.of_program(&program)),
+            Err(CompileError::TooDeep { needed, limit, levels, log_n }) => {
+                Ok(Self { levels, log_n, log_qp: needed, log_qp_limit: limit, ..row })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of_program(self, program: &Program) -> Self {
+        let (parameters, report) = (&program.parameters, &program.report);
+        Self {
+            fits: true,
+            levels: parameters.levels.len(),
+            towers: parameters.levels.last().map(Vec::len),
+            log_n: parameters.log_n,
+            log_qp: report.log_qp,
+            log_qp_limit: report.log_qp_limit,
+            eval_key_bytes: Some(report.key_bytes),
+            estimated_core_seconds: Some(report.seconds),
+            predicted_logit_error: Some(report.logit_error_std),
+            ..self
+        }
+    }
+
+    const HEAD: [&str; 12] = [
+        "network",
+        "fuse",
+        "redistribute",
+        "tower-reuse",
+        "levels",
+        "towers",
+        "N",
+        "log2 QP",
+        "of",
+        "keys, MB",
+        "core-seconds, estimated",
+        "logit error, predicted",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let on = |pass: bool| if pass { "on" } else { "off" }.to_string();
+        let or = |value: Option<String>| value.unwrap_or_else(|| "does not fit".into());
+        let least = if self.fits { "" } else { "at least " };
+        vec![
+            self.network.clone(),
+            on(self.fuse),
+            on(self.redistribute),
+            on(self.tower_reuse),
+            self.levels.to_string(),
+            or(self.towers.map(|t| t.to_string())),
+            format!("2^{}", self.log_n),
+            format!("{least}{:.0}", self.log_qp),
+            self.log_qp_limit.to_string(),
+            or(self.eval_key_bytes.map(|b| format!("{:.0}", b as f64 / 1e6))),
+            or(self.estimated_core_seconds.map(|s| format!("{s:.1}"))),
+            or(self.predicted_logit_error.map(|e| format!("{e:.3}"))),
+        ]
+    }
+}
+
+/// Compiles every network with every combination, and prints a table.
+pub fn run(arguments: &BenchPasses) -> anyhow::Result<Outcome> {
+    let graphs =
+        arguments.networks.iter().map(|size| Network::random_graph(size)).collect::<anyhow::Result<Vec<_>>>()?;
+    let progress = Progress::items("passes", graphs.len() << PASSES.len());
+    let mut rows = Vec::new();
+    for graph in &graphs {
+        for off in 0..1usize << PASSES.len() {
+            let without: Vec<Pass> = (0..PASSES.len()).filter(|i| off >> i & 1 == 1).map(|i| PASSES[i]).collect();
+            rows.push(Row::new(graph, &without)?);
+            progress.step();
+        }
+    }
+    drop(progress);
+    match arguments.format {
+        TableFormat::Json => text::print_json(&rows)?,
+        TableFormat::Markdown => text::print(&table(&rows, "| ", " | ", " |", true))?,
+        TableFormat::Csv => text::print(&table(&rows, "", ",", "", false))?,
+    }
+    Ok(Outcome::Success)
+}
+
+fn table(rows: &[Row], first: &str, between: &str, last: &str, rule: bool) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail. No cell has a comma but those of the head, which are quoted in CSV.
+    let quoted = |cell: &str| if !rule && cell.contains(',') { format!("\"{cell}\"") } else { cell.to_string() };
+    let head: Vec<String> = Row::HEAD.iter().map(|cell| quoted(cell)).collect();
+    let _ = writeln!(out, "{first}{}{last}", head.join(between));
+    if rule {
+        let _ = writeln!(out, "|{}", "---|".repeat(head.len()));
+    }
+    for row in rows {
+        let _ = writeln!(out, "{first}{}{last}", row.cells().join(between));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_all_cells() -> Result<(), CompileError> {
+        let graph = umbra_model::zoo::ResNet { widths: vec![4], blocks: 1, height: 8, width: 8, ..Default::default() };
+        let graph = graph.build().map_err(|_| CompileError::NoChain { targets: Vec::new() })?;
+        let rows = [Row::new(&graph, &[])?, Row::new(&graph, &[Pass::TowerReuse])?];
+        assert!(rows[1].levels > rows[0].levels);
+        let unfit = Row { fits: false, towers: None, eval_key_bytes: None, ..Row::new(&graph, &PASSES)? };
+        assert!(unfit.cells().contains(&"does not fit".to_string()));
+        let markdown = table(&rows, "| ", " | ", " |", true);
+        assert_eq!(markdown.lines().count(), 4);
+        assert!(markdown.lines().all(|line| line.matches('|').count() == Row::HEAD.len() + 1));
+        let csv = table(&rows, "", ",", "", false);
+        assert!(csv.starts_with("network,fuse,") && csv.contains("\"keys, MB\""));
+        Ok(())
+    }
+}
