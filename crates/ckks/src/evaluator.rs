@@ -2,7 +2,7 @@
 
 use crate::encryption::subset_rows;
 use crate::keys::{KeyKind, KeyStore};
-use crate::keyswitch::{column, to_coefficients};
+use crate::keyswitch::{BoundKey, column};
 use crate::{Ciphertext, CkksError, Parameters, Plaintext};
 use rayon::prelude::*;
 use umbra_ring::Polys;
@@ -220,9 +220,7 @@ impl<'k> Evaluator<'k> {
         let key = self.keys.key(gadget, KeyKind::Relinearise, level)?;
         let bound = plan.bind(parameters, &key, level)?;
         let transformed = column(tensor, 2);
-        let mut coefficients = transformed.clone();
-        to_coefficients(parameters, parameters.level(level), &mut coefficients);
-        let columns = plan.prepare(parameters, &coefficients);
+        let columns = plan.prepare_transformed(parameters, &transformed);
         let n = parameters.n();
         let mut switched = Polys::zero(n, plan.extended.len(), 2);
         plan.switch_into(parameters, &columns, Some(&transformed), &[(None, 0)], &[&bound], &mut switched);
@@ -276,15 +274,9 @@ impl<'k> Evaluator<'k> {
         let n = parameters.n();
         let plan = parameters.switch_plan(OP, a.level, gadget)?;
         let transformed = column(&a.polys, 1);
-        // What serves one rotation only need not leave the cache.
-        let single = sums.iter().map(|s| s.len()).sum::<usize>() == 1;
-        let (columns, digits) = if single {
-            let mut coefficients = transformed.clone();
-            to_coefficients(parameters, parameters.level(a.level), &mut coefficients);
-            (Some(plan.prepare(parameters, &coefficients)), None)
-        } else {
-            (None, Some(plan.decompose(parameters, &transformed)))
-        };
+        // Digits that serve one rotation only are made on the way, and never leave the cache.
+        let shared = sums.iter().map(|s| s.len()).sum::<usize>() > 1;
+        let digits = shared.then(|| plan.decompose(parameters, &transformed));
         let mut out = Vec::with_capacity(sums.len());
         for steps in sums {
             let keys = steps
@@ -293,9 +285,6 @@ impl<'k> Evaluator<'k> {
                 .collect::<Result<Vec<_>, _>>()?;
             let bound = keys.iter().map(|k| plan.bind(parameters, k, a.level)).collect::<Result<Vec<_>, _>>()?;
             let mut switched = Polys::zero(n, plan.extended.len(), 2);
-            if let (Some(columns), [key]) = (&columns, &bound[..]) {
-                plan.switch_into(parameters, columns, Some(&transformed), &[(None, 0)], &[key], &mut switched);
-            }
             if let Some(digits) = &digits {
                 let limbs = switched.words_mut().par_chunks_mut(2 * n).zip(&plan.extended).enumerate();
                 limbs.for_each(|(i, (limb, &p))| {
@@ -305,6 +294,11 @@ impl<'k> Evaluator<'k> {
                         parameters.kernels().rotate_product_add(&product, out0, out1);
                     }
                 });
+            } else {
+                let columns = plan.prepare_transformed(parameters, &transformed);
+                let keys: Vec<&BoundKey<'_>> = bound.iter().collect();
+                let moves = vec![(None, 0); keys.len()];
+                plan.switch_into(parameters, &columns, Some(&transformed), &moves, &keys, &mut switched);
             }
             let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
             let mut sum = Ciphertext { polys, level: a.level, scale: a.scale };

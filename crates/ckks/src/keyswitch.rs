@@ -76,17 +76,19 @@ impl SwitchPlan {
         Ok(Self { limbs: basis.len(), extended, digits, special_product, mod_down })
     }
 
-    /// Number of digits at this level.
-    pub fn digit_count(&self) -> usize {
-        self.digits.len()
-    }
-
     /// Polynomials over the level's primes, in coefficient form, ready to be extended.
-    pub(crate) fn prepare(&self, parameters: &Parameters, coefficients: &Polys) -> Columns {
+    fn prepare(&self, parameters: &Parameters, coefficients: &Polys) -> Columns {
         debug_assert_eq!(coefficients.limbs(), self.limbs);
         self.columns(parameters, coefficients.count(), |poly, run, _, limb, out| {
             self.prepare_run(parameters.kernels(), limb, &coefficients.limb(limb, poly)[run], out);
         })
+    }
+
+    /// As [`Self::prepare`] of polynomials in transformed form.
+    pub(crate) fn prepare_transformed(&self, parameters: &Parameters, transformed: &Polys) -> Columns {
+        let mut coefficients = transformed.clone();
+        to_coefficients(parameters, &self.extended[..self.limbs], &mut coefficients);
+        self.prepare(parameters, &coefficients)
     }
 
     /// As [`Self::prepare`] of the quotients by P of some polynomials over the extended basis, in one pass over
@@ -184,9 +186,7 @@ impl SwitchPlan {
     /// The digits of one polynomial given in transformed form, in all limbs of the extended basis.
     pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: &Polys) -> Polys {
         let n = parameters.n();
-        let mut coefficients = polynomial.clone();
-        to_coefficients(parameters, &self.extended[..self.limbs], &mut coefficients);
-        let columns = self.prepare(parameters, &coefficients);
+        let columns = self.prepare_transformed(parameters, polynomial);
         let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
         for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
             let mut limbs: Vec<&mut [u32]> = limbs.chunks_exact_mut(self.digits.len() * n).collect();
@@ -195,7 +195,7 @@ impl SwitchPlan {
         out
     }
 
-    /// Switches polynomials `0..targets.len()` of `columns`, each with its key, and adds the results, rotated, to
+    /// Switches polynomials `0..moves.len()` of `columns`, each with its key, and adds the results, rotated, to
     /// rows of `sums`: row `r` is polynomials `2r` and `2r + 1`.
     ///
     /// A pair of `moves` is the row that the first component, to be rotated as well, comes from (if any), and the
@@ -306,7 +306,7 @@ impl Columns {
 }
 
 /// Transformed limbs to coefficients, all limbs in parallel.
-pub(crate) fn to_coefficients(parameters: &Parameters, basis: &[u16], polys: &mut Polys) {
+fn to_coefficients(parameters: &Parameters, basis: &[u16], polys: &mut Polys) {
     let (n, stride) = (polys.n(), polys.stride());
     polys.words_mut().par_chunks_mut(stride).zip(basis).for_each(|(limb, &prime)| {
         for values in limb.chunks_exact_mut(n) {

@@ -186,7 +186,7 @@ impl LinearTransform {
             })
             .collect();
         let tiles = tiles(rows.len(), &columns, &places);
-        let matrix = tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
+        let matrix = entries(&tiles);
         // Each place of the whole matrix is in one tile, or zero.
         let mut within = BTreeMap::new();
         for tile in &tiles {
@@ -260,6 +260,11 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
     columns.sort_unstable();
     columns.dedup();
     (rows, columns)
+}
+
+/// Entries of the matrices of all tiles together.
+fn entries(tiles: &[Tile]) -> usize {
+    tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum()
 }
 
 /// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
@@ -374,7 +379,7 @@ impl Evaluator<'_> {
         let (rows, columns) = (transform.rows.len(), &transform.columns);
         let mut sums = Polys::scratch(n, switch.extended.len(), 2 * rows);
         let stride = sums.stride();
-        let matrix = transform.tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum::<usize>();
+        let matrix = entries(&transform.tiles);
         let block = n / transform.blocks;
         let fits = BUFFER / (2 * columns.len()).next_power_of_two();
         let run = block.min(BLOCK).min(fits.max(SHORTEST));

@@ -412,7 +412,9 @@ pub fn switch_margin(circuit: &Circuit, places: &[Place]) -> f64 {
             .filter(|t| !matches!(circuit.values[t.source].operation, Operation::Input(_)))
             .map(|t| places[t.source].bits - places[id].bits)
             .fold(f64::MAX, f64::min),
-        Operation::Square(source) if places[id].works > places[id].level => 2.0 * places[*source].bits - places[id].bits,
+        Operation::Square(source) if places[id].works > places[id].level => {
+            2.0 * places[*source].bits - places[id].bits
+        }
         _ => f64::MAX,
     };
     circuit.values.iter().enumerate().map(margin).fold(f64::MAX, f64::min)
