@@ -57,7 +57,8 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
 
     weights, vectors = load_file(out / manifest["weights"]), load_file(out / "r8-8.vectors.safetensors")
     named = {v for node in manifest["nodes"] for v in node.values() if isinstance(v, str) and v in weights}
-    assert named == weights.keys()
+    assert named == weights.keys() - {"samples"} and manifest["samples"] == "samples"
+    assert weights["samples"].dtype == torch.uint8 and weights["samples"].shape == (16, 3, 32, 32)
     polynomials = [node["name"] for node in manifest["nodes"] if node["op"] == "polynomial"]
     assert set(manifest["ranges"]["activations"]) == set(polynomials)
     assert all(vectors[f"activation.{name}"].shape[0] == 2 for name in polynomials)
