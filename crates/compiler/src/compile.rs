@@ -29,6 +29,11 @@ const TOP_EXCESS: f64 = 6.0;
 const SLACK: f64 = 1e-3;
 /// How many times the wanted error is still taken before a larger ring is tried.
 const ACCEPTABLE: f64 = 4.0;
+/// Parts of the wanted error that are aimed at where errors grow beyond their prediction.
+const SMALLER: [f64; 2] = [1.0 / 4.0, 1.0 / 16.0];
+/// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and predictions
+/// are made on few.
+const SWAMPED: f64 = 10.0;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -143,6 +148,7 @@ fn in_layout(
             }
             Err(
                 e @ (CompileError::TooDeep { .. }
+                | CompileError::Swamped { .. }
                 | CompileError::TooLarge { .. }
                 | CompileError::TooManyLanes { .. }
                 | CompileError::Ring(_)),
@@ -187,7 +193,26 @@ pub(crate) struct Plan {
     pub carries: usize,
 }
 
+/// The plan at a ring degree. Predictions are linear in errors; where the simulated ones grow beyond that, smaller ones are aimed at.
 fn at_degree(
+    graphs: &[&Graph],
+    circuit: &Circuit,
+    options: &CompileOptions,
+    log_n: u32,
+    channel: bool,
+) -> Result<Plan, CompileError> {
+    let mut outcome = plan_at(graphs, circuit, options, log_n, channel);
+    for part in SMALLER {
+        if !matches!(outcome, Err(CompileError::Swamped { .. })) {
+            break;
+        }
+        let smaller = CompileOptions { logit_error: options.logit_error * part, ..options.clone() };
+        outcome = plan_at(graphs, circuit, &smaller, log_n, channel);
+    }
+    outcome
+}
+
+fn plan_at(
     graphs: &[&Graph],
     circuit: &Circuit,
     options: &CompileOptions,
@@ -296,9 +321,10 @@ fn at_degree(
     };
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
     // Errors that activations amplify until they swamp the logits: the modulus that there is does not carry the network.
-    let output = plan.circuit.output;
-    if !(plan.errors.iter().all(|e| e.is_finite()) && plan.errors[output] < plan.gains[output].largest.max(1.0)) {
-        return Err(too_deep(wanted));
+    let simulated = plan.errors[plan.circuit.output];
+    let near = simulated < SWAMPED * plan.logit_error.max(options.logit_error);
+    if !(near && plan.errors.iter().all(|e| e.is_finite())) {
+        return Err(CompileError::Swamped { predicted: plan.logit_error, simulated, log_n });
     }
     Ok(plan)
 }

@@ -124,6 +124,19 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// Errors that activations amplify until they swamp the logits.
+    #[error(
+        "errors grow through the network: that of a logit is {simulated:.2} simulated, {predicted:.2e} predicted at N = 2^{log_n}; \
+         use a larger N, ask for a smaller error of the logits, or train with a range penalty"
+    )]
+    Swamped {
+        /// Predicted standard deviation of a logit's error.
+        predicted: f64,
+        /// Simulated.
+        simulated: f64,
+        /// Base-2 logarithm of the ring degree.
+        log_n: u32,
+    },
     /// Values that leave the range of numbers on sample pictures.
     #[error(
         "node {node:?}: values or their derivatives overflow on sample pictures; activations escape, train with a range \

@@ -22,13 +22,14 @@ struct Row {
     redistribute: bool,
     tower_reuse: bool,
     fits: bool,
-    levels: usize,
+    /// Not known where errors grow too large before levels run out.
+    levels: Option<usize>,
     /// Primes of the highest level.
     towers: Option<usize>,
     log_n: u32,
     /// Where the network does not fit, the least it would need.
-    log_qp: f64,
-    log_qp_limit: u32,
+    log_qp: Option<f64>,
+    log_qp_limit: Option<u32>,
     eval_key_bytes: Option<u64>,
     /// By the cost model, not measured.
     estimated_core_seconds: Option<f64>,
@@ -45,11 +46,11 @@ impl Row {
             redistribute: on(Pass::Redistribute),
             tower_reuse: on(Pass::TowerReuse),
             fits: false,
-            levels: 0,
+            levels: None,
             towers: None,
             log_n: 0,
-            log_qp: 0.0,
-            log_qp_limit: 0,
+            log_qp: None,
+            log_qp_limit: None,
             eval_key_bytes: None,
             estimated_core_seconds: None,
             predicted_logit_error: None,
@@ -57,8 +58,9 @@ impl Row {
         match umbra_compiler::compile(graph, &options) {
             Ok(program) => Ok(row.of_program(&program)),
             Err(CompileError::TooDeep { needed, limit, levels, log_n }) => {
-                Ok(Self { levels, log_n, log_qp: needed, log_qp_limit: limit, ..row })
+                Ok(Self { levels: Some(levels), log_n, log_qp: Some(needed), log_qp_limit: Some(limit), ..row })
             }
+            Err(CompileError::Swamped { log_n, .. }) => Ok(Self { log_n, ..row }),
             Err(error) => Err(error),
         }
     }
@@ -67,11 +69,11 @@ impl Row {
         let (parameters, report) = (&program.parameters, &program.report);
         Self {
             fits: true,
-            levels: parameters.levels.len(),
+            levels: Some(parameters.levels.len()),
             towers: parameters.levels.last().map(Vec::len),
             log_n: parameters.log_n,
-            log_qp: report.log_qp,
-            log_qp_limit: report.log_qp_limit,
+            log_qp: Some(report.log_qp),
+            log_qp_limit: Some(report.log_qp_limit),
             eval_key_bytes: Some(report.key_bytes),
             estimated_core_seconds: Some(report.seconds),
             predicted_logit_error: Some(report.logit_error_std),
@@ -103,11 +105,11 @@ impl Row {
             on(self.fuse),
             on(self.redistribute),
             on(self.tower_reuse),
-            self.levels.to_string(),
+            or(self.levels.map(|l| l.to_string())),
             or(self.towers.map(|t| t.to_string())),
             format!("2^{}", self.log_n),
-            format!("{least}{:.0}", self.log_qp),
-            self.log_qp_limit.to_string(),
+            or(self.log_qp.map(|bits| format!("{least}{bits:.0}"))),
+            or(self.log_qp_limit.map(|bits| bits.to_string())),
             or(self.eval_key_bytes.map(|b| format!("{:.0}", b as f64 / 1e6))),
             or(self.estimated_core_seconds.map(|s| format!("{s:.1}"))),
             or(self.predicted_logit_error.map(|e| format!("{e:.3}"))),
