@@ -320,7 +320,7 @@ fn plan_at(
         precision::errors(circuit, &plan.packing, &plan.diagonals, samples, &plan.injected, &means)
     };
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
-    // Errors that activations amplify until they swamp the logits: the modulus that there is does not carry the network.
+    // Activations may amplify errors beyond what a linear prediction knows of, or without bound.
     let simulated = plan.errors[plan.circuit.output];
     let near = simulated < SWAMPED * plan.logit_error.max(options.logit_error);
     if !(near && plan.errors.iter().all(|e| e.is_finite())) {
