@@ -135,7 +135,7 @@ fn in_layout(
     let (mut refused, mut coarse): (Option<CompileError>, Option<Plan>) = (None, None);
     let mut chosen = None;
     for log_n in degrees {
-        match at_degree(graphs, circuit, options, log_n, channel) {
+        match with_smaller_errors(options, |o| at_degree(graphs, circuit, o, log_n, channel)) {
             Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * options.logit_error => {
                 chosen = Some(plan);
                 break;
@@ -193,26 +193,24 @@ pub(crate) struct Plan {
     pub carries: usize,
 }
 
-/// The plan at a ring degree. Predictions are linear in errors; where the simulated ones grow beyond that, smaller ones are aimed at.
-fn at_degree(
-    graphs: &[&Graph],
-    circuit: &Circuit,
+/// Predictions are linear in errors; where the simulated ones grow beyond that, plans with smaller ones are made.
+fn with_smaller_errors(
     options: &CompileOptions,
-    log_n: u32,
-    channel: bool,
+    plan: impl Fn(&CompileOptions) -> Result<Plan, CompileError>,
 ) -> Result<Plan, CompileError> {
-    let mut outcome = plan_at(graphs, circuit, options, log_n, channel);
+    let mut outcome = plan(options);
     for part in SMALLER {
         if !matches!(outcome, Err(CompileError::Swamped { .. })) {
             break;
         }
         let smaller = CompileOptions { logit_error: options.logit_error * part, ..options.clone() };
-        outcome = plan_at(graphs, circuit, &smaller, log_n, channel);
+        outcome = plan(&smaller);
     }
     outcome
 }
 
-fn plan_at(
+/// The plan at a ring degree.
+fn at_degree(
     graphs: &[&Graph],
     circuit: &Circuit,
     options: &CompileOptions,
