@@ -46,7 +46,7 @@ fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
                 let r = plan.inner[inner as usize] + plan.babies[baby as usize];
                 if r.abs() < 2 * c {
                     let values = (0..c).map(|i| (i as f32 * 0.7 + r as f32).sin() * 0.1).collect();
-                    diagonals.push(Diagonal { output: 0, input: 0, outer, inner, baby, values });
+                    diagonals.push(Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values });
                 }
             }
         }
@@ -96,6 +96,7 @@ fn bench(criterion: &mut Criterion) {
             weight_scales: &[weight_scale],
             outputs: 1,
             period: channels as usize,
+            masks: &[],
             plan: &plan,
             diagonals: &diagonals,
             bias: &[vec![0.5; channels as usize]],

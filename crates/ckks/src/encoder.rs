@@ -127,14 +127,14 @@ pub(crate) fn to_blocks(parameters: &Parameters, basis: &[u16], log_m: u32, inte
     let stride = out.stride();
     out.words_mut().par_chunks_mut(stride).zip(basis).for_each(|(limb, &prime)| {
         let table = parameters.table(prime);
-        let small = (log_m < parameters.log_n()).then(|| SubringNtt::new(table, log_m));
+        let small = (!table.has_prefix(log_m)).then(|| SubringNtt::new(table, log_m));
         for (values, integers) in limb.chunks_exact_mut(m).zip(integers) {
             for (v, &c) in values.iter_mut().zip(integers) {
                 *v = table.modulus().reduce_i128(c);
             }
             match &small {
                 Some(small) => small.forward(table, values),
-                None => table.forward(values),
+                None => table.forward_prefix(values),
             }
         }
     });

@@ -19,6 +19,7 @@ pub mod evaluator;
 pub mod keys;
 pub mod keyswitch;
 pub mod linear;
+mod masked;
 pub mod noise;
 pub mod parameters;
 pub mod precision;

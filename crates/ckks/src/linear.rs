@@ -19,10 +19,12 @@ use crate::encoder::{Encoder, encode, to_blocks};
 use crate::evaluator::{add_blocks, check_scales};
 use crate::keys::{KeyKind, SwitchingKey};
 use crate::keyswitch::{BoundKey, SwitchPlan, column};
+use crate::masked::{self, Masked};
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::ops::Range;
 use std::sync::Arc;
 use umbra_ring::Polys;
 
@@ -58,8 +60,25 @@ pub struct Diagonal {
     pub inner: u16,
     /// Index into [`Bsgs::babies`].
     pub baby: u16,
+    /// Index of the mask that the weights are multiplied by, slot by slot.
+    pub mask: Option<u16>,
     /// One period of weights, not rotated.
     pub values: Vec<f32>,
+}
+
+impl Diagonal {
+    /// One period of the plaintext that it stands for, not rotated: that of the masks where there are any. Its own mask must be
+    /// among them.
+    #[must_use]
+    pub fn plaintext(&self, masks: &[Vec<bool>]) -> Vec<f64> {
+        let values = || self.values.iter().map(|&v| f64::from(v));
+        let own = self.mask.and_then(|m| masks.get(usize::from(m)));
+        match (own, masks.first()) {
+            (Some(mask), _) => values().cycle().zip(mask).map(|(v, m)| if *m { v } else { 0.0 }).collect(),
+            (None, Some(any)) => values().cycle().take(any.len()).collect(),
+            (None, None) => values().collect(),
+        }
+    }
 }
 
 /// A linear transform in numbers.
@@ -75,8 +94,11 @@ pub struct TransformSpec<'a> {
     pub weight_scales: &'a [f64],
     /// Number of output ciphertexts.
     pub outputs: usize,
-    /// Period of all weights and biases, a power of two.
+    /// Period of all weights, a power of two; of biases too, where there are no masks.
     pub period: usize,
+    /// What weights may be multiplied by, slot by slot: each of one period, a power of two from that of the weights on, which is
+    /// that of the biases then. With masks, weights are encoded anew for every use: there are too many plaintexts to keep.
+    pub masks: &'a [Vec<bool>],
     /// Rotations.
     pub plan: &'a Bsgs,
     /// Weights.
@@ -104,6 +126,12 @@ struct Tile {
     start: usize,
 }
 
+impl Tile {
+    fn entries(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+}
+
 /// A linear transform with encoded weights, for one level and gadget.
 #[derive(Debug)]
 pub struct LinearTransform {
@@ -120,9 +148,17 @@ pub struct LinearTransform {
     /// Rows that read the same inputs, with the columns they read: what is zero for a whole input is left out.
     tiles: Vec<Tile>,
     blocks: usize,
-    /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
-    weights: Vec<i32>,
+    weights: Weights,
     bias: Vec<Plaintext>,
+}
+
+/// Where the weights come from.
+#[derive(Debug)]
+enum Weights {
+    /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
+    Encoded(Vec<i32>),
+    /// See [`masked`].
+    Masked(Masked),
 }
 
 impl LinearTransform {
@@ -136,6 +172,13 @@ impl LinearTransform {
         parameters.check_level(OP, spec.level_out)?;
         let switch = parameters.switch_plan(OP, spec.level, spec.gadget)?;
         let wrong = |what, expected, got| CkksError::Length { op: OP, what, expected, got };
+        let span = spec.masks.first().map_or(spec.period, Vec::len);
+        if !span.is_power_of_two() || span > parameters.slots() || span < spec.period {
+            return Err(wrong("slots of a mask (a power of two)", parameters.slots(), span));
+        }
+        if let Some(other) = spec.masks.iter().find(|m| m.len() != span) {
+            return Err(wrong("slots of a mask", span, other.len()));
+        }
         let period = spec.period;
         if !period.is_power_of_two() || period > parameters.slots() {
             return Err(wrong("slots of a period (a power of two)", parameters.slots(), period));
@@ -156,6 +199,7 @@ impl LinearTransform {
                 ("as outer rotation of a diagonal", d.outer.into(), plan.outer.len()),
                 ("as inner rotation of a diagonal", d.inner.into(), plan.inner.len()),
                 ("as baby rotation of a diagonal", d.baby.into(), plan.babies.len()),
+                ("as mask of a diagonal", d.mask.map_or(0, usize::from), spec.masks.len().max(1)),
             ] {
                 if got >= limit {
                     return Err(wrong(what, limit, got));
@@ -166,17 +210,6 @@ impl LinearTransform {
             }
         }
         let (rows, columns) = layout(spec);
-        let blocks = 2 * period;
-        let encoder = Encoder::new(period.ilog2() + 1);
-        let integers: Vec<Vec<i128>> = (spec.diagonals.par_iter())
-            .map(|d| {
-                let giant = plan.outer[d.outer as usize] + plan.inner[d.inner as usize];
-                let rotated: Vec<f64> = (0..period as i64)
-                    .map(|c| d.values[(c - giant).rem_euclid(period as i64) as usize].into())
-                    .collect();
-                encoder.integers(&rotated, spec.weight_scales[d.input as usize])
-            })
-            .collect::<Result<_, _>>()?;
         let places: Vec<(usize, usize)> = (spec.diagonals.iter())
             .map(|d| {
                 let row = rows.binary_search(&Row { output: d.output, outer: d.outer, inner: d.inner });
@@ -186,7 +219,6 @@ impl LinearTransform {
             })
             .collect();
         let tiles = tiles(rows.len(), &columns, &places);
-        let matrix = entries(&tiles);
         // Each place of the whole matrix is in one tile, or zero.
         let mut within = BTreeMap::new();
         for tile in &tiles {
@@ -194,22 +226,15 @@ impl LinearTransform {
             within.extend(cells.zip(tile.start..));
         }
         let places: Vec<usize> = places.iter().map(|place| within[place]).collect();
-        let mut weights = vec![0i32; switch.extended.len() * blocks * matrix];
-        if !integers.is_empty() {
-            (weights.par_chunks_mut(blocks * matrix)).zip(&switch.extended).for_each(|(limb, &prime)| {
-                let m = parameters.modulus(prime);
-                let values = to_blocks(parameters, &[prime], period.ilog2() + 1, &integers);
-                for (diagonal, &place) in places.iter().enumerate() {
-                    for (block, &v) in values.limb(0, diagonal).iter().enumerate() {
-                        limb[block * matrix + place] = m.centre(m.to_montgomery(v));
-                    }
-                }
-            });
-        }
+        let weights = if spec.masks.is_empty() {
+            Weights::Encoded(encoded(parameters, spec, &switch.extended, &places, entries(&tiles))?)
+        } else {
+            Weights::Masked(Masked::new(spec, &places)?)
+        };
         let bias = (spec.bias.iter())
             .map(|b| {
-                if b.len() != period {
-                    return Err(wrong("biases in a period", period, b.len()));
+                if b.len() != span {
+                    return Err(wrong("biases in a period", span, b.len()));
                 }
                 encode(parameters, b, spec.level_out, spec.scale_out)
             })
@@ -225,21 +250,63 @@ impl LinearTransform {
             rows,
             columns,
             tiles,
-            blocks,
+            blocks: 2 * span,
             weights,
             bias,
         })
     }
 
-    /// Bytes of the encoded weights.
+    /// Bytes of the weights that are kept.
     pub fn bytes(&self) -> usize {
-        4 * self.weights.len()
+        match &self.weights {
+            Weights::Encoded(weights) => 4 * weights.len(),
+            Weights::Masked(masked) => masked.bytes(),
+        }
     }
 
     /// Row that gathers what is left to be rotated by `outer` and by `inner`.
     fn row(&self, output: u32, outer: u16, inner: u16) -> usize {
         self.rows.binary_search(&Row { output, outer, inner }).unwrap_or(0)
     }
+}
+
+/// The weights of all limbs and blocks, each in its place among the entries of the tiles.
+fn encoded(
+    parameters: &Parameters,
+    spec: &TransformSpec<'_>,
+    basis: &[u16],
+    places: &[usize],
+    entries: usize,
+) -> Result<Vec<i32>, CkksError> {
+    let log_m = spec.period.ilog2() + 1;
+    let (blocks, encoder) = (1 << log_m, Encoder::new(log_m));
+    let integers: Vec<Vec<i128>> = (spec.diagonals.par_iter())
+        .map(|d| {
+            let rotated = rotated(&d.plaintext(&[]), spec.plan, (d.outer, d.inner));
+            encoder.integers(&rotated, spec.weight_scales[d.input as usize])
+        })
+        .collect::<Result<_, _>>()?;
+    let mut weights = vec![0i32; basis.len() * blocks * entries];
+    if integers.is_empty() {
+        return Ok(weights);
+    }
+    (weights.par_chunks_mut(blocks * entries)).zip(basis).for_each(|(limb, &prime)| {
+        let m = parameters.modulus(prime);
+        let values = to_blocks(parameters, &[prime], log_m, &integers);
+        for (diagonal, &place) in places.iter().enumerate() {
+            for (block, &v) in values.limb(0, diagonal).iter().enumerate() {
+                limb[block * entries + place] = m.centre(m.to_montgomery(v));
+            }
+        }
+    });
+    Ok(weights)
+}
+
+/// Slots of a plaintext as it multiplies what its giants are still to rotate.
+pub(crate) fn rotated(slots: &[f64], plan: &Bsgs, (outer, inner): (u16, u16)) -> Vec<f64> {
+    let giant = plan.outer[outer as usize] + plan.inner[inner as usize];
+    let period = slots.len() as i64;
+    (0..period).map(|c| slots[(c - giant).rem_euclid(period) as usize]).collect()
 }
 
 fn index_of_zero(list: &[i64]) -> u16 {
@@ -264,7 +331,7 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
 
 /// Entries of the matrices of all tiles together.
 fn entries(tiles: &[Tile]) -> usize {
-    tiles.iter().map(|t| t.rows.len() * t.columns.len()).sum()
+    tiles.iter().map(Tile::entries).sum()
 }
 
 /// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
@@ -379,10 +446,13 @@ impl Evaluator<'_> {
         let (rows, columns) = (transform.rows.len(), &transform.columns);
         let mut sums = Polys::scratch(n, switch.extended.len(), 2 * rows);
         let stride = sums.stride();
-        let matrix = entries(&transform.tiles);
         let block = n / transform.blocks;
         let fits = BUFFER / (2 * columns.len()).next_power_of_two();
-        let run = block.min(BLOCK).min(fits.max(SHORTEST));
+        let run = match &transform.weights {
+            Weights::Encoded(_) => block.min(BLOCK).min(fits.max(SHORTEST)),
+            // As many blocks as come in one line of the cache.
+            Weights::Masked(_) => n.min((block * masked::GROUP).max(fits.clamp(SHORTEST, BLOCK))),
+        };
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
             let m = parameters.modulus(prime);
             let moduli = vec![*m; rows];
@@ -398,8 +468,7 @@ impl Evaluator<'_> {
                 })
                 .collect();
             let mut rotated = vec![0i32; 2 * run * columns.len()];
-            for start in (0..n).step_by(run) {
-                let range = start..start + run;
+            let rotate = |range: Range<usize>, rotated: &mut [i32]| {
                 for (&(input, baby), out) in columns.iter().zip(rotated.chunks_exact_mut(2 * run)) {
                     let (out0, out1) = out.split_at_mut(run);
                     let input = input as usize;
@@ -417,19 +486,47 @@ impl Evaluator<'_> {
                         (_, _, None) => out.fill(0),
                     }
                 }
-                let at = (limb * transform.blocks + start / block) * matrix;
-                let weights = &transform.weights[at..at + matrix];
+            };
+            // Multiplies rows of a tile, by number in it, over one block.
+            let multiply = |tile: &Tile, own: Range<usize>, weights: &[i32], at: usize, rotated: &[i32], sums: &mut [u32]| {
+                let len = run.min(block);
                 for part in 0..2 {
-                    let mut outputs: Vec<Option<&mut [u32]>> =
-                        (sums.chunks_exact_mut(n).skip(part).step_by(2)).map(|s| Some(&mut s[range.clone()])).collect();
+                    let operands: Vec<&[i32]> =
+                        tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run + at % run..][..len]).collect();
+                    let mut all: Vec<Option<&mut [u32]>> =
+                        (sums.chunks_exact_mut(n).skip(part).step_by(2)).map(|s| Some(&mut s[at..at + len])).collect();
+                    // Every row is in one tile.
+                    let mut outputs: Vec<&mut [u32]> = tile.rows[own.clone()].iter().filter_map(|&r| all[r].take()).collect();
+                    kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                }
+            };
+            match &transform.weights {
+                Weights::Encoded(weights) => {
+                    let matrix = entries(&transform.tiles);
+                    for start in (0..n).step_by(run) {
+                        rotate(start..start + run, &mut rotated);
+                        let weights = &weights[(limb * transform.blocks + start / block) * matrix..][..matrix];
+                        for tile in &transform.tiles {
+                            let own = &weights[tile.start..][..tile.entries()];
+                            multiply(tile, 0..tile.rows.len(), own, start, &rotated, sums);
+                        }
+                    }
+                }
+                Weights::Masked(masked) => {
                     for tile in &transform.tiles {
-                        let operands: Vec<&[i32]> =
-                            tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run..][..run]).collect();
-                        // Every row is in one tile.
-                        let mut outputs: Vec<&mut [u32]> =
-                            tile.rows.iter().filter_map(|&r| outputs[r].take()).collect();
-                        let weights = &weights[tile.start..][..tile.rows.len() * operands.len()];
-                        kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                        let width = tile.columns.len();
+                        for own in masked::row_chunks(tile.rows.len(), width, transform.blocks) {
+                            let first = tile.start + own.start * width;
+                            let weights = masked.encode(parameters, prime, first..first + own.len() * width);
+                            let mut matrix = vec![0; own.len() * width * run.div_ceil(block)];
+                            for start in (0..n).step_by(run) {
+                                rotate(start..start + run, &mut rotated);
+                                weights.gather(start / block, &mut matrix);
+                                for (i, own_weights) in matrix.chunks_exact(own.len() * width).enumerate() {
+                                    multiply(tile, own.clone(), own_weights, start + i * block, &rotated, sums);
+                                }
+                            }
+                        }
                     }
                 }
             }

@@ -135,13 +135,26 @@ struct Case {
     inputs: Vec<Vec<f64>>,
     expected: Vec<Vec<f64>>,
     period: usize,
+    masks: Vec<Vec<bool>>,
 }
 
-fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: usize, density: f64) -> Case {
+/// With `span`, weights of that period are multiplied by masks of that one.
+fn case(
+    rng: &mut StdRng,
+    slots: usize,
+    (inputs, outputs): (usize, usize),
+    period: usize,
+    span: Option<usize>,
+    density: f64,
+) -> Case {
     let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32] };
     let inputs: Vec<Vec<f64>> = (0..inputs).map(|_| random(rng, slots)).collect();
-    let bias: Vec<Vec<f64>> = (0..outputs).map(|_| random(rng, period)).collect();
-    let spread = |w: &[f64]| -> Vec<f64> { (0..slots).map(|i| w[i % period]).collect() };
+    let masks: Vec<Vec<bool>> = match span {
+        Some(span) => (0..3).map(|_| (0..span).map(|_| rng.random_bool(0.7)).collect()).collect(),
+        None => Vec::new(),
+    };
+    let bias: Vec<Vec<f64>> = (0..outputs).map(|_| random(rng, span.unwrap_or(period))).collect();
+    let spread = |w: &[f64]| -> Vec<f64> { (0..slots).map(|i| w[i % w.len()]).collect() };
     let mut expected: Vec<Vec<f64>> = bias.iter().map(|b| spread(b)).collect();
     let mut diagonals = Vec::new();
     for (output, expected) in expected.iter_mut().enumerate() {
@@ -153,7 +166,11 @@ fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: u
                             continue;
                         }
                         let values: Vec<f32> = (0..period).map(|_| rng.random_range(-1.0..1.0)).collect();
-                        let w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
+                        let mut w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
+                        let mask = (!masks.is_empty() && rng.random_bool(0.8)).then(|| rng.random_range(0..3));
+                        if let Some(mask) = mask {
+                            w = (0..slots).map(|i| if masks[mask][i % masks[mask].len()] { w[i] } else { 0.0 }).collect();
+                        }
                         let term = zip(&w, &rotated(x, outer + inner + baby), |w, x| w * x);
                         *expected = zip(expected, &term, |e, t| e + t);
                         diagonals.push(Diagonal {
@@ -162,6 +179,7 @@ fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: u
                             outer: o as u16,
                             inner: g as u16,
                             baby: b as u16,
+                            mask: mask.map(|m| m as u16),
                             values,
                         });
                     }
@@ -169,7 +187,7 @@ fn case(rng: &mut StdRng, slots: usize, inputs: usize, outputs: usize, period: u
             }
         }
     }
-    Case { plan, diagonals, bias, inputs, expected, period }
+    Case { plan, diagonals, bias, inputs, expected, period, masks }
 }
 
 fn add_rotation_keys(bench: &mut Bench, plan: &Bsgs, level: usize) {
@@ -189,6 +207,7 @@ fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ci
         weight_scales: &vec![weight_scale; case.inputs.len()],
         outputs: case.expected.len(),
         period: case.period,
+        masks: &case.masks,
         plan: &case.plan,
         diagonals: &case.diagonals,
         bias: &case.bias,
@@ -202,15 +221,19 @@ fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ci
 
 #[test]
 fn linear_transforms_equal_naive_sums() {
-    for (seed, log_n, inputs, outputs, period, density, levels) in [
-        (5, 10, 1, 1, 8, 1.0, (4, 3)),
-        (6, 11, 2, 3, 16, 0.4, (3, 2)),
-        (7, 9, 1, 2, 4, 0.1, (2, 2)),
-        (8, 9, 1, 1, 256, 0.3, (2, 1)),
+    for (seed, log_n, shape, (period, span), density, levels) in [
+        (5, 10, (1, 1), (8, None), 1.0, (4, 3)),
+        (6, 11, (2, 3), (16, None), 0.4, (3, 2)),
+        (7, 9, (1, 2), (4, None), 0.1, (2, 2)),
+        (8, 9, (1, 1), (256, None), 0.3, (2, 1)),
+        (9, 11, (2, 9), (1, Some(64)), 0.7, (4, 3)),
+        (10, 9, (1, 2), (1, Some(4)), 1.0, (3, 2)),
+        (11, 11, (2, 2), (1, Some(1024)), 0.5, (2, 1)),
+        (12, 10, (1, 2), (4, Some(128)), 0.3, (3, 2)),
     ] {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut bench = Bench::new(log_n, 5, Kernels::best());
-        let case = case(&mut rng, bench.parameters.slots(), inputs, outputs, period, density);
+        let case = case(&mut rng, bench.parameters.slots(), shape, period, span, density);
         add_rotation_keys(&mut bench, &case.plan, 4);
         for (out, want) in run(&mut bench, &case, levels.0, levels.1).iter().zip(&case.expected) {
             let error = bench.error(out, want) / out.scale();
@@ -223,10 +246,11 @@ fn linear_transforms_equal_naive_sums() {
 fn same_words_on_every_kernel_and_thread_count() {
     let mut rng = StdRng::seed_from_u64(9);
     let mut bench = Bench::new(9, 5, Kernels::best());
-    let case = case(&mut rng, bench.parameters.slots(), 1, 2, 8, 0.6);
-    add_rotation_keys(&mut bench, &case.plan, 4);
+    let slots = bench.parameters.slots();
+    let cases = [case(&mut rng, slots, (1, 2), 8, None, 0.6), case(&mut rng, slots, (1, 2), 1, Some(64), 0.6)];
+    add_rotation_keys(&mut bench, &cases[0].plan, 4);
     bench.add_key(0, KeyKind::Relinearise, 4);
-    let input = bench.encrypt(&case.inputs[0], 4, 2f64.powi(40));
+    let input = bench.encrypt(&cases[0].inputs[0], 4, 2f64.powi(40));
     let literal = bench.parameters.literal().clone();
     let mut all: Vec<Vec<Ciphertext>> = Vec::new();
     for kernels in Kernels::available() {
@@ -234,21 +258,25 @@ fn same_words_on_every_kernel_and_thread_count() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let out = pool.install(|| {
                 let parameters = umbra_ckks::Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
-                let spec = TransformSpec {
-                    level: 4,
-                    gadget: 0,
-                    level_out: 3,
-                    weight_scales: &[2f64.powi(18)],
-                    outputs: 2,
-                    period: 8,
-                    plan: &case.plan,
-                    diagonals: &case.diagonals,
-                    bias: &case.bias,
-                    scale_out: 2f64.powi(58) / parameters.rescale_factor(4, 3),
-                };
-                let transform = LinearTransform::new(&parameters, &spec).unwrap();
                 let evaluator = Evaluator::new(&parameters, &bench.keys);
-                let mut out = evaluator.transform(&[&input], &transform).unwrap();
+                let mut out = Vec::new();
+                for case in &cases {
+                    let spec = TransformSpec {
+                        level: 4,
+                        gadget: 0,
+                        level_out: 3,
+                        weight_scales: &[2f64.powi(18)],
+                        outputs: 2,
+                        period: case.period,
+                        masks: &case.masks,
+                        plan: &case.plan,
+                        diagonals: &case.diagonals,
+                        bias: &case.bias,
+                        scale_out: 2f64.powi(58) / parameters.rescale_factor(4, 3),
+                    };
+                    let transform = LinearTransform::new(&parameters, &spec).unwrap();
+                    out.extend(evaluator.transform(&[&input], &transform).unwrap());
+                }
                 out.push(evaluator.square(&out[0], 0).unwrap());
                 out.push(evaluator.rescale(&out[0], 1).unwrap());
                 out

@@ -105,16 +105,17 @@ impl Split {
         self.babies.iter().chain(&self.inner).chain(&self.outer)
     }
 
-    /// The plan, and the diagonals in the order of a [`crate::Linear`].
+    /// The plan, and the diagonals in the order of a [`crate::Linear`]; `masks` has the mask of each diagonal, or is empty.
     #[must_use]
-    pub fn plan(&self, diagonals: &Diagonals, packing: &Packing) -> (Bsgs, Vec<Diagonal>) {
+    pub fn plan(&self, diagonals: &Diagonals, masks: &[Option<u16>], packing: &Packing) -> (Bsgs, Vec<Diagonal>) {
         let list = |set: &BTreeSet<i64>| -> Vec<i64> { std::iter::once(0).chain(set.iter().copied()).collect() };
         let plan = Bsgs { babies: list(&self.babies), inner: list(&self.inner), outer: list(&self.outer) };
         let index = |list: &[i64]| -> BTreeMap<i64, u16> { list.iter().zip(0u16..).map(|(r, i)| (*r, i)).collect() };
         let (babies, inner, outer) = (index(&plan.babies), index(&plan.inner), index(&plan.outer));
         let mut out: Vec<Diagonal> = diagonals
             .iter()
-            .map(|(&(o, i, rotation), values)| {
+            .zip(masks.iter().copied().chain(std::iter::repeat(None)))
+            .map(|((&(o, i, rotation), values), mask)| {
                 let (of_outer, of_inner, of_baby) = self.of(rotation, packing);
                 Diagonal {
                     output: o as u32,
@@ -122,6 +123,7 @@ impl Split {
                     outer: outer.get(&of_outer).copied().unwrap_or(0),
                     inner: inner.get(&of_inner).copied().unwrap_or(0),
                     baby: babies.get(&of_baby).copied().unwrap_or(0),
+                    mask,
                     values: values.iter().map(|v| *v as f32).collect(),
                 }
             })
@@ -165,7 +167,7 @@ pub fn candidates(inputs: &Inputs, packing: &Packing) -> Vec<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value};
+    use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Term, Value};
 
     /// A convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels.
     fn convolution(channels: (usize, usize), stride: usize) -> (Circuit, Value, Affine) {
@@ -173,6 +175,7 @@ mod tests {
             nodes: vec![],
             channels,
             positions,
+            plane: None,
             pooled: false,
             logits: false,
             operation,
@@ -180,10 +183,11 @@ mod tests {
         let taps: Vec<i64> = (-1..=1).flat_map(|dr| (-1..=1).map(move |dc| 8 * dr + dc)).collect();
         let weights = vec![1.0; 9 * channels.0 * channels.1];
         let kernel = Kernel::Dense { stride, taps, inputs: channels.0, weights };
-        let affine = Affine { terms: vec![Term { source: 0, kernel }], bias: vec![0.0; channels.1] };
+        let affine = Affine::new(vec![Term { source: 0, kernel }], vec![0.0; channels.1]);
         let input = value(channels.0, 64, Operation::Input((0..channels.0).map(|c| (c, 0)).collect()));
         let output = value(channels.1, 64 / stride, Operation::Affine(affine.clone()));
-        (Circuit { values: vec![input, output.clone()], output: 1, pitch: 8, others: vec![] }, output, affine)
+        let grid = Grid { pitch: 8, positions: 64 };
+        (Circuit { values: vec![input, output.clone()], output: 1, grid, others: vec![] }, output, affine)
     }
 
     #[test]
@@ -198,7 +202,7 @@ mod tests {
             assert!(!splits.is_empty() && splits.len() <= 42);
             splits.push(Split::none(&inputs, &packing));
             for split in splits {
-                let (plan, emitted) = split.plan(&diagonals, &packing);
+                let (plan, emitted) = split.plan(&diagonals, &[], &packing);
                 assert_eq!(emitted.len(), diagonals.len());
                 let total = |d: &Diagonal| {
                     let (o, i, b) =

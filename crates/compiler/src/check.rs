@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use umbra_model::{Geometry, GraphBuilder, Input};
 
 use crate::{
-    Diagonal, InputLayout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError, RegisterState,
+    Diagonal, InputLayout, Layout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError, RegisterState,
     Step,
 };
 
@@ -103,7 +103,14 @@ impl Program {
             return Err(invalid("picture", reason, "one that a network can take".into()));
         }
         let InputLayout { register, positions, pitch, ref ciphertexts, level, scale } = self.input;
-        if geometry != (Geometry::Cyclic { pitch, positions }) {
+        let padded = matches!(self.layout, Layout::Padded { .. });
+        // Pictures with zero padding may have more room to the right.
+        let roomy = padded
+            && [pitch, positions].iter().all(|n| n.is_power_of_two())
+            && pitch >= width
+            && positions / pitch >= height
+            && positions <= 1 << 31;
+        if !roomy && geometry != (Geometry::Cyclic { pitch, positions }) {
             return Err(invalid(
                 "input layout",
                 format!("pitch {pitch}, {positions} positions"),
@@ -136,7 +143,11 @@ impl Program {
             return Err(invalid("output period", period, format!("a power of two up to {slots}")));
         }
         let results = self.layout.results();
-        let stepped = step.is_power_of_two() && step <= period && results <= step;
+        let stepped = step.is_power_of_two() && step <= period && (padded || results <= step);
+        if padded && (step != 1 || period != positions) {
+            let expected = format!("1 and {positions} with zero padding");
+            return Err(invalid("distance and period of logits", format!("{step} and {period}"), expected));
+        }
         if !stepped || (self.layout.is_cyclic() && step != 1) {
             let expected = format!("a power of two from {results} to {period}, 1 in the cyclic layout");
             return Err(invalid("distance of logits", step, expected));
@@ -252,16 +263,18 @@ impl StepCheck<'_> {
 
     /// Returns the scale of the products.
     fn linear(&self, linear: &Linear) -> Result<f64, ProgramError> {
-        let Linear { inputs, plan, diagonals, period, bias, gadget } = linear;
+        let Linear { inputs, plan, diagonals, period, masks, bias, gadget } = linear;
         if !period.is_power_of_two() || *period > self.program.slots() {
             return Err(self.error("period", period, format!("a power of two up to {}", self.program.slots())));
         }
-        if bias.is_empty() || bias.len() > MAX_CIPHERTEXTS || bias.iter().any(|b| b.len() != *period) {
-            return Err(self.error(
-                "bias",
-                bias.len(),
-                format!("1 to {MAX_CIPHERTEXTS} ciphertexts of {period} values"),
-            ));
+        let span = linear.plaintext_period();
+        let longer = span.is_power_of_two() && (*period..=self.program.slots()).contains(&span);
+        if !longer || masks.len() > usize::from(u16::MAX) || masks.iter().any(|m| m.len() != span) {
+            let expected = format!("at most {}, of one power of two from {period} on", u16::MAX);
+            return Err(self.error("masks", format!("{} of {span}", masks.len()), expected));
+        }
+        if bias.is_empty() || bias.len() > MAX_CIPHERTEXTS || bias.iter().any(|b| b.len() != span) {
+            return Err(self.error("bias", bias.len(), format!("1 to {MAX_CIPHERTEXTS} ciphertexts of {span} values")));
         }
         if !bias.iter().flatten().all(|v| v.is_finite()) {
             return Err(self.error("bias", "not finite", "finite numbers"));
@@ -297,7 +310,8 @@ impl StepCheck<'_> {
                 && (d.input as usize) < ciphertexts
                 && (d.outer as usize) < plan.outer.len()
                 && (d.inner as usize) < plan.inner.len()
-                && (d.baby as usize) < plan.babies.len();
+                && (d.baby as usize) < plan.babies.len()
+                && d.mask.is_none_or(|m| usize::from(m) < masks.len());
             if !fits || d.values.len() != *period || !d.values.iter().all(|v| v.is_finite()) {
                 return Err(self.error("diagonal", format!("{:?}", key(d)), "indices in range, one period of numbers"));
             }
@@ -311,7 +325,7 @@ mod tests {
     use umbra_model::Normalisation;
 
     use super::*;
-    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, Layout, LinearInput, Report};
+    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, LinearInput, Report};
 
     /// Squares a 2 x 2 picture after a transform with a baby, an inner and an outer step, and sums over positions.
     fn small() -> Program {
@@ -322,12 +336,13 @@ mod tests {
         let drop = f64::from(primes[2]);
         let (input_scale, weight_scale) = ((1u64 << 30) as f64, (1u64 << 20) as f64);
         let z_scale = input_scale * weight_scale / drop;
-        let diagonal = |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, values: vec![0.5; 4] };
+        let diagonal = |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values: vec![0.5; 4] };
         let linear = Linear {
             inputs: vec![LinearInput { source: 0, weight_scale }],
             plan: Bsgs { babies: vec![0, 1], inner: vec![0, 2], outer: vec![0, -4] },
             diagonals: vec![diagonal(0, 0, 1), diagonal(0, 1, 0), diagonal(1, 0, 0)],
             period: 4,
+            masks: Vec::new(),
             bias: vec![vec![0.25; 4]],
             gadget: 0,
         };

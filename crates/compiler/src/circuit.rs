@@ -3,7 +3,7 @@
 //! [`lower`] turns a graph into a circuit node by node; the passes rewrite it. In the end only inputs, affine maps, bare
 //! squares and sums are left, each of which is one encrypted step.
 
-use umbra_model::{Geometry, Graph, NodeId, Operator, Pool};
+use umbra_model::{Geometry, Graph, NodeId, Operator, Pool, Shape};
 
 use crate::CompileError;
 
@@ -19,12 +19,34 @@ pub struct Value {
     pub channels: usize,
     /// Number of positions it is laid out on.
     pub positions: usize,
+    /// Where those are on the picture's grid, in networks with zero padding.
+    pub plane: Option<Plane>,
     /// Whether it is the same at every position.
     pub pooled: bool,
     /// Whether it is the output; [`Circuit::sort`] keeps it.
     pub logits: bool,
     /// How it comes about.
     pub operation: Operation,
+}
+
+/// The pixels of a value with zero padding: `(r, c)` is at `(dilation r, dilation c)` of the picture's grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Plane {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Distance of neighbours on the grid: the product of all strides.
+    pub dilation: usize,
+}
+
+impl Plane {
+    /// Whether a row and a column of the grid belong to it. Those between its pixels do: they are pixels of the network on a
+    /// picture that is moved by less than a stride.
+    fn contains(&self, row: i64, column: i64) -> bool {
+        let inside = |at: i64, extent: usize| (0..(extent * self.dilation) as i64).contains(&at);
+        inside(row, self.height) && inside(column, self.width)
+    }
 }
 
 /// How a value comes about.
@@ -38,8 +60,8 @@ pub enum Operation {
     Polynomial(ValueId, Vec<[f64; 3]>),
     /// `x^2`.
     Square(ValueId),
-    /// The sum over all positions.
-    Sum(ValueId),
+    /// The sum over windows of so many rows and columns, next to one another; on the ring over one row of all positions.
+    Sum(ValueId, [usize; 2]),
 }
 
 /// Sum of linear maps, plus a bias per channel.
@@ -49,7 +71,42 @@ pub struct Affine {
     pub terms: Vec<Term>,
     /// Per output channel.
     pub bias: Vec<f64>,
+    /// What the bias is more at each position of the grid, per output channel; `None` for nothing. A constant that passes
+    /// through a convolution with zero padding is not the same at the border.
+    pub border: Option<Vec<Vec<f64>>>,
 }
+
+impl Affine {
+    /// Without border.
+    #[must_use]
+    pub fn new(terms: Vec<Term>, bias: Vec<f64>) -> Self {
+        Self { terms, bias, border: None }
+    }
+
+    /// `y = factor y + shift`, channel by channel.
+    pub fn rescale(&mut self, factor: &[f64], shift: &[f64]) {
+        self.terms.iter_mut().for_each(|t| t.kernel.scale_rows(factor));
+        self.bias.iter_mut().zip(factor.iter().zip(shift)).for_each(|(b, (f, s))| *b = f * *b + s);
+        for (plane, f) in self.border.iter_mut().flatten().zip(factor) {
+            plane.iter_mut().for_each(|b| *b *= f);
+        }
+    }
+
+    /// Adds to the bias what kernels make of constants.
+    pub fn add_response(&mut self, (bias, border): Response) {
+        self.bias.iter_mut().zip(bias).for_each(|(b, more)| *b += more);
+        match (&mut self.border, border) {
+            (Some(own), Some(more)) => {
+                own.iter_mut().flatten().zip(more.into_iter().flatten()).for_each(|(b, more)| *b += more);
+            }
+            (own @ None, more) => *own = more,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// A bias and its border.
+pub type Response = (Vec<f64>, Option<Vec<Vec<f64>>>);
 
 /// A linear map of one value.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +223,62 @@ pub fn sum_of_squares(w: &[f64]) -> f64 {
     w.iter().map(|w| w * w).sum()
 }
 
+/// The grid of the picture, sides padded to powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Positions a row.
+    pub pitch: usize,
+    /// Positions in all.
+    pub positions: usize,
+}
+
+impl Grid {
+    /// Rows and columns of a tap, `pitch rows + columns` with columns in `[-pitch/2, pitch/2)`.
+    #[must_use]
+    pub fn split(&self, tap: i64) -> (i64, i64) {
+        let pitch = self.pitch as i64;
+        let rows = (tap + pitch / 2).div_euclid(pitch);
+        (rows, tap - rows * pitch)
+    }
+
+    /// Where on the grid a tap from `own` reads something of `read`, and not padding.
+    #[must_use]
+    pub fn mask(&self, own: &Plane, read: &Plane, tap: i64) -> Vec<bool> {
+        let (rows, columns) = self.split(tap);
+        let dilation = read.dilation as i64;
+        let at = |q: usize| ((q / self.pitch) as i64, (q % self.pitch) as i64);
+        (0..self.positions)
+            .map(|q| {
+                let (row, column) = at(q);
+                own.contains(row, column) && read.contains(row + dilation * rows, column + dilation * columns)
+            })
+            .collect()
+    }
+
+    /// What a kernel makes of the same number at every pixel of a channel.
+    #[must_use]
+    pub fn response(&self, kernel: &Kernel, offset: &[f64], planes: Option<(&Plane, &Plane)>) -> Response {
+        let whole = kernel.apply(offset, sum);
+        let (Kernel::Dense { taps, .. }, Some((own, read))) = (kernel, planes) else {
+            return (whole, None);
+        };
+        let mut border = vec![vec![0.0; self.positions]; whole.len()];
+        let mut touched = false;
+        for (i, &tap) in taps.iter().enumerate() {
+            let mask = self.mask(own, read, tap);
+            let parts = kernel.apply(offset, |w| w[i]);
+            if mask.iter().all(|m| *m) || parts.iter().all(|p| *p == 0.0) {
+                continue;
+            }
+            touched = true;
+            for (plane, part) in border.iter_mut().zip(parts) {
+                plane.iter_mut().zip(&mask).filter(|(_, m)| !**m).for_each(|(b, _)| *b -= part);
+            }
+        }
+        (whole, touched.then_some(border))
+    }
+}
+
 /// Values in topological order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Circuit {
@@ -173,8 +286,8 @@ pub struct Circuit {
     pub values: Vec<Value>,
     /// The logits.
     pub output: ValueId,
-    /// Positions a row of the picture.
-    pub pitch: usize,
+    /// Where the picture's pixels are.
+    pub grid: Grid,
     /// Further members of an ensemble: the same values and operations with other numbers.
     pub others: Vec<Circuit>,
 }
@@ -186,7 +299,7 @@ impl Operation {
         match self {
             Self::Input(_) => Vec::new(),
             Self::Affine(affine) => affine.terms.iter().map(|t| t.source).collect(),
-            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source) => vec![*source],
+            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source, _) => vec![*source],
         }
     }
 
@@ -194,7 +307,7 @@ impl Operation {
         match self {
             Self::Input(_) => {}
             Self::Affine(affine) => affine.terms.iter_mut().for_each(|t| t.source = new[t.source]),
-            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source) => *source = new[*source],
+            Self::Polynomial(source, _) | Self::Square(source) | Self::Sum(source, _) => *source = new[*source],
         }
     }
 }
@@ -247,14 +360,18 @@ impl Circuit {
     /// channel, and everything that reads the value makes up for it.
     pub fn reinterpret(&mut self, id: ValueId, factor: &[f64], offset: &[f64]) {
         let mut sums = Vec::new();
+        let (grid, read) = (self.grid, self.values[id].plane);
         for (reader, value) in self.values.iter_mut().enumerate() {
+            let planes = value.plane.as_ref().zip(read.as_ref());
             match &mut value.operation {
                 Operation::Affine(affine) => {
-                    for term in affine.terms.iter_mut().filter(|t| t.source == id) {
-                        for (b, response) in affine.bias.iter_mut().zip(term.kernel.apply(offset, sum)) {
-                            *b += response;
+                    for term in 0..affine.terms.len() {
+                        if affine.terms[term].source == id {
+                            let kernel = &mut affine.terms[term].kernel;
+                            let response = grid.response(kernel, offset, planes);
+                            kernel.scale_columns(factor);
+                            affine.add_response(response);
                         }
-                        term.kernel.scale_columns(factor);
                     }
                 }
                 Operation::Polynomial(source, coefficients) if *source == id => {
@@ -262,7 +379,9 @@ impl Circuit {
                         (*c, *b, *a) = (*c + *b * o + *a * o * o, f * (*b + 2.0 * *a * o), *a * f * f);
                     }
                 }
-                Operation::Sum(source) if *source == id => sums.push((reader, value.positions as f64)),
+                Operation::Sum(source, [rows, columns]) if *source == id => {
+                    sums.push((reader, (*rows * *columns) as f64));
+                }
                 _ => {}
             }
         }
@@ -273,37 +392,63 @@ impl Circuit {
     }
 }
 
+/// The grid of a network's pictures.
+fn grid(graph: &Graph) -> Grid {
+    if let Geometry::Cyclic { pitch, positions } = graph.geometry() {
+        return Grid { pitch, positions };
+    }
+    let input = graph.input();
+    // Wide enough to tell the columns of a tap from its rows, see [`Grid::split`].
+    let widest = graph.iter().map(|(_, node)| match node.operator() {
+        Operator::Convolution(convolution) => convolution.kernel(),
+        Operator::Linear(_) => match node.inputs().first().map(|i| graph.node(*i).shape()) {
+            Some(Shape::Planar { width, .. }) if width > 1 => 2 * width,
+            _ => 1,
+        },
+        _ => 1,
+    });
+    let pitch = widest.fold(input.width, usize::max).next_power_of_two();
+    Grid { pitch, positions: pitch * input.height.next_power_of_two() }
+}
+
 /// Translates a graph, one value or two a node.
 ///
 /// # Errors
 /// [`CompileError::Unsupported`] names the node.
 pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
-    let Geometry::Cyclic { pitch, positions } = graph.geometry() else {
-        return Err(CompileError::Unsupported {
-            node: "input".into(),
-            what: "textbook geometry (zero padding)".into(),
-            remedy: "train the network with cyclic convolutions".into(),
-        });
-    };
-    let mut circuit = Circuit { values: Vec::new(), output: 0, pitch, others: Vec::new() };
+    let grid = grid(graph);
+    let pitch = grid.pitch as i64;
+    let mut circuit = Circuit { values: Vec::new(), output: 0, grid, others: Vec::new() };
     let mut ids: Vec<ValueId> = Vec::new();
     for (id, node) in graph.iter() {
         let channels = node.shape().channels();
         let sources: Vec<ValueId> = node.inputs().iter().map(|i| ids[i.index()]).collect();
-        let (grid, pooled) = sources.first().map_or((positions, false), |&s| {
-            let source: &Value = &circuit.values[s];
-            (source.positions, source.pooled)
-        });
-        let mut value = Value {
-            nodes: vec![node.name().into()],
-            channels,
-            positions: grid,
-            pooled,
-            logits: false,
-            operation: Operation::Input((0..channels).map(|c| (c, 0)).collect()),
+        let mut value = match sources.first() {
+            Some(&source) => circuit.values[source].clone(),
+            None => Value {
+                nodes: Vec::new(),
+                channels,
+                positions: grid.positions,
+                plane: None,
+                pooled: false,
+                logits: false,
+                operation: Operation::Input((0..channels).map(|c| (c, 0)).collect()),
+            },
         };
+        value.nodes = vec![node.name().into()];
+        value.channels = channels;
+        if let Shape::Planar { height, width, .. } = node.shape() {
+            let dilation = value.plane.map_or(1, |p| p.dilation);
+            let stride = match node.operator() {
+                Operator::Convolution(convolution) => convolution.stride,
+                Operator::AveragePool(Pool::Square(k)) => *k,
+                _ => 1,
+            };
+            value.plane = Some(Plane { height, width, dilation: dilation * stride });
+            value.positions = height * width;
+        }
         let term = |source: usize, kernel| Term { source: sources[source], kernel };
-        let affine = |terms, bias| Operation::Affine(Affine { terms, bias });
+        let affine = |terms, bias| Operation::Affine(Affine::new(terms, bias));
         match node.operator() {
             Operator::Input => {}
             Operator::Convolution(convolution) => {
@@ -311,11 +456,13 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
                 let offsets = || -half..=half;
                 let kernel = Kernel::Dense {
                     stride: convolution.stride,
-                    taps: offsets().flat_map(|dr| offsets().map(move |dc| pitch as i64 * dr + dc)).collect(),
+                    taps: offsets().flat_map(|dr| offsets().map(move |dc| pitch * dr + dc)).collect(),
                     inputs: convolution.in_channels(),
                     weights: to_f64(convolution.weight.values()),
                 };
-                value.positions = grid / convolution.stride;
+                if value.plane.is_none() {
+                    value.positions /= convolution.stride;
+                }
                 value.operation = affine(vec![term(0, kernel)], bias(convolution.bias.as_ref(), channels));
             }
             Operator::BatchNorm(norm) => {
@@ -330,34 +477,42 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
                 let ones = || Kernel::Diagonal(vec![1.0; channels]);
                 value.operation = affine(vec![term(0, ones()), term(1, ones())], vec![0.0; channels]);
             }
-            Operator::AveragePool(Pool::Global) => {
-                // Pooling a single position changes nothing.
-                let single = pooled || grid == 1;
-                let factor = if single { 1.0 } else { 1.0 / grid as f64 };
+            Operator::AveragePool(pool) => {
+                let read = &circuit.values[sources[0]];
+                let window = match (read.plane, pool) {
+                    (_, Pool::Square(k)) => [*k, *k],
+                    (Some(plane), Pool::Global) => [plane.height, plane.width],
+                    (None, Pool::Global) if read.pooled => [1, 1],
+                    (None, Pool::Global) => [1, read.positions],
+                };
+                let count = window[0] * window[1];
                 let mut summed = sources[0];
-                if !single {
-                    value.pooled = true;
-                    value.operation = Operation::Sum(summed);
+                // Pooling a single position changes nothing.
+                if count > 1 {
+                    value.pooled = value.plane.is_none();
+                    value.operation = Operation::Sum(summed, window);
                     summed = circuit.push(value.clone());
                 }
-                let kernel = Kernel::Diagonal(vec![factor; channels]);
+                let kernel = Kernel::Diagonal(vec![1.0 / count as f64; channels]);
                 value.operation = affine(vec![Term { source: summed, kernel }], vec![0.0; channels]);
             }
             Operator::Linear(linear) => {
                 let source = &circuit.values[sources[0]];
-                if !source.pooled && source.positions > 1 {
-                    return Err(CompileError::Unsupported {
-                        node: node.name().into(),
-                        what: format!("a linear layer over {} positions", source.positions),
-                        remedy: "put a global average_pool before it".into(),
-                    });
-                }
-                let kernel = Kernel::Dense {
-                    stride: 1,
-                    taps: vec![0],
-                    inputs: source.channels,
-                    weights: to_f64(linear.weight.values()),
+                let taps: Vec<i64> = match source.plane {
+                    Some(Plane { height, width, .. }) => (0..height as i64)
+                        .flat_map(|row| (0..width as i64).map(move |column| pitch * row + column))
+                        .collect(),
+                    None if !source.pooled && source.positions > 1 => {
+                        return Err(CompileError::Unsupported {
+                            node: node.name().into(),
+                            what: format!("a linear layer over {} positions", source.positions),
+                            remedy: "put a global average_pool before it".into(),
+                        });
+                    }
+                    None => vec![0],
                 };
+                let inputs = source.channels;
+                let kernel = Kernel::Dense { stride: 1, taps, inputs, weights: to_f64(linear.weight.values()) };
                 value.operation = affine(vec![term(0, kernel)], bias(linear.bias.as_ref(), channels));
             }
             other => {
@@ -379,6 +534,12 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
 }
 
 impl Circuit {
+    /// Whether convolutions pad with zeros.
+    #[must_use]
+    pub fn is_padded(&self) -> bool {
+        self.values.iter().any(|v| v.plane.is_some())
+    }
+
     /// This circuit, then the further members of its ensemble.
     pub fn members(&self) -> impl ExactSizeIterator<Item = &Self> {
         let others = &self.others;
@@ -389,7 +550,7 @@ impl Circuit {
     #[must_use]
     pub fn same_structure(&self, other: &Self) -> bool {
         let same = |a: &Value, b: &Value| {
-            let size = |v: &Value| (v.channels, v.positions, v.pooled);
+            let size = |v: &Value| (v.channels, v.positions, v.plane, v.pooled);
             size(a) == size(b)
                 && match (&a.operation, &b.operation) {
                     (Operation::Affine(a), Operation::Affine(b)) => {
@@ -403,7 +564,7 @@ impl Circuit {
                     (a, b) => a == b,
                 }
         };
-        (self.output, self.pitch, self.values.len()) == (other.output, other.pitch, other.values.len())
+        (self.output, self.grid, self.values.len()) == (other.output, other.grid, other.values.len())
             && self.values.iter().zip(&other.values).all(|(a, b)| same(a, b))
     }
 
@@ -414,7 +575,7 @@ impl Circuit {
             return;
         }
         let kernel = Kernel::Diagonal(vec![1.0; last.channels]);
-        let affine = Affine { terms: vec![Term { source: self.output, kernel }], bias: vec![0.0; last.channels] };
+        let affine = Affine::new(vec![Term { source: self.output, kernel }], vec![0.0; last.channels]);
         let identity = Value { operation: Operation::Affine(affine), ..last.clone() };
         self.output = self.push(identity);
     }

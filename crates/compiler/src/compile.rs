@@ -106,9 +106,8 @@ fn passes(graphs: &[&Graph], options: &CompileOptions) -> Result<Circuit, Compil
         let part = 1.0 / members.len() as f64;
         for circuit in &mut members {
             if let Operation::Affine(affine) = &mut circuit.values[circuit.output].operation {
-                let parts = vec![part; affine.bias.len()];
-                affine.terms.iter_mut().for_each(|t| t.kernel.scale_rows(&parts));
-                affine.bias.iter_mut().for_each(|b| *b *= part);
+                let classes = affine.bias.len();
+                affine.rescale(&vec![part; classes], &vec![0.0; classes]);
             }
         }
     }
@@ -229,7 +228,8 @@ fn at_degree(
     let shifts = if expand { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
     let samples = samples(graphs[0], &circuit);
     let diagonals = all_diagonals(&circuit, &packing);
-    let corrected = options.has(Pass::BiasCorrection);
+    // At every position of a masked plaintext the rounding is another: there is no mean to take from biases.
+    let corrected = options.has(Pass::BiasCorrection) && !packing.is_padded();
     let gains = all_gains(&circuit, &packing, &diagonals, (&samples, measured(graphs[0])), corrected);
     if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
     {
@@ -387,8 +387,13 @@ fn measured(graph: &Graph) -> usize {
 /// The pictures that precision is measured on: those of the network, or random ones that are as smooth as photographs.
 fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     let input = graph.input();
-    let positions = circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
-    let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), circuit.pitch, positions);
+    // With zero padding, values have the pixels that there are, and no others.
+    let (pitch, positions) = if circuit.is_padded() {
+        (input.width, input.height * input.width)
+    } else {
+        (circuit.grid.pitch, circuit.grid.positions)
+    };
+    let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), pitch, positions);
     let own = &graph.description().samples;
     if own.is_empty() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -453,14 +458,15 @@ fn finish(
 
     let mut sets: Vec<Inputs> = Vec::new();
     let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
-        .map(|(id, value)| shape(&packing, chain, &places, (id, value), &diagonals[id], &mut sets))
+        .map(|(id, _)| shape(&packing, chain, &places, (&circuit, id), &diagonals[id], &mut sets))
         .collect();
     let classes: Vec<Vec<Split>> = sets
         .into_iter()
         .map(|set| {
             let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
-                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
+                true if packing.is_padded() => vec![Split::new(set, &packing, (1, 0), true)],
                 true if !packing.is_channel() => bsgs::candidates(set, &packing),
+                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
                 _ => vec![Split::none(set, &packing)],
             };
             known.entry(set).or_insert_with_key(splits).clone()
@@ -526,18 +532,17 @@ fn shape(
     packing: &Packing,
     chain: &Chain,
     places: &[Place],
-    (id, value): (usize, &crate::circuit::Value),
+    (circuit, id): (&Circuit, usize),
     diagonals: &Diagonals,
     sets: &mut Vec<Inputs>,
 ) -> Option<Shape> {
-    let place = places[id];
+    let (place, value) = (places[id], &circuit.values[id]);
     let kind = match &value.operation {
         Operation::Input(_) | Operation::Polynomial(..) => return None,
         Operation::Square(_) => ShapeKind::Square(packing.ciphertexts(value)),
-        Operation::Sum(_) => {
-            let doublings = std::iter::successors(Some(1), |p| Some(2 * p)).take_while(|p| *p < value.positions);
-            let rotations = doublings.map(|p| packing.canonical((p * packing.distance(value)) as i64));
-            ShapeKind::Rotations(rotations.collect(), packing.ciphertexts(value))
+        Operation::Sum(source, window) => {
+            let rotations = packing.pooling(value, &circuit.values[*source], *window);
+            ShapeKind::Rotations(rotations, packing.ciphertexts(value))
         }
         Operation::Affine(_) => {
             let set = bsgs::inputs(diagonals);
@@ -545,7 +550,8 @@ fn shape(
                 sets.push(set);
                 sets.len() - 1
             });
-            ShapeKind::Linear { class, outputs: packing.ciphertexts(value), diagonals: diagonals.len() }
+            let (outputs, diagonals) = (packing.ciphertexts(value), diagonals.len());
+            ShapeKind::Linear { class, outputs, diagonals, encoding: packing.encoding(diagonals) }
         }
     };
     Some(Shape { level: place.works, changes: chain.changes(place.works, place.level), kind })

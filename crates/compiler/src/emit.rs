@@ -75,7 +75,7 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     let output = plan.circuit.output;
     emitter.averaging(output);
     let averaged = !plan.packing.averaging(&plan.circuit.values[output]).is_empty();
-    let period = if averaged { 1 } else { plan.packing.period(&plan.circuit.values[output]) };
+    let period = if averaged { 1 } else { plan.packing.plaintext_period(&plan.circuit.values[output]) };
     let mut program = Program {
         name: graph.name().into(),
         network,
@@ -151,7 +151,7 @@ impl Emitter<'_> {
                     outcome = source_scale(*source) * source_scale(*source) / factor;
                     Operation::Square { source: register, gadget }
                 }
-                Source::Sum(source) => {
+                Source::Sum(source, _) => {
                     outcome = source_scale(*source);
                     let ShapeKind::Rotations(rotations, _) = &shape.kind else { continue };
                     self.scales[id] = outcome;
@@ -164,10 +164,11 @@ impl Emitter<'_> {
                         read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
                     let inputs: Vec<LinearInput> = weights.collect();
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
-                    let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &plan.packing);
+                    let (masks, masked) = plan.packing.masks(&plan.circuit, value, &plan.diagonals[id]);
+                    let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &masked, &plan.packing);
                     let period = plan.packing.period(value);
-                    let mut bias = plan.packing.spread(value, 0, &affine.bias);
-                    if self.options.has(Pass::BiasCorrection) {
+                    let mut bias = plan.packing.bias(value, affine, !masks.is_empty());
+                    if self.options.has(Pass::BiasCorrection) && !plan.packing.is_padded() {
                         self.correct(&mut bias, id, &inputs);
                     }
                     for (member, other) in plan.circuit.others.iter().enumerate() {
@@ -175,7 +176,7 @@ impl Emitter<'_> {
                         let own = plan.packing.spread(value, member + 1, &affine.bias);
                         bias.iter_mut().flatten().zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
                     }
-                    Operation::Linear(Box::new(Linear { inputs, plan: bsgs, diagonals, period, bias, gadget }))
+                    Operation::Linear(Box::new(Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget }))
                 }
                 Source::Input(_) | Source::Polynomial(..) => continue,
             };
@@ -236,22 +237,22 @@ impl Emitter<'_> {
         &mut self,
         id: usize,
         shape: &Shape,
-        rotations: &[i64],
+        rotations: &[Vec<i64>],
         (register, destination): (usize, usize),
         gadget: usize,
         scale: f64,
     ) {
         let value = &self.plan.circuit.values[id];
         let ciphertexts = self.plan.packing.ciphertexts(value);
-        for (i, &rotation) in rotations.iter().enumerate() {
-            let one = Shape { kind: ShapeKind::Rotations(vec![rotation], ciphertexts), ..shape.clone() };
+        for (i, rotations) in rotations.iter().enumerate() {
+            let one = Shape { kind: ShapeKind::Rotations(vec![rotations.clone()], ciphertexts), ..shape.clone() };
             let work = self.search(&[]).work(&one, &self.plan.choice.gadgets[gadget], 0);
             let estimate = self.estimate(id, &one, 0, work);
             self.steps.push(Step {
                 node: value.nodes.join(" + "),
                 operation: Operation::RotateSum {
                     source: if i == 0 { register } else { destination },
-                    rotations: vec![rotation],
+                    rotations: rotations.clone(),
                     gadget,
                 },
                 destination,
@@ -280,7 +281,10 @@ impl Emitter<'_> {
     fn estimate(&self, id: usize, shape: &Shape, split: usize, work: Work) -> Estimate {
         let (rotations, decompositions) = match &shape.kind {
             ShapeKind::Square(count) => (0, *count),
-            ShapeKind::Rotations(rotations, count) => (rotations.len() * count, rotations.len() * count),
+            ShapeKind::Rotations(rotations, count) => {
+                let rotated = rotations.iter().flatten().count() * count;
+                (rotated, rotated)
+            }
             ShapeKind::Linear { class, outputs, .. } => {
                 let split = &self.plan.classes[*class][split];
                 let giants = split.giants * outputs;
@@ -344,6 +348,9 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
         Layout::Cyclic => {}
         Layout::Batch { lanes } => {
             notes.push(format!("channel layout: one channel a ciphertext, {lanes} pictures at once"));
+        }
+        Layout::Padded { lanes } => {
+            notes.push(format!("channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"));
         }
         Layout::Ensemble { lanes, averaged } => notes.push(format!(
             "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",

@@ -4,7 +4,7 @@
 //! In a circuit all of these are one rule: an affine map of an affine map is one affine map, where the composition does not
 //! mix taps.
 
-use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, ValueId, sum};
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, ValueId};
 
 /// Composes affine maps until none reads another that it could absorb.
 pub fn fuse(circuit: &mut Circuit) {
@@ -33,7 +33,8 @@ fn absorbable(circuit: &Circuit, id: ValueId) -> Option<(usize, ValueId)> {
     let readers = circuit.readers();
     affine(circuit, id)?.terms.iter().enumerate().find_map(|(i, term)| {
         let inner = affine(circuit, term.source)?;
-        let cheap = inner.terms.iter().all(|t| is_diagonal(&t.kernel));
+        // A convolution of a border would read its padding, which has none.
+        let cheap = inner.terms.iter().all(|t| is_diagonal(&t.kernel)) && inner.border.is_none();
         // Convolutions are not repeated for every reader: their result is kept instead.
         let once = readers[term.source] == 1 && is_diagonal(&term.kernel);
         (cheap || once).then_some((i, term.source))
@@ -42,12 +43,14 @@ fn absorbable(circuit: &Circuit, id: ValueId) -> Option<(usize, ValueId)> {
 
 fn absorb(circuit: &mut Circuit, id: ValueId, index: usize, inner: ValueId) {
     let Some(inner_affine) = affine(circuit, inner).cloned() else { return };
-    let names = circuit.values[inner].nodes.clone();
+    let (names, read, grid) = (circuit.values[inner].nodes.clone(), circuit.values[inner].plane, circuit.grid);
     let value = &mut circuit.values[id];
     let Operation::Affine(outer) = &mut value.operation else { return };
     let term = outer.terms.remove(index);
-    for (b, response) in outer.bias.iter_mut().zip(term.kernel.apply(&inner_affine.bias, sum)) {
-        *b += response;
+    outer.add_response(grid.response(&term.kernel, &inner_affine.bias, value.plane.as_ref().zip(read.as_ref())));
+    if let (Some(mut border), Kernel::Diagonal(factors)) = (inner_affine.border, &term.kernel) {
+        border.iter_mut().zip(factors).for_each(|(plane, f)| plane.iter_mut().for_each(|b| *b *= f));
+        outer.add_response((Vec::new(), Some(border)));
     }
     let composed =
         inner_affine.terms.into_iter().map(|t| Term { source: t.source, kernel: compose(&term.kernel, t.kernel) });

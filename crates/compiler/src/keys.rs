@@ -37,9 +37,11 @@ pub enum ShapeKind {
         outputs: usize,
         /// Number of diagonals.
         diagonals: usize,
+        /// Transforms of a limb that making its weights takes, for each limb: 0 where they are made beforehand.
+        encoding: f64,
     },
-    /// Rotations of so many ciphertexts, each with a decomposition of its own.
-    Rotations(Vec<i64>, usize),
+    /// Rotations of so many ciphertexts, a step for each list, each rotation with a decomposition of its own.
+    Rotations(Vec<Vec<i64>>, usize),
 }
 
 /// The choice for all levels.
@@ -227,11 +229,11 @@ impl Search<'_> {
             ShapeKind::Square(count) => Work::default().plus(size.square(dropped, added), *count as f64),
             ShapeKind::Rotations(rotations, count) => {
                 let one = size.decompose().plus(size.product(), 1.0).plus(size.mod_down(2.0, size.special, 0, 0), 1.0);
-                Work::default().plus(one, (rotations.len() * count) as f64)
+                Work::default().plus(one, (rotations.iter().flatten().count() * count) as f64)
             }
-            ShapeKind::Linear { class, outputs, diagonals } => {
+            ShapeKind::Linear { class, outputs, diagonals, encoding } => {
                 let split = &self.classes[*class][split];
-                self.linear(&size, shape.changes, (*outputs, *diagonals), Some(split))
+                self.linear(&size, shape.changes, (*outputs, *diagonals, *encoding), Some(split))
             }
         }
     }
@@ -241,11 +243,13 @@ impl Search<'_> {
         &self,
         size: &SwitchSize,
         (dropped, added): (usize, usize),
-        (outputs, diagonals): (usize, usize),
+        (outputs, diagonals, encoding): (usize, usize, f64),
         split: Option<&Split>,
     ) -> Work {
         let end = size.mod_down(2.0, size.special, dropped, added);
-        let mut work = Work::default().plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
+        let limbs = (size.limbs + size.special) as f64;
+        let mut work = Work { transforms: encoding * limbs, ..Work::default() };
+        work = work.plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
         if let Some(split) = split {
             work = work.plus(size.decompose(), split.decomposed as f64).plus(size.babies(split), 1.0);
             work = work.plus(size.giant(), (split.giants * outputs) as f64);
@@ -269,9 +273,9 @@ impl Search<'_> {
             let size = &sizes[shape.level - low];
             let time = |work: Work| work.seconds(self.model, self.log_n);
             match &shape.kind {
-                ShapeKind::Linear { class, outputs, diagonals } => {
+                ShapeKind::Linear { class, outputs, diagonals, encoding } => {
                     let splits = &self.classes[*class];
-                    let fixed = time(self.linear(size, shape.changes, (*outputs, *diagonals), None));
+                    let fixed = time(self.linear(size, shape.changes, (*outputs, *diagonals, *encoding), None));
                     let decompose = time(size.decompose());
                     let giant = time(size.giant()) * *outputs as f64;
                     let (top, times) = classes.entry(*class).or_insert((shape.level, vec![0.0; splits.len()]));
@@ -287,7 +291,7 @@ impl Search<'_> {
                 }
                 ShapeKind::Rotations(rotations, _) => {
                     seconds += time(self.work(shape, &gadget, 0));
-                    summed += rotations.len() as f64 * bytes[shape.level - low];
+                    summed += rotations.iter().flatten().count() as f64 * bytes[shape.level - low];
                 }
             }
         }

@@ -145,7 +145,7 @@ impl Context<'_> {
                     place.bits = if id == self.circuit.output { place.product } else { own };
                 }
                 Operation::Square(_) => place.bits = if self.tower_reuse { 2.0 * read } else { read },
-                Operation::Polynomial(..) | Operation::Sum(_) => place.bits = read,
+                Operation::Polynomial(..) | Operation::Sum(..) => place.bits = read,
             }
         }
     }
@@ -247,13 +247,13 @@ fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId,
         match &mut value.operation {
             Operation::Input(_) => {}
             Operation::Affine(affine) => affine.terms.iter_mut().for_each(|t| redirect(&mut t.source)),
-            Operation::Polynomial(s, _) | Operation::Square(s) | Operation::Sum(s) => redirect(s),
+            Operation::Polynomial(s, _) | Operation::Square(s) | Operation::Sum(s, _) => redirect(s),
         }
     }
     moved(&mut circuit.output);
     let read = &circuit.values[source];
     let kernel = Kernel::Diagonal(vec![1.0; read.channels]);
-    let affine = Affine { terms: vec![Term { source, kernel }], bias: vec![0.0; read.channels] };
+    let affine = Affine::new(vec![Term { source, kernel }], vec![0.0; read.channels]);
     let value = Value { operation: Operation::Affine(affine), logits: false, ..read.clone() };
     let place = Place { level, works: places[source].level, bits: places[source].bits, product: f64::NAN };
     circuit.values.insert(at, value);
@@ -291,7 +291,7 @@ fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
                 place.bits = place.product - rescale;
             }
             Operation::Square(_) => place.bits = 2.0 * widest - rescale,
-            Operation::Polynomial(..) | Operation::Sum(_) => place.bits = widest,
+            Operation::Polynomial(..) | Operation::Sum(..) => place.bits = widest,
         }
     }
 }
@@ -461,7 +461,7 @@ pub fn injected(
                     }
                 }
                 Operation::Square(source) => add += at(switched + rescale, 2.0 * places[*source].bits),
-                Operation::Sum(_) => add += at(switched + rescale, place.bits),
+                Operation::Sum(..) => add += at(switched + rescale, place.bits),
                 Operation::Polynomial(..) => {}
             }
             Injected { value: add.sqrt(), weights }

@@ -9,10 +9,14 @@
 //! on `P / d` positions is at `q = d p`, and a tap `t` of a convolution that reads it is a rotation by `d t M`. What is computed
 //! at the other `q` is the network on a shifted picture. A weight is one number for all slots (a batch) or one a lane (an
 //! ensemble): nothing depends on the position, no masks here either.
+//!
+//! *With zero padding* the lanes of the channel layout are blocks: slot `m P + q` is position `q` of lane `m`. What a tap reads
+//! beyond the picture, which may be of another lane, is multiplied by 0: a weight becomes a plaintext of period `P`, the weight
+//! times the mask of its tap. Rows and columns are both dilated by strides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::circuit::{Affine, Circuit, Kernel, Operation, Value};
+use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Value};
 use crate::{CompileError, InputLayout, Layout};
 
 /// Ciphertexts that a value may take at most, see [`crate::Program::check`].
@@ -22,7 +26,7 @@ const MAX_CIPHERTEXTS: usize = crate::check::MAX_CIPHERTEXTS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packing {
     slots: usize,
-    pitch: usize,
+    grid: Grid,
     lanes: Option<Lanes>,
 }
 
@@ -37,6 +41,8 @@ struct Lanes {
     members: bool,
     /// Whether the server adds the members up.
     averaged: bool,
+    /// Whether they are blocks, and weights have masks.
+    padded: bool,
 }
 
 /// A rotation before it is split into steps: `rows` whole rows of pixels, and the rest.
@@ -55,10 +61,21 @@ impl Packing {
     /// The cyclic packing of a circuit at `N = 2^log_n`.
     ///
     /// # Errors
-    /// [`CompileError::TooLarge`] where a picture has more positions than there are slots.
+    /// [`CompileError::TooLarge`] where a picture has more positions than there are slots; [`CompileError::Unsupported`] for zero
+    /// padding.
     pub fn new(circuit: &Circuit, log_n: u32) -> Result<Self, CompileError> {
-        let slots = 1usize << (log_n - 1);
-        let positions = circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
+        if circuit.is_padded() {
+            return Err(CompileError::Unsupported {
+                node: "input".into(),
+                what: "zero padding (textbook geometry) in the cyclic layout".into(),
+                remedy: "use the channel layout, or train the network with cyclic convolutions".into(),
+            });
+        }
+        Self::of(circuit, log_n)
+    }
+
+    fn of(circuit: &Circuit, log_n: u32) -> Result<Self, CompileError> {
+        let (slots, positions) = (1usize << (log_n - 1), circuit.grid.positions);
         if positions > slots {
             return Err(CompileError::TooLarge {
                 what: "positions of the picture",
@@ -67,24 +84,32 @@ impl Packing {
                 log_n,
             });
         }
-        Ok(Self { slots, pitch: circuit.pitch, lanes: None })
+        Ok(Self { slots, grid: circuit.grid, lanes: None })
     }
 
     /// The channel packing of a circuit at `N = 2^log_n`, for a batch of so many pictures (as many as fit where not given); an
     /// ensemble's lanes are its members, whose logits the server adds up where they are to be `averaged`.
     ///
     /// # Errors
-    /// [`CompileError::TooLarge`] as for [`Self::new`], and where a value has more channels than a register may have
-    /// ciphertexts; [`CompileError::TooManyLanes`].
+    /// [`CompileError::TooLarge`] as for [`Self::new`]; [`CompileError::TooWide`] where a value has more channels than a register
+    /// may have ciphertexts; [`CompileError::TooManyLanes`]; [`CompileError::Unsupported`] for ensembles with zero padding.
     pub fn channel(circuit: &Circuit, log_n: u32, batch: Option<usize>, averaged: bool) -> Result<Self, CompileError> {
-        let Self { slots, pitch, .. } = Self::new(circuit, log_n)?;
-        let width = slots / circuit.values.iter().map(|v| v.positions).max().unwrap_or(1);
-        let members = !circuit.others.is_empty();
+        let Self { slots, grid, .. } = Self::of(circuit, log_n)?;
+        let width = slots / grid.positions;
+        let (members, padded) = (!circuit.others.is_empty(), circuit.is_padded());
+        if members && padded {
+            return Err(CompileError::Unsupported {
+                node: "input".into(),
+                what: "an ensemble of networks with zero padding".into(),
+                remedy: "compile the members one by one, or train them with cyclic convolutions".into(),
+            });
+        }
         let used = if members { circuit.members().len() } else { batch.unwrap_or(width) };
         if used == 0 || used > width {
             return Err(CompileError::TooManyLanes { found: used, limit: width, log_n });
         }
-        let packing = Self { slots, pitch, lanes: Some(Lanes { width, used, members, averaged: members && averaged }) };
+        let lanes = Lanes { width, used, members, averaged: members && averaged, padded };
+        let packing = Self { slots, grid, lanes: Some(lanes) };
         if let Some(value) = circuit.values.iter().find(|v| packing.ciphertexts(v) > MAX_CIPHERTEXTS) {
             return Err(CompileError::TooWide {
                 node: value.nodes.join(" + "),
@@ -101,11 +126,18 @@ impl Packing {
         self.lanes.is_some()
     }
 
+    /// Whether this is the channel layout with masks for zero padding.
+    #[must_use]
+    pub fn is_padded(&self) -> bool {
+        self.lanes.is_some_and(|l| l.padded)
+    }
+
     /// What readers of the program are to know of it.
     #[must_use]
     pub fn layout(&self) -> Layout {
         match self.lanes {
             None => Layout::Cyclic,
+            Some(Lanes { used: lanes, padded: true, .. }) => Layout::Padded { lanes },
             Some(Lanes { used: lanes, members: false, .. }) => Layout::Batch { lanes },
             Some(Lanes { used: lanes, averaged, .. }) => Layout::Ensemble { lanes, averaged },
         }
@@ -114,7 +146,7 @@ impl Packing {
     /// Distance of neighbouring positions in slots.
     #[must_use]
     pub fn distance(&self, value: &Value) -> usize {
-        self.slots / value.positions
+        value.plane.map_or_else(|| self.slots / value.positions, |plane| plane.dilation)
     }
 
     /// Channels a ciphertext. In the channel layout there is one, but for the logits: they are the same at every position, so
@@ -123,8 +155,9 @@ impl Packing {
     pub fn capacity(&self, value: &Value) -> usize {
         match self.lanes {
             None => self.distance(value),
-            Some(Lanes { averaged: false, .. }) if value.logits && value.pooled => {
-                value.channels.next_power_of_two().min(value.positions)
+            Some(Lanes { averaged: false, .. }) if value.logits && (value.pooled || value.plane.is_some()) => {
+                let positions = if value.plane.is_some() { self.grid.positions } else { value.positions };
+                value.channels.next_power_of_two().min(positions)
             }
             Some(_) => 1,
         }
@@ -133,18 +166,25 @@ impl Packing {
     /// Distance in slots of the channels of one ciphertext.
     #[must_use]
     pub fn step(&self, value: &Value) -> usize {
-        if self.is_channel() { self.distance(value) } else { 1 }
+        if self.is_channel() && !self.is_padded() { self.distance(value) } else { 1 }
     }
 
-    /// Period over the slots of the plaintexts that make a value. Those of the logits keep every slot but theirs at 0.
+    /// Period over the slots of the weights that make a value, before masks. Those of the logits keep every slot but theirs at 0.
     #[must_use]
     pub fn period(&self, value: &Value) -> usize {
         match self.lanes {
             None => self.distance(value),
+            Some(Lanes { padded: true, .. }) => 1,
             Some(_) if value.logits => self.capacity(value) * self.distance(value),
             Some(Lanes { width, members: true, .. }) => width,
             Some(_) => 1,
         }
+    }
+
+    /// Period over the slots of the plaintexts that make a value: of the weights, or of their masks.
+    #[must_use]
+    pub fn plaintext_period(&self, value: &Value) -> usize {
+        if self.is_padded() { self.grid.positions } else { self.period(value) }
     }
 
     /// The rotations by which the server adds up the members' logits, one after the other; none where it does not.
@@ -152,15 +192,44 @@ impl Packing {
     /// They go over a whole period, in which every slot but the members' is 0: so all slots hold the sum in the end, and none a
     /// part of it.
     #[must_use]
-    pub fn averaging(&self, value: &Value) -> Vec<i64> {
+    pub fn averaging(&self, value: &Value) -> Vec<Vec<i64>> {
         if !value.logits || !self.lanes.is_some_and(|l| l.averaged) {
             return Vec::new();
         }
         let period = self.period(value);
         std::iter::successors(Some(1), |r| Some(2 * r))
             .take_while(|r| *r < period)
-            .map(|r| self.canonical(r as i64))
+            .map(|r| vec![self.canonical(r as i64)])
             .collect()
+    }
+
+    /// The rotations that add up windows, list by list: a sum of a value and its rotations, which takes the place of the value.
+    #[must_use]
+    pub fn pooling(&self, value: &Value, read: &Value, [rows, columns]: [usize; 2]) -> Vec<Vec<i64>> {
+        let along = |count: usize, distance: usize| -> Vec<Vec<i64>> {
+            let by = |i: usize| self.canonical((i * distance) as i64);
+            if count.is_power_of_two() {
+                (0..count.ilog2()).map(|k| vec![by(1 << k)]).collect()
+            } else {
+                vec![(1..count).map(by).collect()]
+            }
+        };
+        // On the ring the sum has the positions of what it reads, and windows are single rows.
+        let distance = self.distance(if self.is_padded() { read } else { value });
+        let mut all = along(columns, distance);
+        all.extend(along(rows, distance * self.grid.pitch));
+        all
+    }
+
+    /// Transforms of a limb that making the weights of so many diagonals takes, for each limb: with masks, weights are too many
+    /// to be kept.
+    #[must_use]
+    pub fn encoding(&self, diagonals: usize) -> f64 {
+        // A weight's own transform is short; what is done beside it takes about as long.
+        let short = 2.0 * self.grid.positions as f64;
+        let whole = 2.0 * self.slots as f64;
+        let masked = self.is_padded() && self.grid.positions > 1;
+        if masked { 2.0 * diagonals as f64 * (short * short.log2()) / (whole * whole.log2()) } else { 0.0 }
     }
 
     /// Number of ciphertexts.
@@ -179,6 +248,66 @@ impl Packing {
             self.put(value, member, c, |slot| out[c / capacity][slot] += number);
         }
         out
+    }
+
+    /// One period of the biases for each ciphertext of a value: of those of its masks where it has any.
+    #[must_use]
+    pub fn bias(&self, value: &Value, affine: &Affine, masked: bool) -> Vec<Vec<f64>> {
+        let Some(plane) = value.plane.filter(|_| masked) else { return self.spread(value, 0, &affine.bias) };
+        let capacity = self.capacity(value);
+        let mut out = vec![vec![0.0; self.grid.positions]; self.ciphertexts(value)];
+        let own = self.grid.mask(&plane, &plane, 0);
+        for (c, number) in affine.bias.iter().enumerate() {
+            let out = &mut out[c / capacity];
+            let at = |q: usize| number + affine.border.as_ref().map_or(0.0, |border| border[c][q]);
+            if value.logits {
+                out[c % capacity] = at(0);
+                continue;
+            }
+            for (q, out) in out.iter_mut().enumerate().filter(|(q, _)| own[*q]) {
+                *out = at(q);
+            }
+        }
+        out
+    }
+
+    /// The masks that the diagonals of a value are multiplied by, and which of them each diagonal has; none at all where no
+    /// diagonal has one.
+    #[must_use]
+    pub fn masks(&self, circuit: &Circuit, value: &Value, diagonals: &Diagonals) -> (Vec<Vec<bool>>, Vec<Option<u16>>) {
+        let (Some(own), true) = (value.plane, self.is_padded()) else { return Default::default() };
+        let Operation::Affine(affine) = &value.operation else { return Default::default() };
+        // The plane of each ciphertext read.
+        let read: Vec<Option<Plane>> = sources(affine)
+            .into_iter()
+            .flat_map(|s| std::iter::repeat_n(circuit.values[s].plane, self.ciphertexts(&circuit.values[s])))
+            .collect();
+        let mut known: BTreeMap<(Plane, Rotation), Option<u16>> = BTreeMap::new();
+        let mut masks: Vec<Vec<bool>> = Vec::new();
+        let of = diagonals.keys().map(|(_, input, rotation)| {
+            let Some(plane) = read.get(*input).copied().flatten() else { return None };
+            *known.entry((plane, *rotation)).or_insert_with(|| {
+                let mask = if value.logits {
+                    (0..self.grid.positions).map(|q| q as i64 == -rotation.rest).collect()
+                } else {
+                    self.grid.mask(&own, &plane, rotation.rows / plane.dilation as i64)
+                };
+                if mask.iter().all(|m| *m) {
+                    return None;
+                }
+                let index = masks.iter().position(|m| *m == mask).unwrap_or_else(|| {
+                    masks.push(mask);
+                    masks.len() - 1
+                });
+                u16::try_from(index).ok()
+            })
+        });
+        let of: Vec<Option<u16>> = of.collect();
+        // A bias that is not the same everywhere takes a period of masks as well.
+        if masks.is_empty() && affine.border.is_some() {
+            masks.push(vec![true; self.grid.positions]);
+        }
+        (masks, of)
     }
 
     /// Visits the slots of a period that belong to a channel.
@@ -211,7 +340,7 @@ impl Packing {
         let mut out = Diagonals::new();
         let mut known = BTreeMap::new();
         for (member, (circuit, value, affine)) in members.iter().enumerate() {
-            let mut builder = Builder { packing: self, value, member, known, out };
+            let mut builder = Builder { packing: self, value, member, known, seen: BTreeMap::new(), out };
             let mut first = 0;
             for source in sources(affine) {
                 let read = &circuit.values[source];
@@ -235,8 +364,8 @@ impl Packing {
         });
         InputLayout {
             register: 0,
-            positions: value.positions,
-            pitch: self.pitch,
+            positions: self.grid.positions,
+            pitch: self.grid.pitch,
             ciphertexts: ciphertexts.collect(),
             level,
             scale,
@@ -258,6 +387,8 @@ struct Builder<'a> {
     member: usize,
     /// How rotations have been split: equal ones are split alike, however they came about.
     known: BTreeMap<i64, Rotation>,
+    /// Which taps read anything.
+    seen: BTreeMap<(Plane, i64), bool>,
     out: Diagonals,
 }
 
@@ -282,13 +413,29 @@ impl Builder<'_> {
         }
     }
 
+    /// Whether a tap reads anything but padding.
+    fn reads(&mut self, own: &Plane, read: &Plane, tap: i64) -> bool {
+        let grid = self.packing.grid;
+        *self.seen.entry((*read, tap)).or_insert_with(|| grid.mask(own, read, tap).contains(&true))
+    }
+
     fn weight(&mut self, first: usize, (co, ci): (usize, usize), tap: i64, read: &Value, weight: f64) {
         if weight == 0.0 {
             return;
         }
         let packing = self.packing;
         let (c_in, c_out) = (packing.distance(read), packing.capacity(self.value));
-        let pitch = packing.pitch as i64;
+        let input = first + ci / packing.capacity(read);
+        if let (Some(own), Some(plane)) = (self.value.plane, read.plane) {
+            // Nothing is read where a tap meets padding only.
+            if self.value.logits || self.reads(&own, &plane, tap) {
+                let rest = if self.value.logits { -((co % c_out) as i64) } else { 0 };
+                let rotation = Rotation { rows: tap * plane.dilation as i64, rest };
+                self.out.entry((co / c_out, input, rotation)).or_insert_with(|| vec![0.0])[0] += weight;
+            }
+            return;
+        }
+        let pitch = packing.grid.pitch as i64;
         let step = (ci % c_in) as i64 - (co % c_out) as i64;
         let (rows, rest) = if packing.is_channel() {
             (0, if read.pooled { 0 } else { packing.canonical(tap * c_in as i64) })
@@ -301,7 +448,6 @@ impl Builder<'_> {
         };
         let rotation = *self.known.entry(packing.canonical(rows + rest)).or_insert(Rotation { rows, rest });
         let period = packing.period(self.value);
-        let input = first + ci / packing.capacity(read);
         let values = self.out.entry((co / c_out, input, rotation)).or_insert_with(|| vec![0.0; period]);
         packing.put(self.value, self.member, co, |slot| values[slot] += weight);
     }
@@ -316,8 +462,8 @@ pub fn expand_input(circuit: &mut Circuit, packing: &Packing) -> Vec<i64> {
     let Some(input) = circuit.values.iter().position(|v| matches!(v.operation, Operation::Input(_))) else {
         return vec![0];
     };
-    let pitch = circuit.pitch as i64;
-    let column = |tap: i64| tap - (tap + pitch / 2).div_euclid(pitch) * pitch;
+    let grid = circuit.grid;
+    let column = |tap: i64| grid.split(tap).1;
     let mut shifts = BTreeSet::from([0]);
     for value in &circuit.values {
         match &value.operation {

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::circuit::{Circuit, Kernel, Operation, Value, ValueId};
+use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Value, ValueId};
 use crate::noise;
 use crate::packing::{Diagonals, Packing, sources};
 
@@ -59,49 +59,121 @@ fn each_weight(kernel: &Kernel, mut visit: impl FnMut(usize, usize, i64, usize, 
     }
 }
 
-/// The pieces of `p -> (stride p + tap) mod P` without wrapping: `(first output, first input, length)`.
-fn pieces(outputs: usize, inputs: usize, tap: i64, stride: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    let mut output = 0;
-    std::iter::from_fn(move || {
-        if output >= outputs {
-            return None;
+/// Which positions of a value read which of another under one tap.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    /// `p -> (stride p + tap) mod P`.
+    Ring { outputs: usize, inputs: usize, tap: i64, stride: usize },
+    /// Rows and columns, `r -> stride r + tap`, where that is inside.
+    Plane { own: Plane, read: Plane, tap: (i64, i64), stride: usize },
+}
+
+impl Reach {
+    fn new(grid: Grid, own: &Value, read: &Value, tap: i64, stride: usize) -> Self {
+        match (own.plane, read.plane) {
+            (Some(own), Some(read)) => Self::Plane { own, read, tap: grid.split(tap), stride },
+            _ => Self::Ring { outputs: extent(own), inputs: extent(read), tap, stride },
         }
-        let input = (stride as i64 * output as i64 + tap).rem_euclid(inputs as i64) as usize;
-        let length = (inputs - input).div_ceil(stride).min(outputs - output);
-        let piece = (output, input, length);
-        output += length;
-        Some(piece)
+    }
+
+    /// Runs of positions: `(first of the value, first of what is read, length)`; the latter at the stride.
+    fn pieces(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let mut next = 0;
+        std::iter::from_fn(move || match self {
+            Self::Ring { outputs, inputs, tap, stride } => {
+                let output = next;
+                if output >= outputs {
+                    return None;
+                }
+                let input = (stride as i64 * output as i64 + tap).rem_euclid(inputs as i64) as usize;
+                let length = (inputs - input).div_ceil(stride).min(outputs - output);
+                next += length;
+                Some((output, input, length))
+            }
+            Self::Plane { own, read, tap: (rows, columns), stride } => {
+                let s = stride as i64;
+                // The columns at which something is read.
+                let reaching = |column: i64| ((column - columns).max(0) + s - 1) / s;
+                let (first, end) = (reaching(0) as usize, (reaching(read.width as i64) as usize).min(own.width));
+                while next < own.height && first < end {
+                    let (row, from) = (next, s * next as i64 + rows);
+                    next += 1;
+                    if (0..read.height as i64).contains(&from) {
+                        let input = from as usize * read.width + (s * first as i64 + columns) as usize;
+                        return Some((row * own.width + first, input, end - first));
+                    }
+                }
+                None
+            }
+        })
+    }
+
+    fn stride(self) -> usize {
+        let (Self::Ring { stride, .. } | Self::Plane { stride, .. }) = self;
+        stride
+    }
+
+    /// `y[p] += weight x[at p]`.
+    fn add(self, y: &mut [f64], x: &[f64], weight: f64) {
+        let stride = self.stride();
+        for (output, input, length) in self.pieces() {
+            let y = &mut y[output..output + length];
+            if stride == 1 {
+                y.iter_mut().zip(&x[input..]).for_each(|(y, x)| *y += weight * x);
+            } else {
+                y.iter_mut().zip(x[input..].iter().step_by(stride)).for_each(|(y, x)| *y += weight * x);
+            }
+        }
+    }
+
+    /// `x[at p] += weight y[p]`.
+    fn add_transposed(self, x: &mut [f64], y: &[f64], weight: f64) {
+        for (output, input, length) in self.pieces() {
+            let y = &y[output..output + length];
+            x[input..].iter_mut().step_by(self.stride()).zip(y).for_each(|(x, y)| *x += weight * y);
+        }
+    }
+
+    /// `sum_p f(y[p], x[at p])`.
+    fn sum(self, y: &[f64], x: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 {
+        self.pieces()
+            .map(|(output, input, length)| {
+                let y = &y[output..output + length];
+                y.iter().zip(x[input..].iter().step_by(self.stride())).map(|(y, x)| f(*y, *x)).sum::<f64>()
+            })
+            .sum()
+    }
+}
+
+/// How the windows of a sum are read: a reach for each of their places.
+fn windows(grid: Grid, own: &Value, read: &Value, [rows, columns]: [usize; 2]) -> impl Iterator<Item = Reach> {
+    let pitch = grid.pitch;
+    let taps = (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)));
+    let stride = own.plane.zip(read.plane).map_or(1, |(own, read)| (own.dilation / read.dilation).max(1));
+    taps.map(move |(row, column)| {
+        let tap = (row * pitch + column) as i64;
+        match (own.plane, read.plane) {
+            // Windows are wider than taps.
+            (Some(own), Some(read)) => Reach::Plane { own, read, tap: (row as i64, column as i64), stride },
+            _ => Reach::new(grid, own, read, tap, stride),
+        }
     })
 }
 
-/// `y[p] += weight x[stride p + tap]`.
-fn add_tap(y: &mut [f64], x: &[f64], tap: i64, stride: usize, weight: f64) {
-    for (output, input, length) in pieces(y.len(), x.len(), tap, stride) {
-        let y = &mut y[output..output + length];
-        if stride == 1 {
-            y.iter_mut().zip(&x[input..]).for_each(|(y, x)| *y += weight * x);
-        } else {
-            y.iter_mut().zip(x[input..].iter().step_by(stride)).for_each(|(y, x)| *y += weight * x);
+/// The biases of a channel at the positions of a value.
+fn biases(circuit: &Circuit, value: &Value, affine: &Affine) -> Planes {
+    let plane = |(c, b): (usize, &f64)| -> Vec<f64> {
+        match (&affine.border, value.plane) {
+            (Some(border), Some(plane)) => (0..plane.height * plane.width)
+                .map(|p| {
+                    let (row, column) = (p / plane.width, p % plane.width);
+                    b + border[c][plane.dilation * (row * circuit.grid.pitch + column)]
+                })
+                .collect(),
+            _ => vec![*b; extent(value)],
         }
-    }
-}
-
-/// `x[stride p + tap] += weight y[p]`.
-fn add_transposed(x: &mut [f64], y: &[f64], tap: i64, stride: usize, weight: f64) {
-    for (output, input, length) in pieces(y.len(), x.len(), tap, stride) {
-        let y = &y[output..output + length];
-        x[input..].iter_mut().step_by(stride).zip(y).for_each(|(x, y)| *x += weight * y);
-    }
-}
-
-/// `sum_p y[p] x[stride p + tap]`.
-fn correlate(y: &[f64], x: &[f64], tap: i64, stride: usize) -> f64 {
-    pieces(y.len(), x.len(), tap, stride)
-        .map(|(output, input, length)| {
-            let y = &y[output..output + length];
-            y.iter().zip(x[input..].iter().step_by(stride)).map(|(y, x)| y * x).sum::<f64>()
-        })
-        .sum()
+    };
+    affine.bias.iter().enumerate().map(plane).collect()
 }
 
 /// The values of one picture; `disturb` may change each once it is computed.
@@ -118,17 +190,17 @@ fn forward(
                 .map(|&(colour, tap)| {
                     let mut plane = vec![0.0; value.positions];
                     if let Some(colour) = sample.colours.get(colour) {
-                        add_tap(&mut plane, colour, tap, 1, 1.0);
+                        Reach::new(circuit.grid, value, value, tap, 1).add(&mut plane, colour, 1.0);
                     }
                     plane
                 })
                 .collect(),
             Operation::Affine(affine) => {
-                let mut own: Planes = affine.bias.iter().map(|b| vec![*b; extent(value)]).collect();
+                let mut own = biases(circuit, value, affine);
                 for term in &affine.terms {
-                    let source = &values[term.source];
+                    let (source, read) = (&values[term.source], &circuit.values[term.source]);
                     each_weight(&term.kernel, |co, ci, tap, stride, w| {
-                        add_tap(&mut own[co], &source[ci], tap, stride, w)
+                        Reach::new(circuit.grid, value, read, tap, stride).add(&mut own[co], &source[ci], w);
                     });
                 }
                 own
@@ -140,7 +212,18 @@ fn forward(
                 let planes = values[*source].iter().zip(coefficients);
                 planes.map(|(plane, [c, b, a])| plane.iter().map(|x| c + (b + a * x) * x).collect()).collect()
             }
-            Operation::Sum(source) => values[*source].iter().map(|plane| vec![plane.iter().sum()]).collect(),
+            Operation::Sum(source, window) => {
+                let read = &circuit.values[*source];
+                if value.plane.is_none() {
+                    values[*source].iter().map(|plane| vec![plane.iter().sum()]).collect()
+                } else {
+                    let mut own = zeros(value);
+                    for reach in windows(circuit.grid, value, read, *window) {
+                        own.iter_mut().zip(&values[*source]).for_each(|(own, x)| reach.add(own, x, 1.0));
+                    }
+                    own
+                }
+            }
         };
         disturb(id, &mut own, &values);
         values.push(own);
@@ -158,9 +241,9 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
             Operation::Input(_) => {}
             Operation::Affine(affine) => {
                 for term in &affine.terms {
-                    let to = &mut gradients[term.source];
+                    let (to, read) = (&mut gradients[term.source], &circuit.values[term.source]);
                     each_weight(&term.kernel, |co, ci, tap, stride, w| {
-                        add_transposed(&mut to[ci], &own[co], tap, stride, w);
+                        Reach::new(circuit.grid, value, read, tap, stride).add_transposed(&mut to[ci], &own[co], w);
                     });
                 }
             }
@@ -176,9 +259,16 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
                     to.iter_mut().zip(x).zip(g).for_each(|((to, x), g)| *to += (b + 2.0 * a * x) * g);
                 }
             }
-            Operation::Sum(source) => {
-                for (to, g) in gradients[*source].iter_mut().zip(&own) {
-                    to.iter_mut().for_each(|to| *to += g[0]);
+            Operation::Sum(source, window) => {
+                let read = &circuit.values[*source];
+                if value.plane.is_none() {
+                    let each = gradients[*source].iter_mut().zip(&own);
+                    each.for_each(|(to, g)| to.iter_mut().for_each(|to| *to += g[0]));
+                } else {
+                    for reach in windows(circuit.grid, value, read, *window) {
+                        let each = gradients[*source].iter_mut().zip(&own);
+                        each.for_each(|(to, g)| reach.add_transposed(to, g, 1.0));
+                    }
                 }
             }
         }
@@ -213,6 +303,13 @@ fn each_rounded(
         let Some(&(operand, source, index)) = ciphertexts.get(*i) else { continue };
         let read = &circuit.values[source];
         let (capacity_in, distance_in) = (packing.capacity(read), packing.distance(read));
+        if packing.is_padded() {
+            // One channel a ciphertext, but for the logits, whose place is the rest of the rotation.
+            let co = o * capacity + rotation.rest.unsigned_abs() as usize;
+            let stride = packing.distance(value) / distance_in;
+            visit(diagonal, co, operand, index, rotation.rows / distance_in as i64, stride.max(1));
+            continue;
+        }
         let stride = if read.pooled { 1 } else { packing.distance(value) / distance_in };
         for c in 0..capacity.min(value.channels.saturating_sub(o * capacity)) {
             let rotated = rotation.rows + rotation.rest;
@@ -273,9 +370,15 @@ pub fn gains(
                 let sums: Vec<f64> = gradients[id].iter().map(|g| g.iter().sum()).collect();
                 each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                     let source = operands[operand];
-                    let mean = means[source][ci] * sums[co];
-                    let beyond = correlate(&gradients[id][co], &values[source][ci], tap, stride) - mean;
-                    weights[operand] += beyond * beyond / logits as f64;
+                    let reach = Reach::new(circuit.grid, value, &circuit.values[source], tap, stride);
+                    let (g, x) = (&gradients[id][co], &values[source][ci]);
+                    weights[operand] += if packing.is_padded() {
+                        // Another rounding at every position.
+                        reach.sum(g, x, |g, x| g * g * x * x) / logits as f64
+                    } else {
+                        let beyond = reach.sum(g, x, |g, x| g * x) - means[source][ci] * sums[co];
+                        beyond * beyond / logits as f64
+                    };
                 });
                 let slots = packing.capacity(value) * packing.ciphertexts(value) * extent(value);
                 Gain {
@@ -381,10 +484,26 @@ pub fn errors(
             let Injected { value, weights } = &injected[id];
             own.iter_mut().flatten().for_each(|x| *x += value * normal(&mut rng));
             let operands = operands(&circuit.values[id]);
+            let own_value = &circuit.values[id];
+            let reach = |source: ValueId, tap, stride| {
+                Reach::new(circuit.grid, own_value, &circuit.values[source], tap, stride)
+            };
+            if packing.is_padded() {
+                // Independent at every position: variances add up.
+                let mut variances = zeros(own_value);
+                each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
+                    let source = operands[operand];
+                    let squares: Vec<f64> = values[source][ci].iter().map(|x| x * x).collect();
+                    reach(source, tap, stride).add(&mut variances[co], &squares, weights[operand] * weights[operand]);
+                });
+                let each = own.iter_mut().flatten().zip(variances.iter().flatten());
+                each.for_each(|(x, variance)| *x += variance.sqrt() * normal(&mut rng));
+                return;
+            }
             let mut corrections = vec![0.0; own.len()];
-            each_rounded(circuit, packing, &circuit.values[id], &diagonals[id], |_, co, operand, ci, tap, stride| {
+            each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                 let (source, weight) = (operands[operand], weights[operand] * normal(&mut rng));
-                add_tap(&mut own[co], &values[source][ci], tap, stride, weight);
+                reach(source, tap, stride).add(&mut own[co], &values[source][ci], weight);
                 corrections[co] += weight * means[source][ci];
             });
             for (plane, correction) in own.iter_mut().zip(corrections) {
@@ -411,7 +530,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
 /// Deviation of one rounded weight, in units of `1 / scale`.
 #[must_use]
 pub fn weight_rounding(packing: &Packing, value: &Value) -> f64 {
-    noise::encoding(packing.period(value))
+    noise::encoding(packing.plaintext_period(value))
 }
 
 #[cfg(test)]

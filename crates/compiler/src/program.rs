@@ -2,7 +2,8 @@
 //!
 //! A register holds one or more ciphertexts of the same level and scale. In the cyclic layout, in a register with *period* `C`,
 //! the value of channel `j` at position `p` is in ciphertext `j / C`, slot `p * C + j % C`. In the channel layout that of lane
-//! `m` is in ciphertext `j`, slot `p * D + m`, where `D` is the distance of positions. See [`crate::packing`]. Rotating by `r` means
+//! `m` is in ciphertext `j`, slot `p * D + m`, where `D` is the distance of positions; with zero padding slot `m * P + p` of `P`
+//! positions. See [`crate::packing`]. Rotating by `r` means
 //! `rot_r(x)[i] = x[(i + r) mod n]` with `n = N/2` slots.
 //!
 //! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
@@ -55,6 +56,11 @@ pub enum Layout {
         /// Pictures that are classified at once.
         lanes: usize,
     },
+    /// One channel a ciphertext, of this many pictures, one after the other; weights have masks, for zero padding.
+    Padded {
+        /// Pictures that are classified at once.
+        lanes: usize,
+    },
     /// One channel a ciphertext, of this many networks that see the same picture.
     Ensemble {
         /// Networks.
@@ -76,7 +82,7 @@ impl Layout {
     pub fn lanes(&self) -> usize {
         match self {
             Self::Cyclic => 1,
-            Self::Batch { lanes } | Self::Ensemble { lanes, .. } => *lanes,
+            Self::Batch { lanes } | Self::Padded { lanes } | Self::Ensemble { lanes, .. } => *lanes,
         }
     }
 
@@ -84,7 +90,7 @@ impl Layout {
     #[must_use]
     pub fn pictures(&self) -> usize {
         match self {
-            Self::Batch { lanes } => *lanes,
+            Self::Batch { lanes } | Self::Padded { lanes } => *lanes,
             Self::Cyclic | Self::Ensemble { .. } => 1,
         }
     }
@@ -104,7 +110,7 @@ impl Layout {
 /// The normalised picture `[channels, height, width]` is laid out on `P` positions `p = pitch * row + column` (pitch: the
 /// width padded to a power of two; positions without pixel are 0). Slot `(p, c)` of ciphertext `k` is
 /// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`. In the channel
-/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`.
+/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`; with zero padding slots `m P + p`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputLayout {
@@ -125,7 +131,8 @@ pub struct InputLayout {
 /// Where the logits are after the last step.
 ///
 /// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
-/// every `p`; every other slot holds 0.
+/// every `p`; every other slot holds 0. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`; in
+/// lanes without picture are the logits of a black one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputLayout {
@@ -218,7 +225,10 @@ pub struct Linear {
     pub diagonals: Vec<Diagonal>,
     /// Length of a diagonal: it repeats with this period over the slots. Channels per ciphertext of the result.
     pub period: usize,
-    /// Per ciphertext of the result, one period.
+    /// What diagonals are multiplied by, slot by slot: one period of the masks each, a power of two and at least that of the
+    /// diagonals. Empty where there are none.
+    pub masks: Vec<Vec<bool>>,
+    /// Per ciphertext of the result, one period: that of the masks where there are any.
     pub bias: Vec<Vec<f64>>,
     /// Gadget of the rotation keys; it serves `level_in` even where nothing is rotated.
     pub gadget: usize,
@@ -229,6 +239,18 @@ impl Linear {
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.bias.len()
+    }
+
+    /// Period of the plaintexts: of the masks, or of the diagonals where there are none.
+    #[must_use]
+    pub fn plaintext_period(&self) -> usize {
+        self.masks.first().map_or(self.period, Vec::len)
+    }
+
+    /// One period of the plaintext that a diagonal stands for, its mask applied.
+    #[must_use]
+    pub fn plaintext(&self, diagonal: &Diagonal) -> Vec<f64> {
+        diagonal.plaintext(&self.masks)
     }
 }
 

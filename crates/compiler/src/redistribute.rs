@@ -2,7 +2,8 @@
 //!
 //! Completing the square, `a x^2 + b x + c = sgn(a) z^2 + k` with `z = sqrt|a| x + sgn(a) b / (2 sqrt|a|)` and
 //! `k = c - b^2 / (4a)`. `z` is what the affine map before computes once its rows are scaled; `sgn(a)` and `k` go into whatever
-//! reads the activation. There is no zero padding, so constants pass through convolutions exactly.
+//! reads the activation. Through cyclic convolutions constants pass as they are; where there is zero padding, less of them at the
+//! border ([`Affine::border`]).
 
 use crate::CompileError;
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId};
@@ -50,7 +51,7 @@ fn prepare(circuit: &mut Circuit, id: ValueId, source: ValueId, coefficients: &[
         source
     } else {
         let kernel = Kernel::Diagonal(vec![1.0; factor.len()]);
-        let identity = Affine { terms: vec![Term { source, kernel }], bias: vec![0.0; factor.len()] };
+        let identity = Affine::new(vec![Term { source, kernel }], vec![0.0; factor.len()]);
         let value = Value { operation: Operation::Affine(identity), ..circuit.values[source].clone() };
         let z = circuit.push(Value { nodes: circuit.values[id].nodes.clone(), ..value });
         if let Operation::Polynomial(read, _) = &mut circuit.values[id].operation {
@@ -60,10 +61,7 @@ fn prepare(circuit: &mut Circuit, id: ValueId, source: ValueId, coefficients: &[
     };
     let value = &mut circuit.values[z];
     if let Operation::Affine(affine) = &mut value.operation {
-        affine.terms.iter_mut().for_each(|t| t.kernel.scale_rows(&factor));
-        for (b, (f, s)) in affine.bias.iter_mut().zip(factor.iter().zip(&shift)) {
-            *b = f * *b + s;
-        }
+        affine.rescale(&factor, &shift);
     }
     let inverse: Vec<f64> = factor.iter().map(|f| 1.0 / f).collect();
     let offset: Vec<f64> = factor.iter().zip(&shift).map(|(f, s)| -s / f).collect();
@@ -82,7 +80,7 @@ pub fn evaluate_directly(circuit: &mut Circuit) {
             Term { source: square, kernel: Kernel::Diagonal(coefficient(2)) },
             Term { source, kernel: Kernel::Diagonal(coefficient(1)) },
         ];
-        circuit.values[id].operation = Operation::Affine(Affine { terms, bias: coefficient(0) });
+        circuit.values[id].operation = Operation::Affine(Affine::new(terms, coefficient(0)));
     }
     circuit.sort();
 }

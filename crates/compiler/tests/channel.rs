@@ -32,7 +32,9 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
     program.check().unwrap();
-    let Layout::Batch { lanes: count } = program.layout else { panic!("{:?}", program.layout) };
+    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count }) = program.layout else {
+        panic!("{:?}", program.layout)
+    };
     let pictures = pictures(graph, count, 5);
     let uncorrected = compile(graph, &exact(options)).unwrap();
     let (found, rest) = lanes(&uncorrected, &run_batch(&uncorrected, &pictures, Mode::Exact));
@@ -80,6 +82,32 @@ fn every_lane_is_the_network_on_its_picture() {
 }
 
 #[test]
+fn zero_padding_is_exact() {
+    let padded = || ResNet { cyclic: false, ..tiny() };
+    let networks = [
+        (padded(), Some(3)),
+        (
+            ResNet { activation: Activation::PerChannel, norm: NormPlacement::BeforeSum, bias: true, seed: 2, ..padded() },
+            Some(1),
+        ),
+        (ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..padded() }, Some(2)),
+        // Sides that are no powers of two and are halved to odd ones, gray, more classes than channels.
+        (ResNet { height: 15, width: 24, channels: 1, classes: 20, seed: 4, ..padded() }, Some(2)),
+        // Three stages, odd widths; a tap that reads padding only.
+        (ResNet { widths: vec![3, 5, 7], height: 16, width: 4, seed: 5, ..padded() }, Some(2)),
+        (ResNet { height: 2, width: 2, seed: 6, ..padded() }, Some(5)),
+    ];
+    for (network, batch) in networks {
+        let program = agree(&network.build().unwrap(), &options(batch));
+        assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap() });
+    }
+    let graph = ResNet { activation: Activation::PerChannel, bias: true, seed: 8, ..padded() }.build().unwrap();
+    for pass in [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse, Pass::Bsgs] {
+        agree(&graph, &CompileOptions { without: [pass].into(), ..options(Some(2)) });
+    }
+}
+
+#[test]
 fn logits_share_a_ciphertext() {
     let program = agree(&tiny().build().unwrap(), &options(Some(2)));
     assert_eq!(program.output.ciphertexts(), 1);
@@ -102,11 +130,16 @@ fn passes_may_be_switched_off() {
 
 #[test]
 fn lanes_do_not_touch_each_other() {
-    let graph = tiny().build().unwrap();
-    let program = compile(&graph, &options(Some(4))).unwrap();
-    let mut batch = pictures(&graph, 4, 9);
+    for cyclic in [true, false] {
+        lanes_are_apart(&ResNet { cyclic, ..tiny() }.build().unwrap());
+    }
+}
+
+fn lanes_are_apart(graph: &Graph) {
+    let program = compile(graph, &options(Some(4))).unwrap();
+    let mut batch = pictures(graph, 4, 9);
     let (before, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
-    batch[2] = pictures(&graph, 1, 10).remove(0);
+    batch[2] = pictures(graph, 1, 10).remove(0);
     let (after, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
     for lane in [0, 1, 3] {
         assert_eq!(before[lane], after[lane]);
@@ -119,13 +152,19 @@ fn lanes_do_not_touch_each_other() {
 
 #[test]
 fn the_predicted_error_is_what_comes_out() {
-    let graph = ResNet { widths: vec![4, 8], blocks: 2, height: 16, width: 16, seed: 11, ..tiny() }.build().unwrap();
-    let program = compile(&graph, &options(Some(8))).unwrap();
-    let pictures = pictures(&graph, 8, 12);
+    for cyclic in [true, false] {
+        let network = ResNet { widths: vec![4, 8], blocks: 2, height: 16, width: 16, seed: 11, cyclic, ..tiny() };
+        predicts_errors(&network.build().unwrap());
+    }
+}
+
+fn predicts_errors(graph: &Graph) {
+    let program = compile(graph, &options(Some(8))).unwrap();
+    let pictures = pictures(graph, 8, 12);
     let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
     let (mut squares, mut count) = (0.0f64, 0.0f64);
     for (picture, found) in pictures.iter().zip(&found) {
-        for (a, b) in plain(&graph, picture).iter().zip(found) {
+        for (a, b) in plain(graph, picture).iter().zip(found) {
             squares += (a - b) * (a - b);
             count += 1.0;
         }
@@ -217,5 +256,7 @@ fn what_the_layout_cannot_have_is_named() {
     let wide = ResNet { widths: vec![300], height: 2, width: 2, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 300, .. })));
     let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
-    assert!(matches!(compile(&textbook, &options(None)), Err(CompileError::Unsupported { .. })));
+    assert!(matches!(compile(&textbook, &CompileOptions::default()), Err(CompileError::Unsupported { .. })));
+    let error = compile_ensemble(&[&textbook, &textbook], &options(None)).unwrap_err();
+    assert!(matches!(error, CompileError::Unsupported { .. }));
 }

@@ -140,7 +140,28 @@ impl NttTable {
     /// else is a bug in this workspace and panics.
     #[inline]
     pub fn forward(&self, values: &mut [u32]) {
-        self.check(values);
+        self.check(values, self.log_n);
+        self.forward_with(values);
+    }
+
+    /// Whether [`Self::forward_prefix`] takes polynomials of `2^log_m` coefficients: long enough ones.
+    #[inline]
+    pub fn has_prefix(&self, log_m: u32) -> bool {
+        let shortest = if matches!(self.roots, Roots::Wide(_)) { WIDE_LOG_N } else { *LOG_N_RANGE.start() };
+        (shortest..=self.log_n).contains(&log_m)
+    }
+
+    /// The transform of the subring of `M = values.len()` coefficients in `X^(N/M)`, see [`crate::subring`]: its tree is the top
+    /// of this one's, with the same roots. [`Self::has_prefix`] must hold, anything else panics.
+    #[inline]
+    pub fn forward_prefix(&self, values: &mut [u32]) {
+        let log_m = values.len().ilog2();
+        assert!(self.has_prefix(log_m), "a subring without transform");
+        self.check(values, log_m);
+        self.forward_with(values);
+    }
+
+    fn forward_with(&self, values: &mut [u32]) {
         match &self.roots {
             Roots::Narrow([roots, _]) => self.kernels.ntt_forward(&self.modulus, roots, values),
             Roots::Wide([roots, _]) => {
@@ -165,7 +186,7 @@ impl NttTable {
     }
 
     fn inverse_with(&self, last: &LastLevel, values: &mut [u32]) {
-        self.check(values);
+        self.check(values, self.log_n);
         match &self.roots {
             Roots::Narrow([_, roots]) => self.kernels.ntt_inverse(&self.modulus, roots, last, values),
             Roots::Wide([_, roots]) => {
@@ -177,8 +198,8 @@ impl NttTable {
     }
 
     /// The kernels read roots by position in `values`: both have one length.
-    fn check(&self, values: &[u32]) {
-        assert_eq!(values.len(), 1 << self.log_n, "a transform of the wrong length");
+    fn check(&self, values: &[u32], log_len: u32) {
+        assert_eq!(values.len(), 1 << log_len, "a transform of the wrong length");
         debug_assert!(values.iter().all(|&x| x < self.modulus.value()));
     }
 }

@@ -64,7 +64,14 @@ mod tests {
                 big[i * gap] = v;
             }
             table.forward(&mut big);
-            small.forward(&table, &mut values);
+            if table.has_prefix(log_m) {
+                let mut prefix = values.clone();
+                table.forward_prefix(&mut prefix);
+                small.forward(&table, &mut values);
+                assert_eq!(prefix, values, "M = 2^{log_m}");
+            } else {
+                small.forward(&table, &mut values);
+            }
             for (i, &v) in big.iter().enumerate() {
                 assert_eq!(v, values[i / gap], "M = 2^{log_m}, entry {i}");
             }

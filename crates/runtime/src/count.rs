@@ -76,7 +76,10 @@ pub fn count(program: &Program) -> Counts {
                 let special = literal.gadgets[linear.gadget].special.len();
                 let limbs = (literal.levels[step.level_in].len() + special) as u64;
                 counts.multiply_accumulates += (2 * linear.diagonals.len() as u64 * limbs) << literal.log_n;
-                counts.weight_bytes += 4 * linear.diagonals.len() as u64 * limbs * 2 * linear.period as u64;
+                // With masks, weights are encoded when they are used.
+                if linear.masks.is_empty() {
+                    counts.weight_bytes += 4 * linear.diagonals.len() as u64 * limbs * 2 * linear.period as u64;
+                }
             }
             _ => {}
         }

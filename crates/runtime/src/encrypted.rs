@@ -73,6 +73,7 @@ impl Prepared {
                     weight_scales: &weight_scales,
                     outputs: linear.outputs(),
                     period: linear.period,
+                    masks: &linear.masks,
                     plan: &linear.plan,
                     diagonals: &linear.diagonals,
                     bias: &linear.bias,

@@ -16,10 +16,26 @@ pub fn pack<P: AsRef<[f32]>>(program: &Program, pictures: &[P]) -> Result<Vec<Ve
     }
     let planes = pictures.iter().map(|p| planes(program, p.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let (slots, positions) = (program.slots(), input.positions as i64);
+    if let Layout::Padded { .. } = program.layout {
+        let lane = |channel: &Option<(usize, i64)>, planes: &[Vec<f64>], out: &mut [f64]| {
+            let Some((colour, tap)) = channel else { return };
+            for (p, out) in out.iter_mut().enumerate() {
+                *out = planes[*colour][(p as i64 + tap).rem_euclid(positions) as usize];
+            }
+        };
+        let pack = |channels: &Vec<Option<(usize, i64)>>| {
+            let mut out = vec![0.0; slots];
+            for (planes, out) in planes.iter().zip(out.chunks_exact_mut(input.positions)) {
+                channels.iter().for_each(|channel| lane(channel, planes, out));
+            }
+            out
+        };
+        return Ok(input.ciphertexts.iter().map(pack).collect());
+    }
     let width = slots / input.positions.max(1);
     // The lanes of each picture, and how many slots of a position a channel takes.
     let (each, step) = match program.layout {
-        Layout::Cyclic => (1, 1),
+        Layout::Cyclic | Layout::Padded { .. } => (1, 1),
         Layout::Batch { .. } => (1, width),
         Layout::Ensemble { lanes, .. } => (lanes, width),
     };
@@ -110,7 +126,17 @@ pub fn read_lanes(
     let mut values = vec![Vec::with_capacity(classes); lanes];
     let (mut stray, mut spread) = (0.0f64, vec![0.0f64; lanes]);
     let capacity = period / step;
+    let blocks = matches!(program.layout, Layout::Padded { .. });
     for (k, slots) in slots.iter().take(wanted).enumerate() {
+        if blocks {
+            // A period is a lane, and there are no copies.
+            for (lane, slots) in slots.chunks_exact(period).take(lanes).enumerate() {
+                let own = capacity.min(classes - k * capacity);
+                values[lane].extend_from_slice(&slots[..own]);
+                stray = slots[own..].iter().fold(stray, |a, v| larger(a, v.abs()));
+            }
+            continue;
+        }
         let copies = (slots.len() / period) as f64;
         for c in 0..period {
             let column = || slots.iter().skip(c).step_by(period);

@@ -22,8 +22,10 @@ pub struct Simulator<'p> {
 struct Simulated {
     /// Deviation of the noise that the step adds to each slot of its result.
     noise: f64,
-    /// Weights as encoded: for each diagonal one period.
+    /// Weights as encoded: for each diagonal one period; none where they have masks.
     weights: Vec<Vec<f64>>,
+    /// Their scale, for each input ciphertext.
+    weight_scales: Vec<f64>,
 }
 
 impl<'p> Simulator<'p> {
@@ -49,21 +51,22 @@ impl<'p> Simulator<'p> {
                 Ok(match &step.operation {
                     Operation::Square { source, gadget } => {
                         let switch = switch(*gadget, true)? / scale_of(*source).powi(2);
-                        Simulated { noise: switch.hypot(if rescaled { rounding } else { 0.0 }), weights: Vec::new() }
+                        Simulated { noise: switch.hypot(if rescaled { rounding } else { 0.0 }), ..Simulated::default() }
                     }
                     Operation::RotateSum { rotations, gadget, .. } => {
                         let switches = switch(*gadget, true)? * (rotations.len() as f64).sqrt();
-                        Simulated { noise: switches / step.scale_out, weights: Vec::new() }
+                        Simulated { noise: switches / step.scale_out, ..Simulated::default() }
                     }
                     Operation::Linear(linear) => {
                         let inputs =
                             inputs_of(linear, |r| states[index].get(r).copied().flatten().map_or(0, |s| s.ciphertexts));
-                        let weights = rounded_weights(linear, &inputs).map_err(fail)?;
+                        let weights = Rounding::new(linear).all(&inputs).map_err(fail)?;
                         let switch = switch(linear.gadget, false)?;
                         let factor = parameters.rescale_factor(step.level_in, step.level_out);
                         let switching =
-                            switching_noise(linear, &inputs, &weights, switch, &scale_of, step.scale_out * factor);
-                        Simulated { noise: switching.hypot(rounding), weights }
+                            switching_noise(linear, &inputs, switch, &scale_of, step.scale_out * factor);
+                        let weight_scales = inputs.iter().map(|i| i.1).collect();
+                        Simulated { noise: switching.hypot(rounding), weights, weight_scales }
                     }
                     _ => return Err(unknown(index, &step.node)),
                 })
@@ -121,7 +124,9 @@ impl<'p> Simulator<'p> {
                         sum
                     })
                     .collect(),
-                Operation::Linear(linear) => apply(linear, &simulated.weights, &registers),
+                Operation::Linear(linear) => apply(linear, simulated, &registers).map_err(|source| {
+                    RuntimeError::Engine { step: index, node: step.node.clone(), source }
+                })?,
                 _ => return Err(unknown(index, &step.node)),
             };
             disturb(&mut result, simulated.noise, &mut rng);
@@ -140,21 +145,38 @@ fn inputs_of(linear: &Linear, count: impl Fn(usize) -> usize) -> Vec<(usize, f64
     linear.inputs.iter().flat_map(|i| std::iter::repeat_n((i.source, i.weight_scale), count(i.source))).collect()
 }
 
-/// Weights as they come out of encoding: rotated into place, rounded, rotated back.
-fn rounded_weights(linear: &Linear, inputs: &[(usize, f64)]) -> Result<Vec<Vec<f64>>, CkksError> {
-    let period = linear.period as i64;
-    let encoder = Encoder::new(linear.period.ilog2() + 1);
-    (linear.diagonals.par_iter())
-        .map(|d| {
-            let scale = inputs.get(d.input as usize).map_or(1.0, |i| i.1);
-            let giant = linear.plan.outer[d.outer as usize] + linear.plan.inner[d.inner as usize];
-            let moved = |shift: i64, c: i64| (c + shift).rem_euclid(period) as usize;
-            let rotated: Vec<f64> = (0..period).map(|c| d.values[moved(-giant, c)].into()).collect();
-            let integers: Vec<f64> = encoder.integers(&rotated, scale)?.iter().map(|&c| c as f64).collect();
-            let slots = encoder.slots_of(&integers);
-            Ok((0..period).map(|c| slots[moved(giant, c)].re / scale).collect())
-        })
-        .collect()
+/// Encodes the plaintexts of a linear transform as the engine does: rotated into place, rounded, rotated back.
+struct Rounding<'l> {
+    linear: &'l Linear,
+    encoder: Encoder,
+}
+
+impl<'l> Rounding<'l> {
+    fn new(linear: &'l Linear) -> Self {
+        Self { linear, encoder: Encoder::new(linear.plaintext_period().ilog2() + 1) }
+    }
+
+    /// One period of a diagonal's plaintext, encoded at a scale.
+    fn of(&self, d: &Diagonal, scale: f64) -> Result<Vec<f64>, CkksError> {
+        let plan = &self.linear.plan;
+        let giant = plan.outer[d.outer as usize] + plan.inner[d.inner as usize];
+        let plaintext = self.linear.plaintext(d);
+        let period = plaintext.len() as i64;
+        let moved = |shift: i64, c: i64| (c + shift).rem_euclid(period) as usize;
+        let rotated: Vec<f64> = (0..period).map(|c| plaintext[moved(-giant, c)]).collect();
+        let integers: Vec<f64> = self.encoder.integers(&rotated, scale)?.iter().map(|&c| c as f64).collect();
+        let slots = self.encoder.slots_of(&integers);
+        Ok((0..period).map(|c| slots[moved(giant, c)].re / scale).collect())
+    }
+
+    /// Those of all diagonals; none with masks, which would be too many.
+    fn all(&self, inputs: &[(usize, f64)]) -> Result<Vec<Vec<f64>>, CkksError> {
+        if !self.linear.masks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scale = |d: &Diagonal| inputs.get(d.input as usize).map_or(1.0, |i| i.1);
+        self.linear.diagonals.par_iter().map(|d| self.of(d, scale(d))).collect()
+    }
 }
 
 /// Deviation of what key switching adds to a slot of the result: a baby rotation's noise is multiplied by its
@@ -162,16 +184,16 @@ fn rounded_weights(linear: &Linear, inputs: &[(usize, f64)]) -> Result<Vec<Vec<f
 fn switching_noise(
     linear: &Linear,
     inputs: &[(usize, f64)],
-    weights: &[Vec<f64>],
     switch: f64,
     scale_of: &dyn Fn(usize) -> f64,
     sum_scale: f64,
 ) -> f64 {
     let mut variance = 0.0;
-    for (d, w) in linear.diagonals.iter().zip(weights) {
+    for d in &linear.diagonals {
         if linear.plan.babies[d.baby as usize] != 0 {
             let scale = inputs.get(d.input as usize).map_or(1.0, |i| scale_of(i.0));
-            let power = w.iter().map(|w| w * w).sum::<f64>() / w.len() as f64;
+            let w = &d.values;
+            let power = w.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>() / w.len() as f64;
             variance += power * (switch / scale).powi(2) / linear.outputs() as f64;
         }
     }
@@ -195,27 +217,43 @@ fn disturb(registers: &mut [Vec<f64>], deviation: f64, rng: &mut ChaCha8Rng) {
 }
 
 /// The linear transform on slots.
-fn apply(linear: &Linear, weights: &[Vec<f64>], registers: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) -> Result<Vec<Vec<f64>>, CkksError> {
     // Twice each input, one copy after the other: rotations become offsets.
     let inputs: Vec<Vec<f64>> =
         linear.inputs.iter().flat_map(|i| &registers[i.source]).map(|x| [x.as_slice(), x].concat()).collect();
     let slots = inputs.first().map_or(0, |x| x.len() / 2);
     let mut out: Vec<Vec<f64>> =
         (linear.bias.iter()).map(|b| b.iter().copied().cycle().take(slots).collect()).collect();
-    for (d, w) in linear.diagonals.iter().zip(weights) {
+    let add = |y: &mut [f64], d: &Diagonal, w: &[f64]| {
         let plan = &linear.plan;
         let r = plan.outer[d.outer as usize] + plan.inner[d.inner as usize] + plan.babies[d.baby as usize];
         let start = r.rem_euclid(slots as i64) as usize;
         let x = &inputs[d.input as usize][start..start + slots];
         if let [w] = w[..] {
-            out[d.output as usize].iter_mut().zip(x).for_each(|(y, x)| *y += w * x);
-            continue;
+            y.iter_mut().zip(x).for_each(|(y, x)| *y += w * x);
+            return;
         }
-        for (y, x) in out[d.output as usize].chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
+        for (y, x) in y.chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
             for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
                 *y += w * x;
             }
         }
+    };
+    if linear.masks.is_empty() {
+        for (d, w) in linear.diagonals.iter().zip(&simulated.weights) {
+            add(&mut out[d.output as usize], d, w);
+        }
+        return Ok(out);
     }
-    out
+    let rounding = Rounding::new(linear);
+    // Diagonals are sorted by output.
+    out.par_iter_mut().enumerate().try_for_each(|(output, y)| {
+        let first = linear.diagonals.partition_point(|d| (d.output as usize) < output);
+        for d in linear.diagonals[first..].iter().take_while(|d| d.output as usize == output) {
+            let scale = simulated.weight_scales.get(d.input as usize).copied().unwrap_or(1.0);
+            add(y, d, &rounding.of(d, scale)?);
+        }
+        Ok::<(), CkksError>(())
+    })?;
+    Ok(out)
 }

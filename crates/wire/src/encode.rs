@@ -3,9 +3,11 @@
 //! A container of kind *program* whose context is the digest of the network. The header is JSON: everything but the weights.
 //! For each linear step, in order, there are three records:
 //!
-//! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words;
+//! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words; where the step has masks, then the number of its
+//!    mask from 1 on, or 0 for none;
 //! 2. the values of the diagonals, one period each, as 32-bit floats;
-//! 3. the biases, one period an output, as 64-bit floats.
+//! 3. where the step has masks, these: one period each, a byte a slot, 1 or 0;
+//! 4. the biases, one period an output (that of the masks, where there are any), as 64-bit floats.
 //!
 //! All numbers are little-endian.
 
@@ -72,11 +74,20 @@ struct StepEntry<'a> {
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
 enum OperationEntry<'a> {
     Square { source: usize, gadget: usize },
-    Linear { inputs: Cow<'a, [LinearInput]>, plan: Cow<'a, Bsgs>, period: usize, outputs: usize, gadget: usize },
+    Linear {
+        inputs: Cow<'a, [LinearInput]>,
+        plan: Cow<'a, Bsgs>,
+        period: usize,
+        /// Number and period; not written where there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        masks: Option<[usize; 2]>,
+        outputs: usize,
+        gadget: usize,
+    },
     RotateSum { source: usize, rotations: Cow<'a, [i64]>, gadget: usize },
 }
 
-/// Words of a diagonal in the first record of a step.
+/// Words of a diagonal in the first record of a step without masks.
 const DIAGONAL: usize = 5;
 
 /// The bytes of a program's file.
@@ -111,11 +122,18 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
     let mut records: Vec<Vec<u8>> = Vec::new();
     for step in &program.steps {
         let Operation::Linear(linear) = &step.operation else { continue };
-        let indices = |d: &Diagonal| [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()];
+        let masked = !linear.masks.is_empty();
+        let indices = |d: &Diagonal| {
+            let mask = masked.then(|| d.mask.map_or(0, |m| u32::from(m) + 1));
+            [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()].into_iter().chain(mask)
+        };
         let indices: Vec<u32> = linear.diagonals.iter().flat_map(indices).collect();
         let values: Vec<u32> = linear.diagonals.iter().flat_map(|d| &d.values).map(|v| v.to_bits()).collect();
         records.push(bytes_of_words(&indices).into_owned());
         records.push(bytes_of_words(&values).into_owned());
+        if masked {
+            records.push(linear.masks.iter().flatten().map(|&m| u8::from(m)).collect());
+        }
         records.push(linear.bias.iter().flatten().flat_map(|v| v.to_le_bytes()).collect());
     }
     let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
@@ -169,6 +187,7 @@ impl<'a> StepEntry<'a> {
                 inputs: Cow::Borrowed(&linear.inputs),
                 plan: Cow::Borrowed(&linear.plan),
                 period: linear.period,
+                masks: linear.masks.first().map(|first| [linear.masks.len(), first.len()]),
                 outputs: linear.outputs(),
                 gadget: linear.gadget,
             },
@@ -194,11 +213,13 @@ impl<'a> StepEntry<'a> {
             OperationEntry::RotateSum { source, rotations, gadget } => {
                 Operation::RotateSum { source, rotations: rotations.into_owned(), gadget }
             }
-            OperationEntry::Linear { inputs, plan, period, outputs, gadget } => {
-                let diagonals = records.diagonals(period)?;
-                let bias = records.bias(period, outputs)?;
+            OperationEntry::Linear { inputs, plan, period, masks, outputs, gadget } => {
+                let diagonals = records.diagonals(period, masks.is_some())?;
+                let span = masks.map_or(period, |[_, span]| span);
+                let masks = masks.map(|[count, span]| records.masks(span, count)).transpose()?.unwrap_or_default();
+                let bias = records.bias(span, outputs)?;
                 let (inputs, plan) = (inputs.into_owned(), plan.into_owned());
-                Operation::Linear(Box::new(Linear { inputs, plan, diagonals, period, bias, gadget }))
+                Operation::Linear(Box::new(Linear { inputs, plan, diagonals, period, masks, bias, gadget }))
             }
         };
         Ok(Step {
@@ -226,36 +247,50 @@ impl<'c, B: AsRef<[u8]>> Records<'c, B> {
         Ok((record, self.container.record(record)?))
     }
 
-    fn diagonals(&mut self, period: usize) -> Result<Vec<Diagonal>, FormatError> {
-        let (record, indices) = self.bytes()?;
-        let (indices, rest) = indices.as_chunks::<4>();
-        let (indices, left) = indices.as_chunks::<DIAGONAL>();
-        if !rest.is_empty() || !left.is_empty() {
-            let found = self.container.record_length(record).unwrap_or_default() as u64;
-            return Err(FormatError::RecordLength { record, found, expected: "a multiple of 20".into() });
+    fn diagonals(&mut self, period: usize, masked: bool) -> Result<Vec<Diagonal>, FormatError> {
+        let words = DIAGONAL + usize::from(masked);
+        let (record, bytes) = self.bytes()?;
+        let (indices, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() || !indices.len().is_multiple_of(words) {
+            let expected = format!("a multiple of {}", 4 * words);
+            return Err(FormatError::RecordLength { record, found: bytes.len() as u64, expected });
         }
         let (record, values) = self.bytes()?;
-        let period = length(record, values.len(), period, indices.len(), 4)?;
-        let short = |word: [u8; 4]| {
-            u16::try_from(u32::from_le_bytes(word)).map_err(|_| FormatError::Malformed {
-                what: "index of a rotation",
-                found: u32::from_le_bytes(word).into(),
+        let period = length(record, values.len(), period, indices.len() / words, 4)?;
+        let short = |what, word: u32| {
+            u16::try_from(word).map_err(|_| FormatError::Malformed {
+                what,
+                found: word.into(),
                 expected: "below 65536".into(),
             })
         };
         let float = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
-        (indices.iter().zip(values.chunks_exact(4 * period)))
-            .map(|([output, input, outer, inner, baby], values)| {
+        (indices.chunks_exact(words).zip(values.chunks_exact(4 * period)))
+            .map(|(indices, values)| {
+                let word = |i: usize| indices.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                let rotation = |i| short("index of a rotation", word(i));
+                let mask = word(DIAGONAL).checked_sub(1);
                 Ok(Diagonal {
-                    output: u32::from_le_bytes(*output),
-                    input: u32::from_le_bytes(*input),
-                    outer: short(*outer)?,
-                    inner: short(*inner)?,
-                    baby: short(*baby)?,
+                    output: word(0),
+                    input: word(1),
+                    outer: rotation(2)?,
+                    inner: rotation(3)?,
+                    baby: rotation(4)?,
+                    mask: mask.map(|m| short("number of a mask", m)).transpose()?,
                     values: values.as_chunks::<4>().0.iter().map(float).collect(),
                 })
             })
             .collect()
+    }
+
+    fn masks(&mut self, period: usize, count: usize) -> Result<Vec<Vec<bool>>, FormatError> {
+        let (record, bytes) = self.bytes()?;
+        let period = length(record, bytes.len(), period, count, 1)?;
+        if let Some(found) = bytes.iter().find(|b| **b > 1) {
+            let (what, expected) = ("slot of a mask", "0 or 1".into());
+            return Err(FormatError::Malformed { what, found: (*found).into(), expected });
+        }
+        Ok(bytes.chunks_exact(period).map(|mask| mask.iter().map(|b| *b == 1).collect()).collect())
     }
 
     fn bias(&mut self, period: usize, outputs: usize) -> Result<Vec<Vec<f64>>, FormatError> {

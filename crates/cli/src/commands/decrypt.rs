@@ -59,14 +59,14 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
     if wanted == 0 || wanted > pictures {
         bail!("--pictures {wanted}: expected 1 to {pictures}, as many as the program classifies at once");
     }
-    let lanes = if matches!(layout, Layout::Batch { .. }) { wanted } else { layout.results() };
+    let lanes = if matches!(layout, Layout::Batch { .. } | Layout::Padded { .. }) { wanted } else { layout.results() };
     let about = |error| super::about_file(&arguments.input, error);
     let start = Instant::now();
     let lanes = client.decrypt_lanes_from(&arguments.input, lanes).map_err(about)?;
     let decrypt_s = start.elapsed().as_secs_f64();
 
     let result = match layout {
-        Layout::Batch { .. } => {
+        Layout::Batch { .. } | Layout::Padded { .. } => {
             let each = |lane: Result<Logits, ClientError>| match lane {
                 Ok(logits) => Ok(OfBatch::Sound(Picture::new(vec![logits], classes)?)),
                 Err(error) => Ok(OfBatch::Refused { refused: error.to_string() }),

@@ -54,6 +54,11 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
                 let width = program.slots() / positions;
                 match program.layout {
                     Layout::Cyclic => slots[p * channels.len() + c] = value(&pictures[0], colour, at),
+                    Layout::Padded { .. } => {
+                        for (lane, picture) in pictures.iter().enumerate() {
+                            slots[lane * positions + p] = value(picture, colour, at);
+                        }
+                    }
                     Layout::Batch { .. } => {
                         for (lane, picture) in pictures.iter().enumerate() {
                             slots[p * width + lane] = value(picture, colour, at);
@@ -121,7 +126,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                         inputs.push((babies, input.weight_scale));
                     }
                 }
-                let period = linear.period;
+                let period = linear.plaintext_period();
                 let encoder = Encoder::new(period.ilog2() + 1);
                 let mut outputs = Vec::new();
                 for (o, bias) in linear.bias.iter().enumerate() {
@@ -136,7 +141,12 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                                 any = true;
                                 let (babies, scale) = &inputs[d.input as usize];
                                 let x = &babies[d.baby as usize];
-                                let mut weights: Vec<f64> = d.values.iter().map(|v| f64::from(*v)).collect();
+                                let mut weights: Vec<f64> = (0..period)
+                                    .map(|i| {
+                                        let mask = d.mask.is_none_or(|m| linear.masks[m as usize][i]);
+                                        if mask { f64::from(d.values[i % d.values.len()]) } else { 0.0 }
+                                    })
+                                    .collect();
                                 if mode != Mode::Exact {
                                     let integers = encoder.integers(&weights, *scale).unwrap();
                                     let integers: Vec<f64> = integers.iter().map(|&i| i as f64).collect();
@@ -180,6 +190,17 @@ pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
     let mut lanes = vec![vec![f64::NAN; classes]; results];
     let mut rest: f64 = 0.0;
     for (k, slots) in output.iter().enumerate() {
+        if let Layout::Padded { .. } = program.layout {
+            for (lane, slots) in slots.chunks_exact(period).enumerate().take(results) {
+                for (i, x) in slots.iter().enumerate() {
+                    match k * period + i {
+                        class if class < classes => lanes[lane][class] = *x,
+                        _ => rest = rest.max(x.abs()),
+                    }
+                }
+            }
+            continue;
+        }
         for (i, x) in slots.iter().enumerate() {
             let (class, lane) = (k * (period / step) + i % period / step, i % step);
             if class >= classes || lane >= results {
