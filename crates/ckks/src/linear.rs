@@ -450,8 +450,8 @@ impl Evaluator<'_> {
         let fits = BUFFER / (2 * columns.len()).next_power_of_two();
         let run = match &transform.weights {
             Weights::Encoded(_) => block.min(BLOCK).min(fits.max(SHORTEST)),
-            // As many blocks as come in one line of the cache.
-            Weights::Masked(_) => n.min((block * masked::GROUP).max(fits.clamp(SHORTEST, BLOCK))),
+            // Blocks are short: several at a time.
+            Weights::Masked(_) => n.min(block.max(fits.clamp(SHORTEST, BLOCK))),
         };
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
             let m = parameters.modulus(prime);
@@ -518,12 +518,10 @@ impl Evaluator<'_> {
                         for own in masked::row_chunks(tile.rows.len(), width, transform.blocks) {
                             let first = tile.start + own.start * width;
                             let weights = masked.encode(parameters, prime, first..first + own.len() * width);
-                            let mut matrix = vec![0; own.len() * width * run.div_ceil(block)];
                             for start in (0..n).step_by(run) {
                                 rotate(start..start + run, &mut rotated);
-                                weights.gather(start / block, &mut matrix);
-                                for (i, own_weights) in matrix.chunks_exact(own.len() * width).enumerate() {
-                                    multiply(tile, own.clone(), own_weights, start + i * block, &rotated, sums);
+                                for at in (start..start + run).step_by(block) {
+                                    multiply(tile, own.clone(), weights.block(at / block), at, &rotated, sums);
                                 }
                             }
                         }

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use umbra_ring::{Modulus, Polys, subring::SubringNtt};
 
-/// Blocks that are gathered at a time: their values of one plaintext fill a line of the cache.
-pub(crate) const GROUP: usize = 16;
+/// Plaintexts that are encoded at a time: their values in one block fill a line of the cache.
+const TILE: usize = 16;
 /// Bytes of the encoded weights that a thread holds at a time, about.
 const CHUNK_BYTES: usize = 160 << 20;
 /// Rows that a chunk has at least: the inputs are rotated anew for each.
@@ -105,46 +105,50 @@ impl Masked {
         let small = (!table.has_prefix(self.log_m)).then(|| SubringNtt::new(table, self.log_m));
         // The factor that puts words in Montgomery form, in that form itself.
         let montgomery = m.to_montgomery(m.to_montgomery(1));
-        let mut values = Polys::scratch(size, 1, places.len());
+        let (first, stride) = (places.start, places.len().next_multiple_of(TILE));
         let mut weights = {
-            let first = self.weights.partition_point(|w| w.place < places.start);
+            let first = self.weights.partition_point(|w| w.place < first);
             self.weights[first..].iter().peekable()
         };
-        for (place, out) in places.zip(values.words_mut().chunks_exact_mut(size)) {
-            let Some(weight) = weights.next_if(|w| w.place == place) else {
-                out.fill(0);
-                continue;
-            };
-            multiple(&m, &self.patterns[weight.pattern], weight.factor, out);
-            parameters.kernels().mul_const(&m, out, montgomery);
-            match &small {
-                Some(small) => small.forward(table, out),
-                None => table.forward_prefix(out),
+        let mut values = Polys::scratch(stride, 1, size);
+        // Values of one plaintext lie together when they are made, those of one block when they are used. A line more than a
+        // plaintext's values apart, so that they do not compete for the same lines of the cache.
+        let mut tile = vec![0u32; TILE * (size + TILE)];
+        for at in (0..stride).step_by(TILE) {
+            for (place, out) in (first + at..).zip(tile.chunks_exact_mut(size + TILE)) {
+                let out = &mut out[..size];
+                let Some(weight) = weights.next_if(|w| w.place == place) else {
+                    out.fill(0);
+                    continue;
+                };
+                multiple(&m, &self.patterns[weight.pattern], weight.factor, out);
+                parameters.kernels().mul_const(&m, out, montgomery);
+                match &small {
+                    Some(small) => small.forward(table, out),
+                    None => table.forward_prefix(out),
+                }
+                out.iter_mut().for_each(|v| *v = m.centre(*v) as u32);
+            }
+            for (block, entries) in values.words_mut().chunks_exact_mut(stride).enumerate() {
+                let column = tile.iter().skip(block).step_by(size + TILE);
+                entries[at..at + TILE].iter_mut().zip(column).for_each(|(entry, v)| *entry = *v);
             }
         }
-        Strip { m, size, values }
+        Strip { entries: places.len(), stride, values }
     }
 }
 
-/// Encoded weights of some entries modulo one prime, in Montgomery form: the values in all blocks of one entry after those of
-/// another.
+/// Encoded weights of some entries modulo one prime, in Montgomery form, centred: block by block.
 pub(crate) struct Strip {
-    m: Modulus,
-    size: usize,
+    entries: usize,
+    stride: usize,
     values: Polys,
 }
 
 impl Strip {
-    /// Fills `matrices` with the centred weights of as many blocks from `first` on as there is room for, a matrix each.
-    pub(crate) fn gather(&self, first: usize, matrices: &mut [i32]) {
-        let words = self.values.words();
-        let entries = words.len() / self.size;
-        let blocks = matrices.len() / entries.max(1);
-        for (entry, values) in words.chunks_exact(self.size).enumerate() {
-            for (matrix, &value) in matrices.chunks_exact_mut(entries).zip(&values[first..first + blocks]) {
-                matrix[entry] = self.m.centre(value);
-            }
-        }
+    /// The weights in a block.
+    pub(crate) fn block(&self, block: usize) -> &[i32] {
+        bytemuck::cast_slice(&self.values.words()[block * self.stride..][..self.entries])
     }
 }
 
