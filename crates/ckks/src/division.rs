@@ -62,10 +62,11 @@ impl BasisDivision {
             return self.scale_only(parameters, x, columns);
         }
         let kernels = parameters.kernels();
-        let prepared = self.prepare(parameters, columns.len(), |dropped, column, out| {
-            let mut limb = x.limb(self.dropped[dropped], columns[column]).to_vec();
-            parameters.table(self.dropped_primes[dropped]).inverse(&mut limb);
-            self.converter.prepare(kernels, dropped, &limb, out);
+        let prepared = self.prepare(parameters, columns.len(), |scratch, dropped, column, out| {
+            scratch.clear();
+            scratch.extend_from_slice(x.limb(self.dropped[dropped], columns[column]));
+            parameters.table(self.dropped_primes[dropped]).inverse(scratch);
+            self.converter.prepare(kernels, dropped, scratch, out);
         });
         let mut out = Polys::scratch(x.n(), self.target.len(), columns.len());
         self.convert(parameters, &prepared, &mut out, |limb, target, column| {
@@ -121,14 +122,19 @@ impl BasisDivision {
 
     /// The converter's input columns of `count` polynomials: polynomial-major, then dropped primes,
     /// then the quotient.
-    fn prepare(&self, parameters: &Parameters, count: usize, fill: impl Fn(usize, usize, &mut [i32]) + Sync) -> Polys {
+    fn prepare(
+        &self,
+        parameters: &Parameters,
+        count: usize,
+        fill: impl Fn(&mut Vec<u32>, usize, usize, &mut [i32]) + Sync,
+    ) -> Polys {
         let (n, width) = (parameters.n(), self.converter.columns());
         let mut prepared = Polys::scratch(n, count, width);
-        prepared.signed_mut().par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-            if i % width < self.dropped.len() {
-                fill(i % width, i / width, out);
-            }
-        });
+        // All polynomials modulo one prime after one another: they share the roots of their transforms.
+        let mut outputs: Vec<(usize, &mut [i32])> = prepared.signed_mut().chunks_exact_mut(n).enumerate().collect();
+        outputs.retain(|(i, _)| i % width < self.dropped.len());
+        outputs.sort_unstable_by_key(|(i, _)| (i % width, i / width));
+        outputs.into_par_iter().for_each_init(Vec::new, |scratch, (i, out)| fill(scratch, i % width, i / width, out));
         if width > self.dropped.len() {
             prepared.signed_mut().par_chunks_mut(width * n).for_each(|columns| {
                 let (y, u) = columns.split_at_mut(self.dropped.len() * n);
@@ -154,9 +160,9 @@ impl BasisDivision {
                 let mut rows: Vec<&mut [u32]> =
                     limbs.chunks_exact_mut(stride).map(|l| &mut l[column * n..(column + 1) * n]).collect();
                 self.convert_chunked(parameters, range.start, columns, &mut rows);
-                for (row, target) in rows.into_iter().zip(range.clone()) {
-                    finish(row, target, column);
-                }
+            }
+            for (limb, target) in limbs.chunks_exact_mut(stride).zip(range) {
+                limb.chunks_exact_mut(n).enumerate().for_each(|(column, row)| finish(row, target, column));
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::encryption::subset_rows;
 use crate::keys::{KeyKind, KeyStore};
-use crate::keyswitch::{BoundKey, column};
+use crate::keyswitch::Column;
 use crate::{Ciphertext, CkksError, Parameters, Plaintext};
 use rayon::prelude::*;
 use umbra_ring::Polys;
@@ -219,11 +219,8 @@ impl<'k> Evaluator<'k> {
         let plan = parameters.switch_plan(OP, level, gadget)?;
         let key = self.keys.key(gadget, KeyKind::Relinearise, level)?;
         let bound = plan.bind(parameters, &key, level)?;
-        let transformed = column(tensor, 2);
-        let columns = plan.prepare_transformed(parameters, &transformed);
         let n = parameters.n();
-        let mut switched = Polys::zero(n, plan.extended.len(), 2);
-        plan.switch_into(parameters, &columns, Some(&transformed), &[(None, 0)], &[&bound], &mut switched);
+        let switched = plan.switch(parameters, Column { polys: tensor, index: 2 }, &[&bound]);
         let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
         let mut out = Ciphertext { polys, level, scale };
         self.for_limbs(&mut out, |p, limb, i| {
@@ -255,6 +252,9 @@ impl<'k> Evaluator<'k> {
     /// # Errors
     /// [`CkksError::Gadget`], [`CkksError::MissingKey`].
     pub fn rotate_and_sum(&self, a: &Ciphertext, steps: &[i64], gadget: usize) -> Result<Ciphertext, CkksError> {
+        if steps.is_empty() {
+            return Ok(a.clone());
+        }
         let mut sum = self.rotate_and_sum_each(a, &[steps], gadget)?.remove(0);
         self.for_limbs(&mut sum, |p, limb, i| {
             self.parameters.kernels().add(self.parameters.modulus(p), limb, a.polys.row(i));
@@ -262,7 +262,7 @@ impl<'k> Evaluator<'k> {
         Ok(sum)
     }
 
-    /// For each list of steps the sum of the rotations by them, all from one decomposition.
+    /// For each list of steps, none of them empty, the sum of the rotations by them, all from one decomposition.
     fn rotate_and_sum_each(
         &self,
         a: &Ciphertext,
@@ -273,10 +273,9 @@ impl<'k> Evaluator<'k> {
         let parameters = &self.parameters;
         let n = parameters.n();
         let plan = parameters.switch_plan(OP, a.level, gadget)?;
-        let transformed = column(&a.polys, 1);
-        // Digits that serve one rotation only are made on the way, and never leave the cache.
-        let shared = sums.iter().map(|s| s.len()).sum::<usize>() > 1;
-        let digits = shared.then(|| plan.decompose(parameters, &transformed));
+        let second = Column { polys: &a.polys, index: 1 };
+        // Digits that serve one sum only are made on the way, and never leave the cache.
+        let digits = (sums.len() > 1).then(|| plan.decompose(parameters, second));
         let mut out = Vec::with_capacity(sums.len());
         for steps in sums {
             let keys = steps
@@ -284,32 +283,32 @@ impl<'k> Evaluator<'k> {
                 .map(|&s| self.keys.key(gadget, KeyKind::Rotate(s), a.level))
                 .collect::<Result<Vec<_>, _>>()?;
             let bound = keys.iter().map(|k| plan.bind(parameters, k, a.level)).collect::<Result<Vec<_>, _>>()?;
-            let mut switched = Polys::zero(n, plan.extended.len(), 2);
-            if let Some(digits) = &digits {
+            let switched = if let Some(digits) = &digits {
+                let mut switched = Polys::scratch(n, plan.extended.len(), 2);
                 let limbs = switched.words_mut().par_chunks_mut(2 * n).zip(&plan.extended).enumerate();
                 limbs.for_each(|(i, (limb, &p))| {
                     let (out0, out1) = limb.split_at_mut(n);
-                    for key in &bound {
+                    for (index, key) in bound.iter().enumerate() {
                         let product = key.product(parameters.modulus(p), i, 0..n, digits.row(i), None);
-                        parameters.kernels().rotate_product_add(&product, out0, out1);
+                        parameters.kernels().rotate_product(&product, index > 0, out0, out1);
                     }
                 });
+                switched
             } else {
-                let columns = plan.prepare_transformed(parameters, &transformed);
-                let keys: Vec<&BoundKey<'_>> = bound.iter().collect();
-                let moves = vec![(None, 0); keys.len()];
-                plan.switch_into(parameters, &columns, Some(&transformed), &moves, &keys, &mut switched);
-            }
-            let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
-            let mut sum = Ciphertext { polys, level: a.level, scale: a.scale };
-            self.for_limbs(&mut sum, |p, limb, i| {
-                let mut moved = vec![0; n];
-                for key in &bound {
-                    parameters.kernels().permute(key.map().source(), &mut moved, a.polys.limb(i, 0));
-                    parameters.kernels().add(parameters.modulus(p), &mut limb[..n], &moved);
-                }
-            });
-            out.push(sum);
+                plan.switch(parameters, second, &bound.iter().collect::<Vec<_>>())
+            };
+            let mut polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
+            let limbs = polys.words_mut().par_chunks_mut(2 * n).zip(parameters.level(a.level)).enumerate();
+            limbs.for_each_init(
+                || vec![0; n],
+                |moved, (i, (limb, &p))| {
+                    for key in &bound {
+                        parameters.kernels().permute(key.map().source(), moved, a.polys.limb(i, 0));
+                        parameters.kernels().add(parameters.modulus(p), &mut limb[..n], moved);
+                    }
+                },
+            );
+            out.push(Ciphertext { polys, level: a.level, scale: a.scale });
         }
         Ok(out)
     }

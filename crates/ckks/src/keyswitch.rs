@@ -76,54 +76,42 @@ impl SwitchPlan {
         Ok(Self { limbs: basis.len(), extended, digits, special_product, mod_down })
     }
 
-    /// Polynomials over the level's primes, in coefficient form, ready to be extended.
-    fn prepare(&self, parameters: &Parameters, coefficients: &Polys) -> Columns {
-        debug_assert_eq!(coefficients.limbs(), self.limbs);
-        self.columns(parameters, coefficients.count(), |poly, run, _, limb, out| {
-            self.prepare_run(parameters.kernels(), limb, &coefficients.limb(limb, poly)[run], out);
-        })
-    }
-
-    /// As [`Self::prepare`] of polynomials in transformed form.
-    pub(crate) fn prepare_transformed(&self, parameters: &Parameters, transformed: &Polys) -> Columns {
-        let mut coefficients = transformed.clone();
-        to_coefficients(parameters, &self.extended[..self.limbs], &mut coefficients);
-        self.prepare(parameters, &coefficients)
-    }
-
-    /// As [`Self::prepare`] of the quotients by P of some polynomials over the extended basis, in one pass over
-    /// memory.
-    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys, chosen: &[usize]) -> Columns {
-        debug_assert_eq!(extended.limbs(), self.extended.len());
-        self.columns(parameters, chosen.len(), |poly, run, quotients, limb, out| {
-            let len = run.len();
-            if limb == 0 {
-                quotients.resize(self.limbs * len, 0);
-                let input = |i| &extended.limb(i, chosen[poly])[run.clone()];
-                self.mod_down.divide_run(parameters, len, input, quotients);
-            }
-            self.prepare_run(parameters.kernels(), limb, &quotients[limb * len..(limb + 1) * len], out);
-        })
-    }
-
-    /// Calls `fill(polynomial, run, scratch, limb, output)` for every run of coefficients and, in order, every
-    /// limb of the level.
-    fn columns(
-        &self,
-        parameters: &Parameters,
-        count: usize,
-        fill: impl Fn(usize, Range<usize>, &mut Vec<u32>, usize, &mut [i32]) + Sync,
-    ) -> Columns {
-        let n = parameters.n();
-        let run = COEFFICIENT_CHUNK.min(n);
-        let mut words = Polys::scratch(n, count, self.limbs);
-        words.signed_mut().par_chunks_mut(self.limbs * run).enumerate().for_each_init(Vec::new, |scratch, (i, out)| {
-            let (poly, start) = (i / (n / run), i % (n / run) * run);
-            for (limb, out) in out.chunks_exact_mut(run).enumerate() {
-                fill(poly, start..start + run, scratch, limb, out);
+    /// A polynomial over the level's primes, in transformed form, ready to be extended.
+    pub(crate) fn prepare_transformed(&self, parameters: &Parameters, transformed: Column<'_>) -> Columns {
+        debug_assert_eq!(transformed.polys.limbs(), self.limbs);
+        let mut columns = Columns::scratch(parameters, 1, self.limbs);
+        let run = columns.run;
+        let mut runs: Vec<Vec<&mut [i32]>> = (0..self.limbs).map(|_| Vec::new()).collect();
+        for (i, out) in columns.words.signed_mut().chunks_exact_mut(run).enumerate() {
+            runs[i % self.limbs].push(out);
+        }
+        runs.into_par_iter().enumerate().for_each_init(Vec::new, |scratch, (limb, runs)| {
+            scratch.clear();
+            scratch.extend_from_slice(transformed.limb(limb));
+            parameters.table(self.extended[limb]).inverse(scratch);
+            for (x, out) in scratch.chunks_exact(run).zip(runs) {
+                self.prepare_run(parameters.kernels(), limb, x, out);
             }
         });
-        Columns { words, run, limbs: self.limbs }
+        columns
+    }
+
+    /// As [`Self::prepare_transformed`] of the quotients by P of some polynomials over the extended basis, in coefficient form, in
+    /// one pass over memory.
+    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys, chosen: &[usize]) -> Columns {
+        debug_assert_eq!(extended.limbs(), self.extended.len());
+        let mut columns = Columns::scratch(parameters, chosen.len(), self.limbs);
+        let (run, runs) = (columns.run, parameters.n() / columns.run);
+        let each = columns.words.signed_mut().par_chunks_mut(self.limbs * run).enumerate();
+        each.for_each_init(Vec::new, |quotients, (i, out)| {
+            let (poly, here) = (chosen[i / runs], i % runs * run..(i % runs + 1) * run);
+            quotients.resize(self.limbs * run, 0);
+            self.mod_down.divide_run(parameters, run, |i| &extended.limb(i, poly)[here.clone()], quotients);
+            for (limb, (x, out)) in quotients.chunks_exact(run).zip(out.chunks_exact_mut(run)).enumerate() {
+                self.prepare_run(parameters.kernels(), limb, x, out);
+            }
+        });
+        columns
     }
 
     /// `[x (D/d)^-1]_d`, centred, for the digit of product `D` that a limb `d` belongs to.
@@ -138,14 +126,14 @@ impl SwitchPlan {
     /// All digits of one prepared polynomial in the limbs `range` of the extended basis, transformed: digit
     /// after digit for each limb of `out`.
     ///
-    /// `transformed`, if given, is that polynomial in transformed form: it saves the digits' own limbs.
+    /// `transformed`, if given, is that polynomial (the only one) in transformed form: it saves the digits' own limbs.
     pub(crate) fn extend(
         &self,
         parameters: &Parameters,
         columns: &Columns,
         poly: usize,
         range: Range<usize>,
-        transformed: Option<&Polys>,
+        transformed: Option<Column<'_>>,
         out: &mut [&mut [u32]],
     ) {
         let (n, kernels) = (parameters.n(), parameters.kernels());
@@ -157,14 +145,13 @@ impl SwitchPlan {
                 let out = &mut out[d * n..(d + 1) * n];
                 match (plan.own.iter().position(|&o| o == limb), transformed) {
                     (None, _) => converted.push(out),
-                    (Some(_), Some(t)) => out.copy_from_slice(t.limb(limb, poly)),
+                    (Some(_), Some(t)) => out.copy_from_slice(t.limb(limb)),
                     (Some(own), None) => {
                         let m = parameters.modulus(self.extended[limb]);
                         for (at, out) in out.chunks_exact_mut(columns.run).enumerate() {
                             let y = columns.limb(poly, at, plan.own[own]);
                             kernels.matmul(&[*m], &[plan.unscale[own]], &[y], &mut [out]);
                         }
-                        parameters.table(self.extended[limb]).forward(out);
                     }
                 }
             }
@@ -176,15 +163,20 @@ impl SwitchPlan {
                     plan.converter.convert(kernels, first, &inputs, &mut outputs);
                 }
             }
-            let others = range.clone().filter(|i| !plan.own.contains(i));
-            for (limb, i) in converted.into_iter().zip(others) {
-                parameters.table(self.extended[i]).forward(limb);
+        }
+        // All transforms modulo one prime after one another: its roots are as large as two limbs.
+        for (limb, out) in range.zip(out) {
+            let table = parameters.table(self.extended[limb]);
+            for (plan, out) in self.digits.iter().zip(out.chunks_exact_mut(n)) {
+                if transformed.is_none() || !plan.own.contains(&limb) {
+                    table.forward(out);
+                }
             }
         }
     }
 
     /// The digits of one polynomial given in transformed form, in all limbs of the extended basis.
-    pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: &Polys) -> Polys {
+    pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: Column<'_>) -> Polys {
         let n = parameters.n();
         let columns = self.prepare_transformed(parameters, polynomial);
         let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
@@ -204,7 +196,34 @@ impl SwitchPlan {
         &self,
         parameters: &Parameters,
         columns: &Columns,
-        transformed: Option<&Polys>,
+        moves: &[(Option<usize>, usize)],
+        keys: &[&BoundKey<'_>],
+        sums: &mut Polys,
+    ) {
+        self.switch_limbs(parameters, columns, None, moves, keys, sums);
+    }
+
+    /// As [`Self::switch_into`] of one polynomial, which is also given in transformed form: the results of all keys, rotated and
+    /// added up.
+    pub(crate) fn switch(
+        &self,
+        parameters: &Parameters,
+        transformed: Column<'_>,
+        keys: &[&BoundKey<'_>],
+    ) -> Polys {
+        let columns = self.prepare_transformed(parameters, transformed);
+        let mut sums = Polys::scratch(parameters.n(), self.extended.len(), 2);
+        let moves = vec![(None, 0); keys.len()];
+        self.switch_limbs(parameters, &columns, Some(transformed), &moves, keys, &mut sums);
+        sums
+    }
+
+    /// With `transformed`, whatever `sums` held is forgotten.
+    fn switch_limbs(
+        &self,
+        parameters: &Parameters,
+        columns: &Columns,
+        transformed: Option<Column<'_>>,
         moves: &[(Option<usize>, usize)],
         keys: &[&BoundKey<'_>],
         sums: &mut Polys,
@@ -215,9 +234,12 @@ impl SwitchPlan {
         let group = (2 * LIMB_GROUP / self.digits.len().max(1)).max(LIMB_GROUP);
         for_limb_groups(sums, group, |range, limbs| {
             let mut digits = Polys::scratch(n, range.len(), self.digits.len());
-            for (poly, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
-                let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
-                self.extend(parameters, columns, poly, range.clone(), transformed, &mut outputs);
+            for (index, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
+                let poly = if transformed.is_some() { 0 } else { index };
+                if transformed.is_none() || index == 0 {
+                    let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
+                    self.extend(parameters, columns, poly, range.clone(), transformed, &mut outputs);
+                }
                 for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
                     let m = parameters.modulus(self.extended[range.start + i]);
                     // The two rows are distinct, so one of them lies wholly before the other.
@@ -234,7 +256,7 @@ impl SwitchPlan {
                     };
                     let (out0, out1) = target.split_at_mut(n);
                     let product = key.product(m, range.start + i, 0..n, digits.row(i), source);
-                    parameters.kernels().rotate_product_add(&product, out0, out1);
+                    parameters.kernels().rotate_product(&product, transformed.is_none() || index > 0, out0, out1);
                 }
             }
         });
@@ -286,6 +308,19 @@ impl BoundKey<'_> {
     }
 }
 
+/// One polynomial of several that lie side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column<'a> {
+    pub(crate) polys: &'a Polys,
+    pub(crate) index: usize,
+}
+
+impl<'a> Column<'a> {
+    fn limb(&self, limb: usize) -> &'a [u32] {
+        self.polys.limb(limb, self.index)
+    }
+}
+
 /// Limbs of polynomials as conversions read them: scaled and centred, a run of coefficients at a time, so that
 /// what one run needs is in one place.
 #[derive(Debug)]
@@ -297,30 +332,16 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
+    /// With whatever its words hold.
+    fn scratch(parameters: &Parameters, count: usize, limbs: usize) -> Self {
+        let n = parameters.n();
+        Self { words: Polys::scratch(n, count, limbs), run: COEFFICIENT_CHUNK.min(n), limbs }
+    }
+
     /// Run `at` of a limb.
     fn limb(&self, poly: usize, at: usize, limb: usize) -> &[i32] {
         let runs = self.words.n() / self.run;
         let start = ((poly * runs + at) * self.limbs + limb) * self.run;
         &self.words.signed()[start..start + self.run]
     }
-}
-
-/// Transformed limbs to coefficients, all limbs in parallel.
-fn to_coefficients(parameters: &Parameters, basis: &[u16], polys: &mut Polys) {
-    let (n, stride) = (polys.n(), polys.stride());
-    polys.words_mut().par_chunks_mut(stride).zip(basis).for_each(|(limb, &prime)| {
-        for values in limb.chunks_exact_mut(n) {
-            parameters.table(prime).inverse(values);
-        }
-    });
-}
-
-/// One polynomial of each limb, copied out.
-pub(crate) fn column(polys: &Polys, column: usize) -> Polys {
-    let mut out = Polys::scratch(polys.n(), polys.limbs(), 1);
-    let n = polys.n();
-    for (limb, out) in out.words_mut().chunks_exact_mut(n).enumerate() {
-        out.copy_from_slice(polys.limb(limb, column));
-    }
-    out
 }

@@ -18,7 +18,7 @@
 use crate::encoder::{Encoder, encode, to_blocks};
 use crate::evaluator::{add_blocks, check_scales};
 use crate::keys::{KeyKind, SwitchingKey};
-use crate::keyswitch::{BoundKey, SwitchPlan, column};
+use crate::keyswitch::{BoundKey, Column, SwitchPlan};
 use crate::masked::{self, Masked};
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
 use rayon::prelude::*;
@@ -440,7 +440,7 @@ impl Evaluator<'_> {
             .map(|(i, c)| {
                 let rotated =
                     transform.columns.iter().any(|&(input, b)| input as usize == i && bound[b as usize].is_some());
-                rotated.then(|| switch.decompose(parameters, &column(&c.polys, 1)))
+                rotated.then(|| switch.decompose(parameters, Column { polys: &c.polys, index: 1 }))
             })
             .collect();
         let (rows, columns) = (transform.rows.len(), &transform.columns);
@@ -583,7 +583,7 @@ impl Evaluator<'_> {
         let columns = switch.prepare_divided(parameters, sums, &second);
         let rows: Vec<(Option<usize>, usize)> = moves.iter().map(|m| (Some(m.from), m.to)).collect();
         let keys: Vec<&BoundKey<'_>> = moves.iter().map(|m| &bound[&m.steps]).collect();
-        switch.switch_into(parameters, &columns, None, &rows, &keys, sums);
+        switch.switch_into(parameters, &columns, &rows, &keys, sums);
         Ok(())
     }
 }

@@ -113,6 +113,7 @@ fn key_switching_with_the_predicted_noise() {
                 assert_noise("rotate", bench.error(c, &rotated(&x, steps)), hypot(&[fresh, switch]));
                 assert_eq!(c, &evaluator.rotate(&a, steps, gadget).unwrap());
             }
+            assert_eq!(evaluator.rotate_and_sum(&a, &[], gadget).unwrap(), a);
             let sum = evaluator.rotate_and_sum(&a, &[1, -7], gadget).unwrap();
             let want = zip(&zip(&x, &rotated(&x, 1), |a, b| a + b), &rotated(&x, -7), |a, b| a + b);
             assert!(bench.error(&sum, &want) < 4.0 * hypot(&[fresh, switch]));

@@ -80,7 +80,7 @@ pub struct Kernels {
     square: fn(&Modulus, [&mut [u32]; 3], [&[u32]; 2]),
     permute: fn(&[u32], &mut [u32], &[u32]),
     rotate_product_centred: fn(&KeyProduct<'_>, &mut [i32], &mut [i32]),
-    rotate_product_add: fn(&KeyProduct<'_>, &mut [u32], &mut [u32]),
+    rotate_product: fn(&KeyProduct<'_>, bool, &mut [u32], &mut [u32]),
     matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
     quotient: fn(&[QuotientTerm], &[&[i32]], &mut [i32]),
     ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
@@ -212,11 +212,11 @@ impl Kernels {
         (self.rotate_product_centred)(p, out0, out1);
     }
 
-    /// As [`Self::rotate_product_centred`], added to canonical outputs.
+    /// As [`Self::rotate_product_centred`], canonical, in place of the outputs or added to them.
     #[inline]
-    pub fn rotate_product_add(&self, p: &KeyProduct<'_>, out0: &mut [u32], out1: &mut [u32]) {
+    pub fn rotate_product(&self, p: &KeyProduct<'_>, add: bool, out0: &mut [u32], out1: &mut [u32]) {
         p.check(out0.len(), out1.len());
-        (self.rotate_product_add)(p, out0, out1);
+        (self.rotate_product)(p, add, out0, out1);
     }
 
     /// `outputs[r] = sum_c weights[r][c] * inputs[c] mod rows[r]`, entry by entry.

@@ -16,7 +16,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     square,
     permute,
     rotate_product_centred,
-    rotate_product_add,
+    rotate_product,
     matmul,
     quotient,
     ntt_forward,
@@ -103,10 +103,10 @@ pub(super) fn rotate_product_centred(p: &KeyProduct<'_>, out0: &mut [i32], out1:
     }
 }
 
-pub(super) fn rotate_product_add(p: &KeyProduct<'_>, out0: &mut [u32], out1: &mut [u32]) {
+pub(super) fn rotate_product(p: &KeyProduct<'_>, add: bool, out0: &mut [u32], out1: &mut [u32]) {
     for ((&s, out0), out1) in p.source.iter().zip(out0).zip(out1) {
         let [x0, x1] = key_product(p, s as usize);
-        (*out0, *out1) = (p.modulus.add(*out0, x0), p.modulus.add(*out1, x1));
+        (*out0, *out1) = if add { (p.modulus.add(*out0, x0), p.modulus.add(*out1, x1)) } else { (x0, x1) };
     }
 }
 

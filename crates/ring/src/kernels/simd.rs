@@ -391,9 +391,9 @@ pub(super) unsafe fn rotate_product_centred<V: Lanes>(p: &KeyProduct<'_>, out0: 
 }
 
 #[inline(always)]
-pub(super) unsafe fn rotate_product_add<V: Lanes>(p: &KeyProduct<'_>, out0: &mut [u32], out1: &mut [u32]) {
+pub(super) unsafe fn rotate_product<V: Lanes>(p: &KeyProduct<'_>, add: bool, out0: &mut [u32], out1: &mut [u32]) {
     if !by_registers::<V>(p.source) {
-        return scalar::rotate_product_add(p, out0, out1);
+        return scalar::rotate_product(p, add, out0, out1);
     }
     let (out0, out1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
     // SAFETY: as in `rotate_product_centred`.
@@ -402,8 +402,10 @@ pub(super) unsafe fn rotate_product_add<V: Lanes>(p: &KeyProduct<'_>, out0: &mut
         for_pieces::<V>(p, |to, at| {
             let index = V::load(p.source.as_ptr().add(to));
             let [x0, x1] = key_product(&s, p, at);
-            s.add(V::load(out0.add(to)), x0.permute(index)).store(out0.add(to));
-            s.add(V::load(out1.add(to)), x1.permute(index)).store(out1.add(to));
+            for (x, out) in [(x0, out0.add(to)), (x1, out1.add(to))] {
+                let x = x.permute(index);
+                if add { s.add(V::load(out), x).store(out) } else { x.store(out) }
+            }
         });
     }
 }

@@ -124,6 +124,7 @@ fn key_products_and_permutations_are_exact() {
                 let old = residues(&mut rng, &m, n);
                 let (mut c0, mut c1) = (vec![0; n], vec![0; n]);
                 let (mut s0, mut s1) = (old.clone(), old.clone());
+                let (mut r0, mut r1) = (old.clone(), old.clone());
                 for at in (0..n).step_by(block) {
                     let part = at..at + block;
                     let p = KeyProduct {
@@ -135,13 +136,15 @@ fn key_products_and_permutations_are_exact() {
                         n,
                     };
                     k.rotate_product_centred(&p, &mut c0[part.clone()], &mut c1[part.clone()]);
-                    k.rotate_product_add(&p, &mut s0[part.clone()], &mut s1[part]);
+                    k.rotate_product(&p, true, &mut s0[part.clone()], &mut s1[part.clone()]);
+                    k.rotate_product(&p, false, &mut r0[part.clone()], &mut r1[part]);
                 }
-                for (part, (centred, summed)) in [(c0, s0), (c1, s1)].into_iter().enumerate() {
+                for (part, (centred, summed, replaced)) in [(c0, s0, r0), (c1, s1, r1)].into_iter().enumerate() {
                     for (i, want) in want(part).into_iter().enumerate() {
                         assert_eq!(m.reduce_i64(centred[i] as i64), want, "{} part {part}", k.name);
                         assert!(centred[i].unsigned_abs() <= m.value() / 2);
                         assert_eq!(summed[i], m.add(old[i], want));
+                        assert_eq!(replaced[i], want);
                     }
                 }
                 let a = residues(&mut rng, &m, n);

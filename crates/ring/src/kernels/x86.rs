@@ -305,7 +305,7 @@ macro_rules! kernel_set {
             entry!($features, $register, simd::square(m: &Modulus, out: [&mut [u32]; 3], c: [&[u32]; 2]));
             entry!($features, $register, simd::permute(source: &[u32], out: &mut [u32], a: &[u32]));
             entry!($features, $register, simd::rotate_product_centred(p: &KeyProduct<'_>, a: &mut [i32], b: &mut [i32]));
-            entry!($features, $register, simd::rotate_product_add(p: &KeyProduct<'_>, a: &mut [u32], b: &mut [u32]));
+            entry!($features, $register, simd::rotate_product(p: &KeyProduct<'_>, add: bool, a: &mut [u32], b: &mut [u32]));
             entry!($features, $register, simd::matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
 
             entry!($features, $register, simd::quotient(t: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]));
@@ -324,7 +324,7 @@ macro_rules! kernel_set {
                 square,
                 permute,
                 rotate_product_centred,
-                rotate_product_add,
+                rotate_product,
                 matmul,
                 quotient,
                 ntt_forward,
