@@ -318,9 +318,12 @@ pub struct BenchNetwork {
     /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
     #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
     pub network: PathBuf,
-    /// A residual network for CIFAR-10 with random weights instead: its depth and the width of its first stage, such as 20x64.
-    #[arg(long, value_name = "DEPTHxWIDTH", conflicts_with = "network")]
+    /// A network for CIFAR-10 with random weights instead: depth and width of the first stage of a residual one, such as 20x64,
+    /// or 20x64-padded with zero padding; or vgg16.
+    #[arg(long, value_name = "NAME", conflicts_with = "network")]
     pub random: Option<String>,
+    #[command(flatten)]
+    pub compilation: Compilation,
     /// Number of evaluations.
     #[arg(long, value_name = "N", default_value = "5")]
     pub runs: NonZeroUsize,

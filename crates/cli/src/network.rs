@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use umbra_compiler::{Average, CompileOptions, Layout, LayoutChoice, Program};
-use umbra_model::{Graph, Input, Manifest, zoo::ResNet};
+use umbra_model::zoo::{ResNet, Vgg};
+use umbra_model::{Graph, Input, Manifest};
 use umbra_wire::LoadedProgram;
 
 use crate::arguments::Compilation;
@@ -35,18 +36,25 @@ impl Network {
         Ok(Self::Graph(Box::new(Graph::load(path)?)))
     }
 
-    /// A residual network with random weights, `DEPTHxWIDTH`.
+    /// A network with random weights: `DEPTHxWIDTH`, `DEPTHxWIDTH-padded` or `vgg16`.
     pub fn random(size: &str) -> anyhow::Result<Self> {
         Ok(Self::Graph(Box::new(Self::random_graph(size)?)))
     }
 
     /// As [`Self::random`], in the clear.
     pub fn random_graph(size: &str) -> anyhow::Result<Graph> {
-        let parsed = size.split_once('x').and_then(|(depth, width)| Some((depth.parse().ok()?, width.parse().ok()?)));
+        if size == "vgg16" {
+            return Ok(Vgg::vgg16().build()?);
+        }
+        let (name, cyclic) = size.strip_suffix("-padded").map_or((size, true), |name| (name, false));
+        let parsed = name.split_once('x').and_then(|(depth, width)| Some((depth.parse().ok()?, width.parse().ok()?)));
         let Some((depth @ 8..=1000, width @ 1..=1024)) = parsed else {
-            bail!("random network {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64")
+            bail!(
+                "random network {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64, or 20x64-padded \
+                 for zero padding, or vgg16"
+            )
         };
-        Ok(ResNet::cifar(depth, width).build()?)
+        Ok(ResNet { cyclic, ..ResNet::cifar(depth, width) }.build()?)
     }
 
     /// The pictures it takes.

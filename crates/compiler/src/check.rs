@@ -12,7 +12,7 @@ use crate::{
 /// Registers a program may have at most.
 const MAX_REGISTERS: usize = 1 << 10;
 /// Ciphertexts a register may hold at most.
-pub(crate) const MAX_CIPHERTEXTS: usize = 1 << 8;
+pub(crate) const MAX_CIPHERTEXTS: usize = 1 << 9;
 /// Steps a program may have at most.
 const MAX_STEPS: usize = 1 << 14;
 /// Primes, levels and gadgets at most.

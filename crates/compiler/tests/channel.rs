@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{
     Average, CompileError, CompileOptions, Layout, LayoutChoice, Operation, Pass, Program, compile, compile_ensemble,
 };
-use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, random_picture};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{Graph, Reference};
 
 fn options(batch: Option<usize>) -> CompileOptions {
@@ -101,6 +101,11 @@ fn zero_padding_is_exact() {
         let program = agree(&network.build().unwrap(), &options(batch));
         assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap() });
     }
+    // Pooling between convolutions, a linear layer over several positions, windows of 2 x 2 and of 3 x 6.
+    for common in [ResNet { height: 8, width: 12, ..padded() }, ResNet { height: 4, width: 4, bias: true, ..padded() }] {
+        agree(&Vgg { stages: vec![vec![3, 4], vec![5]], common }.build().unwrap(), &options(Some(2)));
+    }
+    agree(&ResNet { height: 6, width: 12, seed: 9, ..padded() }.build().unwrap(), &options(Some(2)));
     let graph = ResNet { activation: Activation::PerChannel, bias: true, seed: 8, ..padded() }.build().unwrap();
     for pass in [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse, Pass::Bsgs] {
         agree(&graph, &CompileOptions { without: [pass].into(), ..options(Some(2)) });
@@ -253,8 +258,8 @@ fn what_the_layout_cannot_have_is_named() {
     assert!(matches!(error, CompileError::Option { option: "batch", .. }));
     let error = compile_ensemble(&two, &CompileOptions::default()).unwrap_err();
     assert!(matches!(error, CompileError::Option { option: "layout", .. }));
-    let wide = ResNet { widths: vec![300], height: 2, width: 2, ..tiny() }.build().unwrap();
-    assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 300, .. })));
+    let wide = ResNet { widths: vec![600], height: 2, width: 2, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 600, .. })));
     let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&textbook, &CompileOptions::default()), Err(CompileError::Unsupported { .. })));
     let error = compile_ensemble(&[&textbook, &textbook], &options(None)).unwrap_err();

@@ -121,18 +121,21 @@ impl ResNet {
         format!("R{depth}-{} random", self.widths.first().unwrap_or(&0))
     }
 
+    fn input(&self) -> Input {
+        Input {
+            channels: self.channels,
+            height: self.height,
+            width: self.width,
+            normalisation: Normalisation::PerPicture { min_std: 0.05 },
+        }
+    }
+
     /// Makes the network; the same description always gives the same one.
     ///
     /// # Errors
     /// [`GraphError`] where sizes are zero or too large, or a stage has no two positions left to halve.
     pub fn build(&self) -> Result<Graph, GraphError> {
-        let input = Input {
-            channels: self.channels,
-            height: self.height,
-            width: self.width,
-            normalisation: Normalisation::PerPicture { min_std: 0.05 },
-        };
-        let mut net = Calibrated::new(self, input)?;
+        let mut net = Calibrated::new(self, self.input())?;
         let first = self.widths.first().copied().unwrap_or(0);
         let mut x = net.convolution("stem.conv", NodeId::INPUT, first, 3, 1)?;
         x = net.batch_norm("stem.bn", x)?;
@@ -147,6 +150,47 @@ impl ResNet {
         x = net.add("pool", Operator::AveragePool(Pool::Global), &[x])?;
         x = net.linear("fc", x)?;
         net.builder.finish(&self.name(), x)
+    }
+}
+
+/// A VGG network (Simonyan and Zisserman) with quadratics, random weights and average pooling, in the textbook geometry: stages
+/// of 3 x 3 convolutions, each with a batch norm, 2 x 2 pooling after every stage, one linear layer.
+#[derive(Clone, Debug)]
+pub struct Vgg {
+    /// Channels of the convolutions, stage by stage.
+    pub stages: Vec<Vec<usize>>,
+    /// Classes, pictures, activation and seed; its other fields say nothing here.
+    pub common: ResNet,
+}
+
+impl Vgg {
+    /// VGG-16 as it is for CIFAR: 13 convolutions and one linear layer.
+    #[must_use]
+    pub fn vgg16() -> Self {
+        let stages = vec![vec![64; 2], vec![128; 2], vec![256; 3], vec![512; 3], vec![512; 3]];
+        Self { stages, common: ResNet { cyclic: false, ..ResNet::default() } }
+    }
+
+    /// Makes the network; the same description always gives the same one.
+    ///
+    /// # Errors
+    /// [`GraphError`] where sizes are zero or too large, or a stage has no rows and columns left to pool.
+    pub fn build(&self) -> Result<Graph, GraphError> {
+        let spec = ResNet { cyclic: false, ..self.common.clone() };
+        let mut net = Calibrated::new(&spec, spec.input())?;
+        let mut x = NodeId::INPUT;
+        for (stage, widths) in self.stages.iter().enumerate() {
+            for (i, &width) in widths.iter().enumerate() {
+                let name = |part: &str| format!("s{stage}.{part}{i}");
+                x = net.convolution(&name("conv"), x, width, 3, 1)?;
+                x = net.batch_norm(&name("bn"), x)?;
+                x = net.activation(&name("act"), x)?;
+            }
+            x = net.add(&format!("s{stage}.pool"), Operator::AveragePool(Pool::Square(2)), &[x])?;
+        }
+        x = net.linear("fc", x)?;
+        let depth = self.stages.iter().map(Vec::len).sum::<usize>() + 3;
+        net.builder.finish(&format!("VGG-{depth} random"), x)
     }
 }
 
@@ -291,7 +335,8 @@ impl<'a> Calibrated<'a> {
     }
 
     fn linear(&mut self, name: &str, x: NodeId) -> Result<NodeId, GraphError> {
-        let (features, classes) = (self.channels(x), self.spec.classes);
+        let features = self.builder.shape(x).map_or(0, |shape| shape.len());
+        let classes = self.spec.classes;
         let std = (4.0 / features.max(1) as f64).sqrt();
         let linear = Linear {
             weight: self.normal(name, &[classes, features], 0.0, std)?,
@@ -389,6 +434,19 @@ mod tests {
                 assert!(outside * 1000 < all, "{spec:?}: {outside} of {all} outside");
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn vgg_16_has_its_size() -> Result<(), GraphError> {
+        // 313 M multiply-accumulates on 32 x 32 pixels, 14.7 M weights.
+        let graph = Vgg::vgg16().build()?;
+        assert_eq!(graph.name(), "VGG-16 random");
+        assert_eq!(graph.multiply_accumulates() / 1_000_000, 313);
+        let all = |op: &str| graph.nodes().iter().filter(|n| n.operator().name() == op).count();
+        assert_eq!((all("convolution"), all("average_pool"), all("linear")), (13, 5, 1));
+        let small = Vgg { common: ResNet { height: 16, ..Vgg::vgg16().common }, ..Vgg::vgg16() };
+        assert!(small.build().is_err(), "five poolings need 32 rows");
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
         Some(size) => Network::random(size)?,
         None => Network::open(&arguments.network)?,
     };
-    let program = network.program(&[])?;
+    let program = network.compiled(&arguments.compilation)?;
     let steps = &program.program().steps;
     let folder = tempfile::Builder::new().prefix("umbra-bench-").tempdir()?;
     let path = |name: &str| folder.path().join(name);
