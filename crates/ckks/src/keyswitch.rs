@@ -205,12 +205,7 @@ impl SwitchPlan {
 
     /// As [`Self::switch_into`] of one polynomial, which is also given in transformed form: the results of all keys, rotated and
     /// added up.
-    pub(crate) fn switch(
-        &self,
-        parameters: &Parameters,
-        transformed: Column<'_>,
-        keys: &[&BoundKey<'_>],
-    ) -> Polys {
+    pub(crate) fn switch(&self, parameters: &Parameters, transformed: Column<'_>, keys: &[&BoundKey<'_>]) -> Polys {
         let columns = self.prepare_transformed(parameters, transformed);
         let mut sums = Polys::scratch(parameters.n(), self.extended.len(), 2);
         let moves = vec![(None, 0); keys.len()];

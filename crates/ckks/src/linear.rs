@@ -488,18 +488,21 @@ impl Evaluator<'_> {
                 }
             };
             // Multiplies rows of a tile, by number in it, over one block.
-            let multiply = |tile: &Tile, own: Range<usize>, weights: &[i32], at: usize, rotated: &[i32], sums: &mut [u32]| {
-                let len = run.min(block);
-                for part in 0..2 {
-                    let operands: Vec<&[i32]> =
-                        tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run + at % run..][..len]).collect();
-                    let mut all: Vec<Option<&mut [u32]>> =
-                        (sums.chunks_exact_mut(n).skip(part).step_by(2)).map(|s| Some(&mut s[at..at + len])).collect();
-                    // Every row is in one tile.
-                    let mut outputs: Vec<&mut [u32]> = tile.rows[own.clone()].iter().filter_map(|&r| all[r].take()).collect();
-                    kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
-                }
-            };
+            let multiply =
+                |tile: &Tile, own: Range<usize>, weights: &[i32], at: usize, rotated: &[i32], sums: &mut [u32]| {
+                    let len = run.min(block);
+                    for part in 0..2 {
+                        let operands: Vec<&[i32]> =
+                            tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run + at % run..][..len]).collect();
+                        let mut all: Vec<Option<&mut [u32]>> = (sums.chunks_exact_mut(n).skip(part).step_by(2))
+                            .map(|s| Some(&mut s[at..at + len]))
+                            .collect();
+                        // Every row is in one tile.
+                        let mut outputs: Vec<&mut [u32]> =
+                            tile.rows[own.clone()].iter().filter_map(|&r| all[r].take()).collect();
+                        kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                    }
+                };
             match &transform.weights {
                 Weights::Encoded(weights) => {
                     let matrix = entries(&transform.tiles);

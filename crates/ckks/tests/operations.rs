@@ -170,7 +170,9 @@ fn case(
                         let mut w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
                         let mask = (!masks.is_empty() && rng.random_bool(0.8)).then(|| rng.random_range(0..3));
                         if let Some(mask) = mask {
-                            w = (0..slots).map(|i| if masks[mask][i % masks[mask].len()] { w[i] } else { 0.0 }).collect();
+                            w = (0..slots)
+                                .map(|i| if masks[mask][i % masks[mask].len()] { w[i] } else { 0.0 })
+                                .collect();
                         }
                         let term = zip(&w, &rotated(x, outer + inner + baby), |w, x| w * x);
                         *expected = zip(expected, &term, |e, t| e + t);

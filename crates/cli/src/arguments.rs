@@ -288,8 +288,42 @@ pub struct Inspect {
 pub enum Bench {
     /// A whole network, encrypted, several times over: medians of every step.
     Network(BenchNetwork),
+    /// The paper's evaluation on a network of yours: accuracy, clustering, ensembles, time and memory of each layout, levels of each
+    /// pass; tables and plots in a folder. Takes hours; stopped and started again, it goes on where it was.
+    Paper(BenchPaper),
     /// Levels, keys and estimated time of residual networks with every combination of the paper's passes on or off.
     Passes(BenchPasses),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchPaper {
+    /// Folder for results, tables and plots.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Folder with manifest.json, manifest, or the shipped network r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    pub network: PathBuf,
+    /// Another network of the same architecture, for ensembles of the first 2, 4, ... networks; may be repeated.
+    #[arg(long, value_name = "NETWORK")]
+    pub member: Vec<PathBuf>,
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: PathBuf,
+    /// Pictures that are classified in the clear and simulated, from the first [default: all].
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// Pictures that are classified encrypted, from the first.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub sample: NonZeroUsize,
+    /// Codewords of slice-wise clustering; may be repeated, or given with commas.
+    #[arg(long, value_name = "K", default_values = ["16", "64", "256"], value_delimiter = ',')]
+    pub k: Vec<NonZeroUsize>,
+    /// Evaluations that a time is the median of.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub runs: NonZeroUsize,
+    /// Residual networks for the table of passes: depth and width of the first stage; may be repeated, or given with commas.
+    #[arg(long, value_name = "DEPTHxWIDTH", default_values = ["18x16", "20x16"], value_delimiter = ',')]
+    pub passes: Vec<String>,
 }
 
 #[derive(Args, Debug)]

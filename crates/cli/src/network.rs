@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// A network that has to be in the clear.
-    fn in_the_clear(path: &Path) -> anyhow::Result<Graph> {
+    pub fn in_the_clear(path: &Path) -> anyhow::Result<Graph> {
         match Self::open(path)? {
             Self::Graph(graph) => Ok(*graph),
             Self::Program(_) => bail!(

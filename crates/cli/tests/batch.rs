@@ -11,11 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use umbra_client::Client;
 use umbra_compiler::{Average, CompileOptions, LayoutChoice, Program, compile, compile_ensemble};
+use umbra_file::Container;
 use umbra_model::zoo::{ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{Graph, Picture, Reference, ensemble_probabilities};
 use umbra_runtime::Simulator;
 use umbra_server::Server;
-use umbra_file::Container;
 use umbra_wire::{LoadedProgram, decode_program, encode_program};
 
 const PICTURES: [&str; 4] = ["cat", "ship", "frog", "truck"];

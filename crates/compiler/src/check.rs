@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use umbra_model::{Geometry, GraphBuilder, Input};
 
 use crate::{
-    Diagonal, InputLayout, Layout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError, RegisterState,
-    Step,
+    Diagonal, InputLayout, Layout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError,
+    RegisterState, Step,
 };
 
 /// Registers a program may have at most.
@@ -336,7 +336,8 @@ mod tests {
         let drop = f64::from(primes[2]);
         let (input_scale, weight_scale) = ((1u64 << 30) as f64, (1u64 << 20) as f64);
         let z_scale = input_scale * weight_scale / drop;
-        let diagonal = |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values: vec![0.5; 4] };
+        let diagonal =
+            |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values: vec![0.5; 4] };
         let linear = Linear {
             inputs: vec![LinearInput { source: 0, weight_scale }],
             plan: Bsgs { babies: vec![0, 1], inner: vec![0, 2], outer: vec![0, -4] },

@@ -165,7 +165,8 @@ impl Emitter<'_> {
                     let inputs: Vec<LinearInput> = weights.collect();
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
                     let (masks, masked) = plan.packing.masks(&plan.circuit, value, &plan.diagonals[id]);
-                    let (bsgs, diagonals) = plan.classes[class][split].plan(&plan.diagonals[id], &masked, &plan.packing);
+                    let (bsgs, diagonals) =
+                        plan.classes[class][split].plan(&plan.diagonals[id], &masked, &plan.packing);
                     let period = plan.packing.period(value);
                     let mut bias = plan.packing.bias(value, affine, !masks.is_empty());
                     if self.options.has(Pass::BiasCorrection) && !plan.packing.is_padded() {
@@ -350,7 +351,9 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
             notes.push(format!("channel layout: one channel a ciphertext, {lanes} pictures at once"));
         }
         Layout::Padded { lanes } => {
-            notes.push(format!("channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"));
+            notes.push(format!(
+                "channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"
+            ));
         }
         Layout::Ensemble { lanes, averaged } => notes.push(format!(
             "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",

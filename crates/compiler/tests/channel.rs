@@ -87,7 +87,13 @@ fn zero_padding_is_exact() {
     let networks = [
         (padded(), Some(3)),
         (
-            ResNet { activation: Activation::PerChannel, norm: NormPlacement::BeforeSum, bias: true, seed: 2, ..padded() },
+            ResNet {
+                activation: Activation::PerChannel,
+                norm: NormPlacement::BeforeSum,
+                bias: true,
+                seed: 2,
+                ..padded()
+            },
             Some(1),
         ),
         (ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..padded() }, Some(2)),
@@ -102,7 +108,8 @@ fn zero_padding_is_exact() {
         assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap() });
     }
     // Pooling between convolutions, a linear layer over several positions, windows of 2 x 2 and of 3 x 6.
-    for common in [ResNet { height: 8, width: 12, ..padded() }, ResNet { height: 4, width: 4, bias: true, ..padded() }] {
+    for common in [ResNet { height: 8, width: 12, ..padded() }, ResNet { height: 4, width: 4, bias: true, ..padded() }]
+    {
         agree(&Vgg { stages: vec![vec![3, 4], vec![5]], common }.build().unwrap(), &options(Some(2)));
     }
     agree(&ResNet { height: 6, width: 12, seed: 9, ..padded() }.build().unwrap(), &options(Some(2)));

@@ -63,8 +63,7 @@ impl<'p> Simulator<'p> {
                         let weights = Rounding::new(linear).all(&inputs).map_err(fail)?;
                         let switch = switch(linear.gadget, false)?;
                         let factor = parameters.rescale_factor(step.level_in, step.level_out);
-                        let switching =
-                            switching_noise(linear, &inputs, switch, &scale_of, step.scale_out * factor);
+                        let switching = switching_noise(linear, &inputs, switch, &scale_of, step.scale_out * factor);
                         let weight_scales = inputs.iter().map(|i| i.1).collect();
                         Simulated { noise: switching.hypot(rounding), weights, weight_scales }
                     }
@@ -124,9 +123,8 @@ impl<'p> Simulator<'p> {
                         sum
                     })
                     .collect(),
-                Operation::Linear(linear) => apply(linear, simulated, &registers).map_err(|source| {
-                    RuntimeError::Engine { step: index, node: step.node.clone(), source }
-                })?,
+                Operation::Linear(linear) => apply(linear, simulated, &registers)
+                    .map_err(|source| RuntimeError::Engine { step: index, node: step.node.clone(), source })?,
                 _ => return Err(unknown(index, &step.node)),
             };
             disturb(&mut result, simulated.noise, &mut rng);

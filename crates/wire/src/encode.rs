@@ -73,7 +73,10 @@ struct StepEntry<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
 enum OperationEntry<'a> {
-    Square { source: usize, gadget: usize },
+    Square {
+        source: usize,
+        gadget: usize,
+    },
     Linear {
         inputs: Cow<'a, [LinearInput]>,
         plan: Cow<'a, Bsgs>,
@@ -84,7 +87,11 @@ enum OperationEntry<'a> {
         outputs: usize,
         gadget: usize,
     },
-    RotateSum { source: usize, rotations: Cow<'a, [i64]>, gadget: usize },
+    RotateSum {
+        source: usize,
+        rotations: Cow<'a, [i64]>,
+        gadget: usize,
+    },
 }
 
 /// Words of a diagonal in the first record of a step without masks.

@@ -1,7 +1,10 @@
 //! `umbra bench`: what things take on this machine.
 
 mod network;
+mod paper;
 mod passes;
+mod plot;
+mod table;
 
 use crate::Outcome;
 use crate::arguments::Bench;
@@ -10,6 +13,7 @@ use crate::arguments::Bench;
 pub fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
     match arguments {
         Bench::Network(a) => network::run(a),
+        Bench::Paper(a) => paper::run(a),
         Bench::Passes(a) => passes::run(a),
     }
 }

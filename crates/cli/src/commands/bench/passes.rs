@@ -1,7 +1,5 @@
 //! `umbra bench passes`: what each of the paper's passes is worth, by compiling with every combination of them.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 use umbra_compiler::{CompileError, CompileOptions, Pass, Program};
 use umbra_model::Graph;
@@ -10,6 +8,8 @@ use crate::arguments::{BenchPasses, TableFormat};
 use crate::network::Network;
 use crate::progress::Progress;
 use crate::{Outcome, text};
+
+use super::table::Table;
 
 /// The passes that are switched, and their columns.
 const PASSES: [Pass; 3] = [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse];
@@ -133,25 +133,14 @@ pub fn run(arguments: &BenchPasses) -> anyhow::Result<Outcome> {
     drop(progress);
     match arguments.format {
         TableFormat::Json => text::print_json(&rows)?,
-        TableFormat::Markdown => text::print(&table(&rows, "| ", " | ", " |", true))?,
-        TableFormat::Csv => text::print(&table(&rows, "", ",", "", false))?,
+        TableFormat::Markdown => text::print(&table(&rows).markdown())?,
+        TableFormat::Csv => text::print(&table(&rows).csv())?,
     }
     Ok(Outcome::Success)
 }
 
-fn table(rows: &[Row], first: &str, between: &str, last: &str, rule: bool) -> String {
-    let mut out = String::new();
-    // Writing to a string does not fail. No cell has a comma but those of the head, which are quoted in CSV.
-    let quoted = |cell: &str| if !rule && cell.contains(',') { format!("\"{cell}\"") } else { cell.to_string() };
-    let head: Vec<String> = Row::HEAD.iter().map(|cell| quoted(cell)).collect();
-    let _ = writeln!(out, "{first}{}{last}", head.join(between));
-    if rule {
-        let _ = writeln!(out, "|{}", "---|".repeat(head.len()));
-    }
-    for row in rows {
-        let _ = writeln!(out, "{first}{}{last}", row.cells().join(between));
-    }
-    out
+fn table(rows: &[Row]) -> Table {
+    Table { rows: rows.iter().map(Row::cells).collect(), ..Table::new(&Row::HEAD) }
 }
 
 #[cfg(test)]
@@ -166,10 +155,10 @@ mod tests {
         assert!(rows[1].levels > rows[0].levels);
         let unfit = Row { fits: false, towers: None, eval_key_bytes: None, ..Row::new(&graph, &PASSES)? };
         assert!(unfit.cells().contains(&"does not fit".to_string()));
-        let markdown = table(&rows, "| ", " | ", " |", true);
+        let markdown = table(&rows).markdown();
         assert_eq!(markdown.lines().count(), 4);
         assert!(markdown.lines().all(|line| line.matches('|').count() == Row::HEAD.len() + 1));
-        let csv = table(&rows, "", ",", "", false);
+        let csv = table(&rows).csv();
         assert!(csv.starts_with("network,fuse,") && csv.contains("\"keys, MB\""));
         Ok(())
     }

@@ -1,0 +1,83 @@
+//! `umbra bench paper` from beginning to end, on small networks and few pictures.
+
+mod common;
+
+use std::path::Path;
+
+use common::umbra;
+use serde_json::Value;
+use umbra_model::zoo::ResNet;
+
+#[test]
+fn tables_and_plots_say_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let network = |seed| ResNet { widths: vec![2], blocks: 1, seed, ..ResNet::default() };
+    network(1).build().unwrap().save(path("net")).unwrap();
+    network(2).build().unwrap().save(path("net2")).unwrap();
+    // Three pictures in the format of CIFAR-10.
+    let record = |label: u8| std::iter::once(label).chain((0..3072).map(move |i| (i as u8).wrapping_mul(label + 3)));
+    std::fs::write(path("test_batch.bin"), (0..3).flat_map(record).collect::<Vec<u8>>()).unwrap();
+    let paper = |out: &str| {
+        let mut command = umbra();
+        command.current_dir(folder.path()).args([
+            "bench",
+            "paper",
+            "net",
+            "--member",
+            "net2",
+            "--data",
+            "test_batch.bin",
+        ]);
+        command.args(["--sample", "1", "--runs", "1", "--k", "4,16", "--passes", "8x2", "--out", out]).unwrap()
+    };
+    let output = paper("out");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = path("out");
+    let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
+    let rows = |name: &str| json(name).as_array().unwrap().len();
+    // In the clear, twice clustered; cyclic, batch: simulated and encrypted; the ensemble: plain as well.
+    assert_eq!(rows("accuracy.json"), 3 + 2 * 2 + 3);
+    let accuracy = json("accuracy.json");
+    assert!(accuracy.as_array().unwrap().iter().all(|row| row["accuracy, %"].is_number()), "{accuracy}");
+    // Cyclic, one picture, a full batch, the ensemble.
+    assert_eq!(rows("latency.json"), 4);
+    let latency = json("latency.json");
+    assert!(latency.as_array().unwrap().iter().all(|row| row["seconds for each"].is_number()), "{latency}");
+    assert_eq!(rows("levels.json"), 8);
+    for name in ["accuracy", "latency", "levels"] {
+        assert!(out.join(name).with_extension("csv").is_file() && out.join(name).with_extension("md").is_file());
+    }
+    let page = std::fs::read_to_string(out.join("paper.md")).unwrap();
+    for plot in ["clusters.svg", "times.svg", "levels.svg"] {
+        assert!(page.contains(plot) && std::fs::read_to_string(out.join(plot)).unwrap().starts_with("<svg"));
+    }
+
+    // Run again, nothing is measured anew; what is lost, is.
+    let made = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
+    let before = [made("jobs/plain.json"), made("jobs/cyclic-time.json")];
+    std::fs::remove_file(out.join("jobs/cyclic-time.json")).unwrap();
+    assert!(paper("out").status.success());
+    assert_eq!(made("jobs/plain.json"), before[0]);
+    assert!(made("jobs/cyclic-time.json") > before[1]);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let output = umbra()
+            .current_dir(folder.path())
+            .args(["bench", "paper", "--out", "out"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(&["missing", "--data", "x"], &["missing"]);
+    refused(&["--data", "x"], &["eval", "x"]);
+    refused(&["--data", "x", "--k", "0"], &["--k"]);
+    assert!(!Path::new(&folder.path().join("out/paper.md")).exists());
+}
