@@ -128,7 +128,7 @@ fn write() {
 
     // 3 records of the linear step, small enough to be kept.
     type Edit = fn(&mut Value, &mut Vec<Vec<u8>>);
-    let programs: [(&str, Edit); 12] = [
+    let programs: [(&str, Edit); 16] = [
         ("registers", |h, _| h["registers"] = json!(u64::MAX)),
         ("ring-degree", |h, _| h["parameters"]["log_n"] = json!(63)),
         ("insecure", |h, _| h["parameters"]["log_n"] = json!(11)),
@@ -137,6 +137,18 @@ fn write() {
         ("period-zero", |h, _| h["steps"][2]["operation"]["period"] = json!(0)),
         ("period-huge", |h, _| h["steps"][2]["operation"]["period"] = json!(1u64 << 62)),
         ("outputs-huge", |h, _| h["steps"][2]["operation"]["outputs"] = json!(u64::MAX)),
+        ("masks-without-record", |h, _| h["steps"][2]["operation"]["masks"] = json!([1, 8])),
+        ("masks-huge", |h, _| h["steps"][2]["operation"]["masks"] = json!([1u64 << 40, 1u64 << 40])),
+        ("masks-of-other-length", |h, r| {
+            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
+            r.insert(2, vec![1; 7]);
+        }),
+        ("mask-neither-0-nor-1", |h, r| {
+            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
+            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[1, 0, 0, 0]].concat());
+            r[0] = indices.collect();
+            r.insert(2, vec![2; 8]);
+        }),
         ("records-missing", |_, r| r.truncate(1)),
         ("records-too-many", |_, r| r.push(vec![0; 4])),
         ("rotation-index", |_, r| r[0][10] = 0xff),

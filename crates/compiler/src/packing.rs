@@ -285,7 +285,7 @@ impl Packing {
         let mut known: BTreeMap<(Plane, Rotation), Option<u16>> = BTreeMap::new();
         let mut masks: Vec<Vec<bool>> = Vec::new();
         let of = diagonals.keys().map(|(_, input, rotation)| {
-            let Some(plane) = read.get(*input).copied().flatten() else { return None };
+            let plane = read.get(*input).copied().flatten()?;
             *known.entry((plane, *rotation)).or_insert_with(|| {
                 let mask = if value.logits {
                     (0..self.grid.positions).map(|q| q as i64 == -rotation.rest).collect()
