@@ -43,6 +43,7 @@ fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
         babies: centre(babies).collect(),
         inner: centre(inner).map(|i| i * babies).collect(),
         outer: vec![-32 * c, 0, 32 * c],
+        pair: None,
     };
     let mut diagonals = Vec::new();
     for outer in 0..3 {
@@ -51,7 +52,16 @@ fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
                 let r = plan.inner[inner as usize] + plan.babies[baby as usize];
                 if r.abs() < 2 * c {
                     let values = (0..c).map(|i| (i as f32 * 0.7 + r as f32).sin() * 0.1).collect();
-                    diagonals.push(Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values });
+                    diagonals.push(Diagonal {
+                        output: 0,
+                        input: 0,
+                        outer,
+                        inner,
+                        baby,
+                        imaginary: false,
+                        mask: None,
+                        values,
+                    });
                 }
             }
         }
@@ -89,8 +99,8 @@ fn bench(criterion: &mut Criterion) {
     for (level, channels, babies) in [(1, 64, 43), (2, 32, 32), (4, 16, 21)] {
         let (plan, diagonals) = convolution(channels, babies);
         let mut keys = MemoryKeys::default();
-        for &r in plan.rotations().filter(|&&r| r != 0) {
-            let id = KeyId { gadget: level as u16, kind: KeyKind::Rotate(r), level };
+        for kind in plan.keys() {
+            let id = KeyId { gadget: level as u16, kind, level };
             keys.insert(generator.switching_key(&secret, id).expect("a key"));
         }
         let weight_scale = 2f64.powi(12);

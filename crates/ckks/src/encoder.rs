@@ -77,9 +77,17 @@ impl Encoder {
     /// Integer coefficients of real slot values at a scale.
     ///
     /// # Errors
+    /// Those of [`Self::complex_integers`].
+    pub fn integers(&self, values: &[f64], scale: f64) -> Result<Vec<i128>, CkksError> {
+        self.complex_integers(&values.iter().map(|&v| v.into()).collect::<Vec<_>>(), scale)
+    }
+
+    /// Integer coefficients of slot values at a scale.
+    ///
+    /// # Errors
     /// [`CkksError::Length`], [`CkksError::NotFinite`]; [`CkksError::Overflow`] when a coefficient
     /// exceeds 2^120.
-    pub fn integers(&self, values: &[f64], scale: f64) -> Result<Vec<i128>, CkksError> {
+    pub fn complex_integers(&self, values: &[Complex64], scale: f64) -> Result<Vec<i128>, CkksError> {
         const OP: &str = "encode";
         if values.len() != self.slots() {
             return Err(CkksError::Length { op: OP, what: "slots", expected: self.slots(), got: values.len() });
@@ -87,8 +95,8 @@ impl Encoder {
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
             return Err(CkksError::NotFinite { op: OP, index });
         }
-        let complex: Vec<Complex64> = values.iter().map(|&v| Complex64::new(v * scale, 0.0)).collect();
-        let coefficients = self.embed(&complex);
+        let scaled: Vec<Complex64> = values.iter().map(|v| v * scale).collect();
+        let coefficients = self.embed(&scaled);
         let largest = coefficients.iter().fold(0.0f64, |a, c| a.max(c.abs()));
         if largest >= 2f64.powi(120) {
             return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available: 120.0 });

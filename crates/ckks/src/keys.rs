@@ -64,6 +64,8 @@ pub enum KeyKind {
     Relinearise,
     /// For a rotation of the slots to the left by this many steps (negative: to the right).
     Rotate(i64),
+    /// For the same rotation and the complex conjugation of the slots.
+    Conjugate(i64),
 }
 
 /// Names a switching key: kind, gadget, and the highest level at which it is used.
@@ -83,6 +85,7 @@ impl std::fmt::Display for KeyId {
         match self.kind {
             KeyKind::Relinearise => write!(f, "the relinearisation key")?,
             KeyKind::Rotate(steps) => write!(f, "the rotation key for {steps} steps")?,
+            KeyKind::Conjugate(steps) => write!(f, "the conjugation key for {steps} steps")?,
         }
         write!(f, " (gadget {}, level {})", self.gadget, self.level)
     }
@@ -94,6 +97,7 @@ impl KeyId {
         match self.kind {
             KeyKind::Relinearise => 1,
             KeyKind::Rotate(steps) => rotation_element(parameters.log_n(), steps),
+            KeyKind::Conjugate(steps) => (2 << parameters.log_n()) - rotation_element(parameters.log_n(), steps),
         }
     }
 

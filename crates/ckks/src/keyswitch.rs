@@ -257,6 +257,54 @@ impl SwitchPlan {
         });
     }
 
+    /// Puts the sum of four terms in the place of each row of `sums`: the row, and its automorphisms by three keys, each term
+    /// multiplied by its number in `factors`, which has them for each limb and for either half of the residues. Polynomial `k` of
+    /// `columns` is the second component of row `rows[k]`.
+    pub(crate) fn take_apart(
+        &self,
+        parameters: &Parameters,
+        columns: &Columns,
+        rows: &[usize],
+        keys: &[BoundKey<'_>],
+        factors: &[[[i32; 4]; 2]],
+        sums: &mut Polys,
+    ) {
+        let (n, stride, kernels) = (parameters.n(), sums.stride(), parameters.kernels());
+        let width = self.digits.len() * n;
+        let run = COEFFICIENT_CHUNK.min(n / 2);
+        for_limb_groups(sums, LIMB_GROUP, |range, limbs| {
+            let mut digits = Polys::scratch(n, range.len(), self.digits.len());
+            let (mut before, mut terms) = (vec![0; 2 * n], vec![0; 8 * run]);
+            for (index, &row) in rows.iter().enumerate() {
+                let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
+                self.extend(parameters, columns, index, range.clone(), None, &mut outputs);
+                for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
+                    let (place, m) = (range.start + i, parameters.modulus(self.extended[range.start + i]));
+                    let row = &mut limb[2 * n * row..2 * n * (row + 1)];
+                    before.copy_from_slice(row);
+                    let (first, second) = before.split_at(n);
+                    for start in (0..n).step_by(run) {
+                        let here = start..start + run;
+                        let (own, switched) = terms.split_at_mut(2 * run);
+                        for (out, x) in own.chunks_exact_mut(run).zip([first, second]) {
+                            kernels.scale_centre(m, out, &x[here.clone()], m.to_montgomery(1));
+                        }
+                        for (key, out) in keys.iter().zip(switched.chunks_exact_mut(2 * run)) {
+                            let (out0, out1) = out.split_at_mut(run);
+                            let product = key.product(m, place, here.clone(), digits.row(i), Some(first));
+                            kernels.rotate_product_centred(&product, out0, out1);
+                        }
+                        let factors = &factors[place][usize::from(start >= n / 2)];
+                        for (component, out) in row.chunks_exact_mut(n).enumerate() {
+                            let terms: Vec<&[i32]> = terms.chunks_exact(run).skip(component).step_by(2).collect();
+                            kernels.matmul(&[*m], factors, &terms, &mut [&mut out[here.clone()]]);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
     /// A key and an automorphism ready for products at this level.
     pub(crate) fn bind<'a>(
         &self,

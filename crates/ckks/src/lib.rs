@@ -31,6 +31,6 @@ pub use encryption::{Decryptor, Encryptor};
 pub use error::CkksError;
 pub use evaluator::Evaluator;
 pub use keys::{KeyGenerator, KeyId, KeyKind, KeyStore, MemoryKeys, PublicKey, SecretKey, SwitchingKey};
-pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec};
+pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec, rounded_weight};
 pub use parameters::{GadgetLiteral, Parameters, ParametersLiteral};
 pub use precision::PrecisionStats;

@@ -11,6 +11,12 @@
 //! the weighted sums and the giants' results accumulate; there is one division at the end, by P and by
 //! the primes that rescaling drops at once.
 //!
+//! *Pairs.* Inputs are real, so a complex weight does the work of two real ones: with `v_r + i w_r` in place of `v_r`, the sum
+//! above is `V` whose real part is one result and whose imaginary part is another, for the same rotations. The other is that of
+//! the rotations that are `pair` steps further: `y = Re V + rot_pair(Im V)`. So half of the giants are left, and half of the
+//! products. Parts are taken by conjugation: `2 y = V + conj(V) - i rot_pair(V) + i rot_pair(conj(V))`, three automorphisms that
+//! share one decomposition; `i` is `X^(N/2)`. Inputs' errors are complex, and both parts of them reach the result.
+//!
 //! The weighted sums never touch memory as rotated ciphertexts: for one limb and one block of outputs
 //! (in which every periodic weight is constant, see [`umbra_ring::subring`]) the rotated inputs are
 //! made in a small buffer, and multiplied by the matrix of weights while they are in the cache.
@@ -21,6 +27,7 @@ use crate::keys::{KeyKind, SwitchingKey};
 use crate::keyswitch::{BoundKey, Column, SwitchPlan};
 use crate::masked::{self, Masked};
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
+use num_complex::Complex64;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
@@ -38,13 +45,34 @@ pub struct Bsgs {
     pub inner: Vec<i64>,
     /// Second giants.
     pub outer: Vec<i64>,
+    /// Rotation of the imaginary part of what comes of these, where weights are complex; then the result is doubled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<i64>,
 }
 
 impl Bsgs {
-    /// All rotations, 0 included, some possibly twice.
-    pub fn rotations(&self) -> impl Iterator<Item = &i64> {
-        self.babies.iter().chain(&self.inner).chain(&self.outer)
+    /// What keys are needed for, some possibly twice.
+    pub fn keys(&self) -> impl Iterator<Item = KeyKind> {
+        let rotations = self.babies.iter().chain(&self.inner).chain(&self.outer);
+        let rotations = rotations.filter(|r| **r != 0).map(|r| KeyKind::Rotate(*r));
+        rotations.chain(self.pair.into_iter().flat_map(pair_keys))
     }
+
+    /// What a transform with real weights is multiplied by.
+    pub fn factor(&self) -> f64 {
+        if self.pair.is_some() { 2.0 } else { 1.0 }
+    }
+
+    /// By how much what a diagonal multiplies is still to be rotated; its indices must exist.
+    pub fn giant(&self, d: &Diagonal) -> i64 {
+        let pair = if d.imaginary { self.pair.unwrap_or(0) } else { 0 };
+        self.outer[d.outer as usize] + self.inner[d.inner as usize] + pair
+    }
+}
+
+/// What taking complex sums apart needs.
+fn pair_keys(steps: i64) -> [KeyKind; 3] {
+    [KeyKind::Conjugate(0), KeyKind::Rotate(steps), KeyKind::Conjugate(steps)]
 }
 
 /// Weights that multiply one rotation of one input into one output.
@@ -60,6 +88,8 @@ pub struct Diagonal {
     pub inner: u16,
     /// Index into [`Bsgs::babies`].
     pub baby: u16,
+    /// Whether it is the imaginary part of its weight: [`Bsgs::pair`] is rotated by as well.
+    pub imaginary: bool,
     /// Index of the mask that the weights are multiplied by, slot by slot.
     pub mask: Option<u16>,
     /// One period of weights, not rotated.
@@ -67,6 +97,11 @@ pub struct Diagonal {
 }
 
 impl Diagonal {
+    /// Output, outer and inner giant, input and baby: the same for both parts of a weight.
+    pub fn place(&self) -> (u32, u16, u16, u32, u16) {
+        (self.output, self.outer, self.inner, self.input, self.baby)
+    }
+
     /// One period of the plaintext that it stands for, not rotated: that of the masks where there are any. Its own mask must be
     /// among them.
     #[must_use]
@@ -148,6 +183,8 @@ pub struct LinearTransform {
     /// Rows that read the same inputs, with the columns they read: what is zero for a whole input is left out.
     tiles: Vec<Tile>,
     blocks: usize,
+    /// For each limb what the terms of `2 y` are multiplied by, in either half of the residues; empty without pairs.
+    parts: Vec<[[i32; 4]; 2]>,
     weights: Weights,
     bias: Vec<Plaintext>,
 }
@@ -192,6 +229,9 @@ impl LinearTransform {
             }
         }
         let plan = spec.plan;
+        if plan.pair.is_some() && !spec.masks.is_empty() {
+            return Err(wrong("masks of complex weights", 0, spec.masks.len()));
+        }
         for d in spec.diagonals {
             for (what, got, limit) in [
                 ("as output of a diagonal", d.output as usize, spec.outputs),
@@ -200,6 +240,7 @@ impl LinearTransform {
                 ("as inner rotation of a diagonal", d.inner.into(), plan.inner.len()),
                 ("as baby rotation of a diagonal", d.baby.into(), plan.babies.len()),
                 ("as mask of a diagonal", d.mask.map_or(0, usize::from), spec.masks.len().max(1)),
+                ("as part of a weight", d.imaginary.into(), 1 + usize::from(plan.pair.is_some())),
             ] {
                 if got >= limit {
                     return Err(wrong(what, limit, got));
@@ -239,6 +280,8 @@ impl LinearTransform {
                 encode(parameters, b, spec.level_out, spec.scale_out)
             })
             .collect::<Result<_, _>>()?;
+        let basis = if plan.pair.is_some() { &switch.extended[..] } else { &[] };
+        let parts = basis.iter().map(|&prime| parts(parameters, prime)).collect();
         Ok(Self {
             level: spec.level,
             gadget: spec.gadget,
@@ -251,6 +294,7 @@ impl LinearTransform {
             columns,
             tiles,
             blocks: 2 * span,
+            parts,
             weights,
             bias,
         })
@@ -280,10 +324,13 @@ fn encoded(
 ) -> Result<Vec<i32>, CkksError> {
     let log_m = spec.period.ilog2() + 1;
     let (blocks, encoder) = (1 << log_m, Encoder::new(log_m));
-    let integers: Vec<Vec<i128>> = (spec.diagonals.par_iter())
-        .map(|d| {
-            let rotated = rotated(&d.plaintext(&[]), spec.plan, (d.outer, d.inner));
-            encoder.integers(&rotated, spec.weight_scales[d.input as usize])
+    // The parts of a complex weight have the same place.
+    let mut each: BTreeMap<usize, Vec<&Diagonal>> = BTreeMap::new();
+    spec.diagonals.iter().zip(places).for_each(|(d, &place)| each.entry(place).or_default().push(d));
+    let each: Vec<(usize, Vec<&Diagonal>)> = each.into_iter().collect();
+    let integers: Vec<Vec<i128>> = (each.par_iter())
+        .map(|(_, parts)| {
+            weight_integers(&encoder, spec.plan, (parts, &[]), spec.weight_scales[parts[0].input as usize])
         })
         .collect::<Result<_, _>>()?;
     let mut weights = vec![0i32; basis.len() * blocks * entries];
@@ -293,8 +340,8 @@ fn encoded(
     (weights.par_chunks_mut(blocks * entries)).zip(basis).for_each(|(limb, &prime)| {
         let m = parameters.modulus(prime);
         let values = to_blocks(parameters, &[prime], log_m, &integers);
-        for (diagonal, &place) in places.iter().enumerate() {
-            for (block, &v) in values.limb(0, diagonal).iter().enumerate() {
+        for (weight, &(place, _)) in each.iter().enumerate() {
+            for (block, &v) in values.limb(0, weight).iter().enumerate() {
                 limb[block * entries + place] = m.centre(m.to_montgomery(v));
             }
         }
@@ -302,11 +349,57 @@ fn encoded(
     Ok(weights)
 }
 
-/// Slots of a plaintext as it multiplies what its giants are still to rotate.
-pub(crate) fn rotated(slots: &[f64], plan: &Bsgs, (outer, inner): (u16, u16)) -> Vec<f64> {
-    let giant = plan.outer[outer as usize] + plan.inner[inner as usize];
+/// Slots of a plaintext as it multiplies what is still to be rotated by `giant`.
+pub(crate) fn rotated(slots: &[f64], giant: i64) -> impl Iterator<Item = f64> {
     let period = slots.len() as i64;
-    (0..period).map(|c| slots[(c - giant).rem_euclid(period) as usize]).collect()
+    (0..period).map(move |c| slots[(c - giant).rem_euclid(period) as usize])
+}
+
+/// The plaintext of a weight as it is multiplied with, from the diagonals that are its parts.
+fn weight_integers(
+    encoder: &Encoder,
+    plan: &Bsgs,
+    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
+    scale: f64,
+) -> Result<Vec<i128>, CkksError> {
+    let mut slots = vec![Complex64::ZERO; encoder.slots()];
+    for d in parts {
+        let unit = if d.imaginary { Complex64::I } else { Complex64::ONE };
+        slots.iter_mut().zip(rotated(&d.plaintext(masks), plan.giant(d))).for_each(|(s, v)| *s += unit * v);
+    }
+    encoder.complex_integers(&slots, scale)
+}
+
+/// What the diagonals that are the parts of a weight are once it is rounded as it is for products: one period each, not rotated.
+/// The encoder must have the slots of a period, of the masks where there are any.
+///
+/// # Errors
+/// Those of encoding.
+pub fn rounded_weight(
+    encoder: &Encoder,
+    plan: &Bsgs,
+    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
+    scale: f64,
+) -> Result<Vec<Vec<f64>>, CkksError> {
+    let integers = weight_integers(encoder, plan, (parts, masks), scale)?;
+    let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
+    let period = slots.len() as i64;
+    let part = |d: &&Diagonal| {
+        let back = |c: i64| slots[(c + plan.giant(d)).rem_euclid(period) as usize];
+        (0..period).map(|c| if d.imaginary { back(c).im } else { back(c).re } / scale).collect()
+    };
+    Ok(parts.iter().map(part).collect())
+}
+
+/// `1, 1, -i, i` modulo a prime, `i` being `X^(N/2)`: of opposite sign in the two halves of the residues.
+fn parts(parameters: &Parameters, prime: u16) -> [[i32; 4]; 2] {
+    let m = parameters.modulus(prime);
+    let of = |x: u32| m.centre(m.to_montgomery(x));
+    let unit = to_blocks(parameters, &[prime], 1, &[vec![0, 1]]);
+    [0, 1].map(|half| {
+        let i = unit.limb(0, 0)[half];
+        [of(1), of(1), of(m.neg(i)), of(i)]
+    })
 }
 
 fn index_of_zero(list: &[i64]) -> u16 {
@@ -391,11 +484,12 @@ impl Evaluator<'_> {
         }
         let factor = parameters.rescale_factor(transform.level, transform.level_out);
         for (input, weight_scale) in inputs.iter().zip(&transform.weight_scales) {
-            check_scales(OP, input.scale * weight_scale / factor, transform.scale_out)?;
+            check_scales(OP, input.scale * weight_scale * transform.plan.factor() / factor, transform.scale_out)?;
         }
         let inputs = inputs.iter().map(|c| self.drop_to(c, transform.level)).collect::<Result<Vec<_>, _>>()?;
         let mut sums = self.weighted_sums(&inputs, transform)?;
         self.giants(&mut sums, transform)?;
+        self.take_apart(&mut sums, transform)?;
         let division = parameters.division(&transform.switch.extended, parameters.level(transform.level_out), true);
         let (inner, outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
         let outputs = (transform.bias.iter().enumerate())
@@ -557,6 +651,36 @@ impl Evaluator<'_> {
             .collect();
         for moves in inner.chunks(MOVES).chain(outer.chunks(MOVES)) {
             self.rotate_rows(sums, moves, transform)?;
+        }
+        Ok(())
+    }
+
+    /// Where weights are complex, puts `2 y` in the place of each `V`.
+    fn take_apart(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
+        let Some(steps) = transform.plan.pair else { return Ok(()) };
+        let parameters = &self.parameters;
+        let (n, switch) = (parameters.n(), &*transform.switch);
+        let keys = (pair_keys(steps).into_iter())
+            .map(|kind| self.keys.key(transform.gadget, kind, transform.level))
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = (keys.iter())
+            .map(|key| switch.bind(parameters, key, transform.level))
+            .collect::<Result<Vec<BoundKey<'_>>, _>>()?;
+        let (inner, outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
+        let rows: Vec<usize> =
+            (0..transform.bias.len() as u32).map(|output| transform.row(output, outer, inner)).collect();
+        for rows in rows.chunks(MOVES) {
+            // The sums themselves are still needed.
+            let mut second = Polys::scratch(n, switch.extended.len(), rows.len());
+            second.words_mut().par_chunks_mut(n).enumerate().for_each(|(i, values)| {
+                let (limb, row) = (i / rows.len(), rows[i % rows.len()]);
+                values.copy_from_slice(sums.limb(limb, 2 * row + 1));
+                parameters.table(switch.extended[limb]).inverse(values);
+            });
+            let all: Vec<usize> = (0..rows.len()).collect();
+            let columns = switch.prepare_divided(parameters, &second, &all);
+            drop(second);
+            switch.take_apart(parameters, &columns, rows, &keys, &transform.parts, sums);
         }
         Ok(())
     }

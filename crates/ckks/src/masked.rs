@@ -66,18 +66,18 @@ impl Masked {
                 return Err(CkksError::NotFinite { op: OP, index });
             }
             let scale = spec.weight_scales[d.input as usize];
-            let giants = (d.outer, d.inner);
+            let giant = spec.plan.giant(d);
             // A single number has the pattern of its mask; weights that differ from slot to slot have one of their own.
             let (key, weight) = match d.values[..] {
-                [value] => ((d.mask, giants, None), f64::from(value)),
-                _ => ((d.mask, giants, Some(index)), 1.0),
+                [value] => ((d.mask, giant, None), f64::from(value)),
+                _ => ((d.mask, giant, Some(index)), 1.0),
             };
             let pattern = *known.entry(key).or_insert_with(|| {
                 let mut unit = d.clone();
                 if key.2.is_none() {
                     unit.values = vec![1.0];
                 }
-                patterns.push(embed(rotated(&unit.plaintext(spec.masks), spec.plan, giants)));
+                patterns.push(embed(rotated(&unit.plaintext(spec.masks), giant).collect()));
                 patterns.len() - 1
             });
             let factor = weight * scale;

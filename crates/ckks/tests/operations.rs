@@ -139,16 +139,16 @@ struct Case {
     masks: Vec<Vec<bool>>,
 }
 
-/// With `span`, weights of that period are multiplied by masks of that one.
+/// With `span`, weights of that period are multiplied by masks of that one; with `pair`, they are complex.
 fn case(
     rng: &mut StdRng,
     slots: usize,
     (inputs, outputs): (usize, usize),
     period: usize,
-    span: Option<usize>,
+    (span, pair): (Option<usize>, Option<i64>),
     density: f64,
 ) -> Case {
-    let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32] };
+    let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32], pair };
     let inputs: Vec<Vec<f64>> = (0..inputs).map(|_| random(rng, slots)).collect();
     let masks: Vec<Vec<bool>> = match span {
         Some(span) => (0..3).map(|_| (0..span).map(|_| rng.random_bool(0.7)).collect()).collect(),
@@ -162,10 +162,13 @@ fn case(
         for (input, x) in inputs.iter().enumerate() {
             for (o, outer) in plan.outer.iter().enumerate() {
                 for (g, inner) in plan.inner.iter().enumerate() {
-                    for (b, baby) in plan.babies.iter().enumerate() {
+                    let parts = [false, true].into_iter().take(1 + usize::from(pair.is_some()));
+                    let babies = plan.babies.iter().enumerate();
+                    for ((b, baby), imaginary) in babies.flat_map(|b| parts.clone().map(move |part| (b, part))) {
                         if rng.random_range(0.0..1.0) > density {
                             continue;
                         }
+                        let pair = if imaginary { pair.unwrap_or(0) } else { 0 };
                         let values: Vec<f32> = (0..period).map(|_| rng.random_range(-1.0..1.0)).collect();
                         let mut w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
                         let mask = (!masks.is_empty() && rng.random_bool(0.8)).then(|| rng.random_range(0..3));
@@ -174,7 +177,7 @@ fn case(
                                 .map(|i| if masks[mask][i % masks[mask].len()] { w[i] } else { 0.0 })
                                 .collect();
                         }
-                        let term = zip(&w, &rotated(x, outer + inner + baby), |w, x| w * x);
+                        let term = zip(&w, &rotated(x, outer + inner + baby + pair), |w, x| w * x);
                         *expected = zip(expected, &term, |e, t| e + t);
                         diagonals.push(Diagonal {
                             output: output as u32,
@@ -182,6 +185,7 @@ fn case(
                             outer: o as u16,
                             inner: g as u16,
                             baby: b as u16,
+                            imaginary,
                             mask: mask.map(|m| m as u16),
                             values,
                         });
@@ -194,15 +198,13 @@ fn case(
 }
 
 fn add_rotation_keys(bench: &mut Bench, plan: &Bsgs, level: usize) {
-    for &steps in plan.babies.iter().chain(&plan.inner).chain(&plan.outer).filter(|&&s| s != 0) {
-        bench.add_key(0, KeyKind::Rotate(steps), level);
-    }
+    plan.keys().for_each(|kind| bench.add_key(0, kind, level));
 }
 
 fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ciphertext> {
     let parameters = bench.parameters.clone();
     let (weight_scale, scale_out) = (2f64.powi(18), 2f64.powi(40));
-    let input_scale = scale_out * parameters.rescale_factor(level, level_out) / weight_scale;
+    let input_scale = scale_out * parameters.rescale_factor(level, level_out) / weight_scale / case.plan.factor();
     let spec = TransformSpec {
         level,
         gadget: 0,
@@ -224,19 +226,23 @@ fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ci
 
 #[test]
 fn linear_transforms_equal_naive_sums() {
-    for (seed, log_n, shape, (period, span), density, levels) in [
-        (5, 10, (1, 1), (8, None), 1.0, (4, 3)),
-        (6, 11, (2, 3), (16, None), 0.4, (3, 2)),
-        (7, 9, (1, 2), (4, None), 0.1, (2, 2)),
-        (8, 9, (1, 1), (256, None), 0.3, (2, 1)),
-        (9, 11, (2, 9), (1, Some(64)), 0.7, (4, 3)),
-        (10, 9, (1, 2), (1, Some(4)), 1.0, (3, 2)),
-        (11, 11, (2, 2), (1, Some(1024)), 0.5, (2, 1)),
-        (12, 10, (1, 2), (4, Some(128)), 0.3, (3, 2)),
+    for (seed, log_n, shape, (period, span, pair), density, levels) in [
+        (5, 10, (1, 1), (8, None, None), 1.0, (4, 3)),
+        (6, 11, (2, 3), (16, None, None), 0.4, (3, 2)),
+        (7, 9, (1, 2), (4, None, None), 0.1, (2, 2)),
+        (8, 9, (1, 1), (256, None, None), 0.3, (2, 1)),
+        (9, 11, (2, 9), (1, Some(64), None), 0.7, (4, 3)),
+        (10, 9, (1, 2), (1, Some(4), None), 1.0, (3, 2)),
+        (11, 11, (2, 2), (1, Some(1024), None), 0.5, (2, 1)),
+        (12, 10, (1, 2), (4, Some(128), None), 0.3, (3, 2)),
+        (13, 10, (1, 1), (8, None, Some(12)), 1.0, (4, 3)),
+        (14, 12, (2, 3), (16, None, Some(-96)), 0.4, (3, 2)),
+        (15, 9, (1, 2), (1, None, Some(1)), 0.1, (2, 2)),
+        (16, 9, (2, 1), (256, None, Some(-7)), 0.3, (2, 1)),
     ] {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut bench = Bench::new(log_n, 5, Kernels::best());
-        let case = case(&mut rng, bench.parameters.slots(), shape, period, span, density);
+        let case = case(&mut rng, bench.parameters.slots(), shape, period, (span, pair), density);
         add_rotation_keys(&mut bench, &case.plan, 4);
         for (out, want) in run(&mut bench, &case, levels.0, levels.1).iter().zip(&case.expected) {
             let error = bench.error(out, want) / out.scale();
@@ -250,8 +256,9 @@ fn same_words_on_every_kernel_and_thread_count() {
     let mut rng = StdRng::seed_from_u64(9);
     let mut bench = Bench::new(9, 5, Kernels::best());
     let slots = bench.parameters.slots();
-    let cases = [case(&mut rng, slots, (1, 2), 8, None, 0.6), case(&mut rng, slots, (1, 2), 1, Some(64), 0.6)];
-    add_rotation_keys(&mut bench, &cases[0].plan, 4);
+    let cases = [(8, None, None), (1, Some(64), None), (4, None, Some(16))]
+        .map(|(period, span, pair)| case(&mut rng, slots, (1, 2), period, (span, pair), 0.6));
+    cases.iter().for_each(|case| add_rotation_keys(&mut bench, &case.plan, 4));
     bench.add_key(0, KeyKind::Relinearise, 4);
     let input = bench.encrypt(&cases[0].inputs[0], 4, 2f64.powi(40));
     let literal = bench.parameters.literal().clone();
@@ -275,7 +282,7 @@ fn same_words_on_every_kernel_and_thread_count() {
                         plan: &case.plan,
                         diagonals: &case.diagonals,
                         bias: &case.bias,
-                        scale_out: 2f64.powi(58) / parameters.rescale_factor(4, 3),
+                        scale_out: 2f64.powi(58) * case.plan.factor() / parameters.rescale_factor(4, 3),
                     };
                     let transform = LinearTransform::new(&parameters, &spec).unwrap();
                     out.extend(evaluator.transform(&[&input], &transform).unwrap());

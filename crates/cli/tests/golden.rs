@@ -40,7 +40,8 @@ fn program() -> Program {
         values[at] = value;
         values
     };
-    let diagonal = |baby, values| Diagonal { output: 0, input: 0, outer: 0, inner: 0, baby, mask: None, values };
+    let diagonal =
+        |baby, values| Diagonal { output: 0, input: 0, outer: 0, inner: 0, baby, imaginary: false, mask: None, values };
     let mut bias = vec![0.0; period];
     bias[..2].fill(0.25);
     let sum = |rotation: usize| Operation::RotateSum { source: 0, rotations: vec![rotation as i64], gadget: 0 };
@@ -57,7 +58,7 @@ fn program() -> Program {
     let scale = 24f64.exp2();
     let linear = Linear {
         inputs: vec![LinearInput { source: 0, weight_scale: 16f64.exp2() }],
-        plan: Bsgs { babies: vec![-1, 0], inner: vec![0], outer: vec![0] },
+        plan: Bsgs { babies: vec![-1, 0], inner: vec![0], outer: vec![0], pair: None },
         diagonals: vec![diagonal(0, unit(1, -2.0)), diagonal(1, unit(0, 1.0))],
         period,
         masks: Vec::new(),

@@ -300,8 +300,15 @@ impl StepCheck<'_> {
                 return Err(self.error(what, "a list without 0", "one with 0"));
             }
         }
+        if let Some(pair) = plan.pair {
+            self.rotations("distance of pairs", &[pair])?;
+            if pair == 0 || !masks.is_empty() {
+                let found = format!("{pair} with {} masks", masks.len());
+                return Err(self.error("distance of pairs", found, "a rotation other than 0, and no masks"));
+            }
+        }
         self.gadget(*gadget)?;
-        let key = |d: &Diagonal| (d.output, d.outer, d.inner, d.input, d.baby);
+        let key = |d: &Diagonal| (d.place(), d.imaginary);
         if !diagonals.is_sorted_by(|a, b| key(a) < key(b)) {
             return Err(self.error("list of diagonals", "not in order", "each once, sorted"));
         }
@@ -311,12 +318,13 @@ impl StepCheck<'_> {
                 && (d.outer as usize) < plan.outer.len()
                 && (d.inner as usize) < plan.inner.len()
                 && (d.baby as usize) < plan.babies.len()
-                && d.mask.is_none_or(|m| usize::from(m) < masks.len());
+                && d.mask.is_none_or(|m| usize::from(m) < masks.len())
+                && (!d.imaginary || plan.pair.is_some());
             if !fits || d.values.len() != *period || !d.values.iter().all(|v| v.is_finite()) {
                 return Err(self.error("diagonal", format!("{:?}", key(d)), "indices in range, one period of numbers"));
             }
         }
-        Ok(scale)
+        Ok(scale * plan.factor())
     }
 }
 
@@ -336,11 +344,19 @@ mod tests {
         let drop = f64::from(primes[2]);
         let (input_scale, weight_scale) = ((1u64 << 30) as f64, (1u64 << 20) as f64);
         let z_scale = input_scale * weight_scale / drop;
-        let diagonal =
-            |outer, inner, baby| Diagonal { output: 0, input: 0, outer, inner, baby, mask: None, values: vec![0.5; 4] };
+        let diagonal = |outer, inner, baby| Diagonal {
+            output: 0,
+            input: 0,
+            outer,
+            inner,
+            baby,
+            imaginary: false,
+            mask: None,
+            values: vec![0.5; 4],
+        };
         let linear = Linear {
             inputs: vec![LinearInput { source: 0, weight_scale }],
-            plan: Bsgs { babies: vec![0, 1], inner: vec![0, 2], outer: vec![0, -4] },
+            plan: Bsgs { babies: vec![0, 1], inner: vec![0, 2], outer: vec![0, -4], pair: None },
             diagonals: vec![diagonal(0, 0, 1), diagonal(0, 1, 0), diagonal(1, 0, 0)],
             period: 4,
             masks: Vec::new(),
@@ -392,6 +408,34 @@ mod tests {
         match &mut program.steps[0].operation {
             Operation::Linear(linear) => linear,
             _ => unreachable!(),
+        }
+    }
+
+    /// As [`small`] with a complex weight; its first step.
+    fn paired(program: &mut Program) -> &mut Step {
+        let linear = linear(program);
+        linear.plan.pair = Some(3);
+        linear.inputs[0].weight_scale /= 2.0;
+        let imaginary = Diagonal { imaginary: true, ..linear.diagonals[0].clone() };
+        linear.diagonals.insert(1, imaginary);
+        &mut program.steps[0]
+    }
+
+    fn paired_linear(program: &mut Program) -> &mut Linear {
+        paired(program);
+        linear(program)
+    }
+
+    #[test]
+    fn pairs_pass_and_need_three_keys() {
+        let mut program = small();
+        let before = program.key_set().len();
+        paired(&mut program);
+        assert_eq!(program.check(), Ok(()));
+        let keys = program.key_set();
+        assert_eq!(keys.len(), before + 3);
+        for kind in [KeyKind::Conjugate(0), KeyKind::Rotate(3), KeyKind::Conjugate(3)] {
+            assert!(keys.iter().any(|k| k.kind == kind && k.level == 1), "{kind:?}");
         }
     }
 
@@ -478,6 +522,13 @@ mod tests {
             |p| linear(p).plan.inner = vec![0, 100],
             |p| linear(p).plan.outer.push(0),
             |p| linear(p).diagonals.swap(0, 1),
+            |p| linear(p).diagonals[0].imaginary = true,
+            |p| linear(p).plan.pair = Some(1),
+            |p| paired(p).scale_out /= 2.0,
+            |p| paired_linear(p).plan.pair = Some(0),
+            |p| paired_linear(p).plan.pair = Some(100),
+            |p| paired_linear(p).masks = vec![vec![true; 4]],
+            |p| paired_linear(p).diagonals.swap(0, 1),
             |p| linear(p).diagonals[0].input = 1,
             |p| linear(p).diagonals[2].output = 1,
             |p| linear(p).diagonals[0].baby = 9,

@@ -245,6 +245,11 @@ fn at_degree(
         weight_noise: &weight_noise,
         largest_logit: graphs.iter().map(|g| largest_logit(g, &gains[circuit.output])).fold(0.0, f64::max),
         excess: TOP_EXCESS,
+        parts: if options.has(Pass::Bsgs) && options.has(Pass::PairGiants) && !packing.is_channel() {
+            2.0
+        } else {
+            1.0
+        },
     };
     let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
     let places = context.place();
@@ -465,7 +470,7 @@ fn finish(
         .map(|set| {
             let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
                 true if packing.is_padded() => vec![Split::new(set, &packing, (1, 0), true)],
-                true if !packing.is_channel() => bsgs::candidates(set, &packing),
+                true if !packing.is_channel() => bsgs::candidates(set, &packing, options.has(Pass::PairGiants)),
                 // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
                 _ => vec![Split::none(set, &packing)],
             };
@@ -502,7 +507,7 @@ fn finish(
             excess: largest - log2_of(&pool, &gadget.special),
         }
     };
-    let injected = levels::injected(&circuit, &packing, &places, log_n, switch);
+    let injected = context.injected(&circuit, &places, switch);
     let logit_variance: f64 = injected.iter().zip(&gains).map(|(i, g)| i.logit_variance(g)).sum();
     let logit_error = logit_variance.sqrt();
     let chain = chain.clone();

@@ -1,6 +1,8 @@
 //! Writing a plan out as a program: registers, steps, estimates.
 
-use umbra_ckks::Encoder;
+use std::collections::BTreeMap;
+
+use umbra_ckks::{Encoder, rounded_weight};
 use umbra_model::Graph;
 
 use crate::chain::log2_of;
@@ -8,11 +10,11 @@ use crate::circuit::Operation as Source;
 use crate::compile::{Plan, used_primes};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
-use crate::packing::sources;
+use crate::packing::{Rotation, sources};
 use crate::precision;
 use crate::{
-    CompileOptions, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
-    Pass, Program, Report, Step,
+    CompileOptions, Diagonal, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout,
+    ParametersLiteral, Pass, Program, Report, Step,
 };
 
 /// Registers and the values in them.
@@ -159,25 +161,27 @@ impl Emitter<'_> {
                     continue;
                 }
                 Source::Affine(affine) => {
-                    let product = scale * factor;
-                    let weights =
-                        read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
-                    let inputs: Vec<LinearInput> = weights.collect();
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
                     let (masks, masked) = plan.packing.masks(&plan.circuit, value, &plan.diagonals[id]);
                     let (bsgs, diagonals) =
-                        plan.classes[class][split].plan(&plan.diagonals[id], &masked, &plan.packing);
+                        plan.classes[class][split].emit(&plan.diagonals[id], &masked, &plan.packing);
+                    let product = scale * factor / bsgs.factor();
+                    let weights =
+                        read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
+                    let inputs: Vec<LinearInput> = weights.collect();
                     let period = plan.packing.period(value);
-                    let mut bias = plan.packing.bias(value, affine, !masks.is_empty());
+                    let bias = plan.packing.bias(value, affine, !masks.is_empty());
+                    let mut linear = Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget };
                     if self.options.has(Pass::BiasCorrection) && !plan.packing.is_padded() {
-                        self.correct(&mut bias, id, &inputs);
+                        self.correct(&mut linear, id);
                     }
                     for (member, other) in plan.circuit.others.iter().enumerate() {
                         let Source::Affine(affine) = &other.values[id].operation else { continue };
                         let own = plan.packing.spread(value, member + 1, &affine.bias);
-                        bias.iter_mut().flatten().zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
+                        let bias = linear.bias.iter_mut().flatten();
+                        bias.zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
                     }
-                    Operation::Linear(Box::new(Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget }))
+                    Operation::Linear(Box::new(linear))
                 }
                 Source::Input(_) | Source::Polynomial(..) => continue,
             };
@@ -198,26 +202,33 @@ impl Emitter<'_> {
     }
 
     /// Takes from biases what weights add on average because they are encoded as integers.
-    fn correct(&self, bias: &mut [Vec<f64>], id: usize, inputs: &[LinearInput]) {
+    fn correct(&self, linear: &mut Linear, id: usize) {
         let Plan { circuit, packing, gains, diagonals, .. } = self.plan;
         let value = &circuit.values[id];
         let Source::Affine(affine) = &value.operation else { return };
-        let of_operand = sources(affine).into_iter().zip(inputs);
+        let of_operand = sources(affine).into_iter().zip(&linear.inputs);
         let scales: Vec<f64> = of_operand
             .flat_map(|(s, input)| std::iter::repeat_n(input.weight_scale, packing.ciphertexts(&circuit.values[s])))
             .collect();
         let encoder = Encoder::new(packing.period(value).ilog2() + 1);
-        let rounding = |((_, input, _), weights): (&(usize, usize, _), &Vec<f64>)| -> Vec<f64> {
-            // The program has them in single precision. What cannot be encoded is refused when the program is loaded.
-            let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
-            let scale = scales[*input];
-            let Ok(integers) = encoder.integers(&weights, scale) else { return vec![0.0; weights.len()] };
-            let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
-            slots.iter().zip(weights).map(|(slot, weight)| slot.re / scale - weight).collect()
+        let mut errors: BTreeMap<(u32, u32, i64), Vec<f64>> = BTreeMap::new();
+        for parts in linear.weights() {
+            let parts: Vec<&Diagonal> = parts.iter().collect();
+            // What cannot be encoded is refused when the program is loaded.
+            let rounded = rounded_weight(&encoder, &linear.plan, (&parts, &[]), scales[parts[0].input as usize]);
+            for (d, rounded) in parts.iter().zip(rounded.into_iter().flatten()) {
+                let error = rounded.iter().zip(&d.values).map(|(r, w)| r - f64::from(*w)).collect();
+                let rotation = linear.plan.giant(d) + linear.plan.babies[usize::from(d.baby)];
+                errors.insert((d.output, d.input, packing.canonical(rotation)), error);
+            }
+        }
+        let none = || vec![0.0; linear.period];
+        let of = |(output, input, r): &(usize, usize, Rotation)| {
+            errors.remove(&(*output as u32, *input as u32, packing.canonical(r.rows + r.rest))).unwrap_or_else(none)
         };
-        let errors: Vec<Vec<f64>> = diagonals[id].iter().map(rounding).collect();
+        let errors: Vec<Vec<f64>> = diagonals[id].keys().map(of).collect();
         let mean = precision::mean_error(circuit, packing, value, &diagonals[id], &errors, gains);
-        bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
+        linear.bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
     }
 
     /// Adds up the members of an ensemble at the end, where the server is to do that.
@@ -289,7 +300,9 @@ impl Emitter<'_> {
             ShapeKind::Linear { class, outputs, .. } => {
                 let split = &self.plan.classes[*class][split];
                 let giants = split.giants * outputs;
-                (split.rotated + giants, split.decomposed + giants)
+                // Taking a sum apart is three rotations of one decomposition.
+                let apart = if split.is_paired() { *outputs } else { 0 };
+                (split.rotated + giants + 3 * apart, split.decomposed + giants + apart)
             }
         };
         Estimate {

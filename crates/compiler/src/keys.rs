@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
 
-use crate::GadgetLiteral;
 use crate::bsgs::Split;
 use crate::chain::Chain;
 use crate::cost::{CostModel, SwitchSize, Work};
 use crate::gadgets::{Gadgets, digits_at};
+use crate::{GadgetLiteral, KeyKind};
 
 /// What a step costs, before gadgets and splits are chosen.
 #[derive(Clone, Debug)]
@@ -94,21 +94,21 @@ struct Range {
     low: usize,
 }
 
-/// The rotations of every split, numbered.
+/// The keys of every split, numbered.
 #[derive(Debug)]
 struct KeyTable {
     /// Per class, per split.
     of: Vec<Vec<Vec<usize>>>,
-    /// Number of different rotations.
+    /// Number of different keys.
     count: usize,
 }
 
 impl KeyTable {
     fn new(classes: &[Vec<Split>]) -> Self {
-        let mut numbers: HashMap<i64, usize> = HashMap::new();
-        let mut number = |r: &i64| {
+        let mut numbers: HashMap<KeyKind, usize> = HashMap::new();
+        let mut number = |kind: KeyKind| {
             let next = numbers.len();
-            *numbers.entry(*r).or_insert(next)
+            *numbers.entry(kind).or_insert(next)
         };
         let of =
             classes.iter().map(|splits| splits.iter().map(|s| s.keys().map(&mut number).collect()).collect()).collect();
@@ -233,28 +233,28 @@ impl Search<'_> {
             }
             ShapeKind::Linear { class, outputs, diagonals, encoding } => {
                 let split = &self.classes[*class][split];
-                self.linear(&size, shape.changes, (*outputs, *diagonals, *encoding), Some(split))
+                let fixed = self.unsplit(&size, shape.changes, *outputs, *encoding);
+                fixed.plus(self.split(&size, (*outputs, *diagonals), split), 1.0)
             }
         }
     }
 
-    /// A linear transform, with the rotations of a split or without any.
-    fn linear(
-        &self,
-        size: &SwitchSize,
-        (dropped, added): (usize, usize),
-        (outputs, diagonals, encoding): (usize, usize, f64),
-        split: Option<&Split>,
-    ) -> Work {
+    /// Of a linear transform, what no split changes.
+    fn unsplit(&self, size: &SwitchSize, (dropped, added): (usize, usize), outputs: usize, encoding: f64) -> Work {
         let end = size.mod_down(2.0, size.special, dropped, added);
         let limbs = (size.limbs + size.special) as f64;
-        let mut work = Work { transforms: encoding * limbs, ..Work::default() };
-        work = work.plus(size.diagonal(), diagonals as f64).plus(end, outputs as f64);
-        if let Some(split) = split {
-            work = work.plus(size.decompose(), split.decomposed as f64).plus(size.babies(split), 1.0);
-            work = work.plus(size.giant(), (split.giants * outputs) as f64);
-        }
-        work
+        Work { transforms: encoding * limbs, ..Work::default() }.plus(end, outputs as f64)
+    }
+
+    /// Of a linear transform, rotations and products.
+    fn split(&self, size: &SwitchSize, (outputs, diagonals): (usize, usize), split: &Split) -> Work {
+        let apart = if split.is_paired() { size.giant().plus(size.product(), 2.0) } else { Work::default() };
+        Work::default()
+            .plus(size.diagonal(), diagonals as f64 * split.weights)
+            .plus(size.decompose(), split.decomposed as f64)
+            .plus(size.babies(split), 1.0)
+            .plus(size.giant(), (split.giants * outputs) as f64)
+            .plus(apart, outputs as f64)
     }
 
     /// What does not depend on the price of keys.
@@ -275,14 +275,11 @@ impl Search<'_> {
             match &shape.kind {
                 ShapeKind::Linear { class, outputs, diagonals, encoding } => {
                     let splits = &self.classes[*class];
-                    let fixed = time(self.linear(size, shape.changes, (*outputs, *diagonals, *encoding), None));
-                    let decompose = time(size.decompose());
-                    let giant = time(size.giant()) * *outputs as f64;
+                    let fixed = time(self.unsplit(size, shape.changes, *outputs, *encoding));
                     let (top, times) = classes.entry(*class).or_insert((shape.level, vec![0.0; splits.len()]));
                     *top = shape.level.max(*top);
                     for (split, t) in splits.iter().zip(times) {
-                        *t += fixed + decompose * split.decomposed as f64;
-                        *t += time(size.babies(split)) + giant * split.giants as f64;
+                        *t += fixed + time(self.split(size, (*outputs, *diagonals), split));
                     }
                 }
                 ShapeKind::Square(_) => {

@@ -69,6 +69,9 @@ pub struct Context<'a> {
     pub largest_logit: f64,
     /// Bits by which digits may exceed the special primes at the highest level.
     pub excess: f64,
+    /// 2 where weights may be complex, else 1: errors are complex, and then both parts of them reach the logits. (The parts of a
+    /// complex weight have half the scale that a real one would, and half the variance where they are rounded.)
+    pub parts: f64,
 }
 
 impl Context<'_> {
@@ -100,7 +103,8 @@ impl Context<'_> {
     fn roundings_of(&self, id: ValueId) -> [Rounding; 2] {
         let gain = &self.gains[id];
         let none = Rounding::default();
-        let of_value = |variance: f64, gain: f64| Rounding { local: variance, logit: variance * gain };
+        let of_value =
+            |variance: f64, gain: f64| Rounding { local: self.parts * variance, logit: self.parts * variance * gain };
         let value = &self.circuit.values[id];
         match &value.operation {
             Operation::Input(_) => {
@@ -108,8 +112,9 @@ impl Context<'_> {
                 [of_value(noise::fresh(self.log_n).powi(2) + switch * switch, gain.value), none]
             }
             Operation::Affine(_) => {
-                let logit = gain.weights.iter().sum::<f64>() * weight_rounding(self.packing, value).powi(2);
-                let weights = Rounding { local: self.weight_noise[id], logit };
+                let rounding = self.parts * weight_rounding(self.packing, value).powi(2);
+                let logit = gain.weights.iter().sum::<f64>() * rounding;
+                let weights = Rounding { local: self.parts * self.weight_noise[id], logit };
                 if id == self.circuit.output {
                     // Logits are as large as they like.
                     return [none, Rounding { local: 0.0, logit }];
@@ -385,7 +390,7 @@ impl Context<'_> {
     /// Bits that some values' scales lack to keep every rounding small next to values of about 1, and weights at a sensible
     /// scale.
     fn strain(&self, circuit: &Circuit, places: &[Place], ids: &[ValueId]) -> f64 {
-        let least = noise::rescale(self.log_n).log2() - LARGEST_ROUNDING.log2();
+        let least = noise::rescale(self.log_n).log2() + self.parts.log2() / 2.0 - LARGEST_ROUNDING.log2();
         ids.iter()
             .map(|&id| match &circuit.values[id].operation {
                 Operation::Input(_) => (least - places[id].bits).max(0.0),
@@ -398,6 +403,46 @@ impl Context<'_> {
                 _ => 0.0,
             })
             .sum()
+    }
+
+    /// What each step adds to the error of the value it makes.
+    #[must_use]
+    pub fn injected(
+        &self,
+        circuit: &Circuit,
+        places: &[Place],
+        switch: impl Fn(usize) -> SwitchNoise,
+    ) -> Vec<Injected> {
+        let rescale = noise::rescale(self.log_n).powi(2);
+        let at = |variance: f64, bits: f64| variance * (-2.0 * bits).exp2();
+        (circuit.values.iter().zip(places).enumerate())
+            .map(|(id, (value, place))| {
+                let SwitchNoise { digits, excess } = switch(place.works);
+                let switched = noise::key_switch(self.log_n, digits, excess).powi(2);
+                let mut add = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
+                let mut weights = Vec::new();
+                match &value.operation {
+                    Operation::Input(_) => add += at(noise::fresh(self.log_n).powi(2), place.bits),
+                    Operation::Affine(affine) => {
+                        let rounding = if is_carry(circuit, id) { 0.0 } else { weight_rounding(self.packing, value) };
+                        let each = sources(affine).into_iter();
+                        weights = each.map(|s| rounding * (places[s].bits - place.product).exp2()).collect();
+                        for term in affine.terms.iter().filter(|t| matches!(t.kernel, Kernel::Dense { .. })) {
+                            // Every rotated copy has an error of its own; diagonal terms need none.
+                            let ones = vec![1.0; circuit.values[term.source].channels];
+                            let gains = term.kernel.apply(&ones, sum_of_squares);
+                            let gain = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
+                            add += at(switched * gain, places[term.source].bits);
+                        }
+                    }
+                    Operation::Square(source) => add += at(switched + rescale, 2.0 * places[*source].bits),
+                    Operation::Sum(..) => add += at(switched + rescale, place.bits),
+                    Operation::Polynomial(..) => {}
+                }
+                weights.iter_mut().for_each(|w: &mut f64| *w *= self.parts.sqrt());
+                Injected { value: (self.parts * add).sqrt(), weights }
+            })
+            .collect()
     }
 }
 
@@ -427,46 +472,6 @@ pub struct SwitchNoise {
     pub digits: usize,
     /// Bits by which the largest exceeds the special primes.
     pub excess: f64,
-}
-
-/// What each step adds to the error of the value it makes.
-#[must_use]
-pub fn injected(
-    circuit: &Circuit,
-    packing: &Packing,
-    places: &[Place],
-    log_n: u32,
-    switch: impl Fn(usize) -> SwitchNoise,
-) -> Vec<Injected> {
-    let rescale = noise::rescale(log_n).powi(2);
-    let at = |variance: f64, bits: f64| variance * (-2.0 * bits).exp2();
-    (circuit.values.iter().zip(places).enumerate())
-        .map(|(id, (value, place))| {
-            let SwitchNoise { digits, excess } = switch(place.works);
-            let switched = noise::key_switch(log_n, digits, excess).powi(2);
-            let mut add = if place.works > place.level { at(rescale, place.bits) } else { 0.0 };
-            let mut weights = Vec::new();
-            match &value.operation {
-                Operation::Input(_) => add += at(noise::fresh(log_n).powi(2), place.bits),
-                Operation::Affine(affine) => {
-                    let rounding = if is_carry(circuit, id) { 0.0 } else { weight_rounding(packing, value) };
-                    let each = sources(affine).into_iter();
-                    weights = each.map(|s| rounding * (places[s].bits - place.product).exp2()).collect();
-                    for term in affine.terms.iter().filter(|t| matches!(t.kernel, Kernel::Dense { .. })) {
-                        // Every rotated copy has an error of its own; diagonal terms need none.
-                        let ones = vec![1.0; circuit.values[term.source].channels];
-                        let gains = term.kernel.apply(&ones, sum_of_squares);
-                        let gain = gains.iter().sum::<f64>() / gains.len().max(1) as f64;
-                        add += at(switched * gain, places[term.source].bits);
-                    }
-                }
-                Operation::Square(source) => add += at(switched + rescale, 2.0 * places[*source].bits),
-                Operation::Sum(..) => add += at(switched + rescale, place.bits),
-                Operation::Polynomial(..) => {}
-            }
-            Injected { value: add.sqrt(), weights }
-        })
-        .collect()
 }
 
 /// Whether a value is a copy of another: its one weight is a constant, which is encoded exactly enough.

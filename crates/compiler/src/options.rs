@@ -18,6 +18,8 @@ pub enum Pass {
     TowerReuse,
     /// Rotations are split into baby and giant steps.
     Bsgs,
+    /// Giants are paired: weights are complex, and the imaginary part of a sum is another giant's.
+    PairGiants,
     /// Unused channel slots of the picture hold shifted copies.
     InputExpansion,
     /// Biases make up for what rounded weights add on average.
@@ -26,8 +28,15 @@ pub enum Pass {
 
 impl Pass {
     /// All of them, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Fuse, Self::Redistribute, Self::TowerReuse, Self::Bsgs, Self::InputExpansion, Self::BiasCorrection];
+    pub const ALL: [Self; 7] = [
+        Self::Fuse,
+        Self::Redistribute,
+        Self::TowerReuse,
+        Self::Bsgs,
+        Self::PairGiants,
+        Self::InputExpansion,
+        Self::BiasCorrection,
+    ];
 
     /// The name on command lines.
     #[must_use]
@@ -37,6 +46,7 @@ impl Pass {
             Self::Redistribute => "redistribute",
             Self::TowerReuse => "tower-reuse",
             Self::Bsgs => "bsgs",
+            Self::PairGiants => "pair-giants",
             Self::InputExpansion => "input-expansion",
             Self::BiasCorrection => "bias-correction",
         }

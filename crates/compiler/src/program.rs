@@ -214,14 +214,15 @@ pub enum Operation {
 ///
 /// `y_o = bias_o + sum_outer rot_outer( sum_inner rot_inner( sum_{i, baby} rot_{-(outer+inner)}(w_{o,i,r}) (.) rot_baby(x_i) ) )`
 ///
-/// where `i` runs over all ciphertexts of all inputs, in order.
+/// where `i` runs over all ciphertexts of all inputs, in order. With pairs a diagonal may be the imaginary part of a weight: then
+/// `r = outer + inner + baby + pair`, see [`umbra_ckks::linear`]; the scale of the result is twice that of the products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
     /// Registers read. All products have the same scale.
     pub inputs: Vec<LinearInput>,
     /// The rotations.
     pub plan: Bsgs,
-    /// The nonzero diagonals, sorted by (output, outer, inner, input, baby).
+    /// The nonzero diagonals, sorted by (output, outer, inner, input, baby, imaginary).
     pub diagonals: Vec<Diagonal>,
     /// Length of a diagonal: it repeats with this period over the slots. Channels per ciphertext of the result.
     pub period: usize,
@@ -247,10 +248,9 @@ impl Linear {
         self.masks.first().map_or(self.period, Vec::len)
     }
 
-    /// One period of the plaintext that a diagonal stands for, its mask applied.
-    #[must_use]
-    pub fn plaintext(&self, diagonal: &Diagonal) -> Vec<f64> {
-        diagonal.plaintext(&self.masks)
+    /// The weights: one diagonal, or two that are the parts of a complex one.
+    pub fn weights(&self) -> impl Iterator<Item = &[Diagonal]> {
+        self.diagonals.chunk_by(|a, b| a.place() == b.place())
     }
 }
 
@@ -333,9 +333,7 @@ impl Program {
                     rotations.iter().for_each(|&r| need(*gadget, KeyKind::Rotate(r)));
                 }
                 Operation::Linear(linear) => {
-                    for &r in linear.plan.rotations().filter(|r| **r != 0) {
-                        need(linear.gadget, KeyKind::Rotate(r));
-                    }
+                    linear.plan.keys().for_each(|kind| need(linear.gadget, kind));
                 }
             }
         }

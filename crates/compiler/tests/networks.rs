@@ -85,6 +85,17 @@ fn every_pass_may_be_switched_off_and_is_worth_something() {
                 assert!(program.report.seconds > full.report.seconds);
             }
             Pass::Bsgs => assert!(program.key_set().len() > 2 * full.key_set().len(), "{pass}"),
+            Pass::PairGiants => {
+                let pairs = |p: &Program| {
+                    let linear = p.steps.iter().filter_map(|s| match &s.operation {
+                        Operation::Linear(linear) => Some(linear),
+                        _ => None,
+                    });
+                    linear.filter(|l| l.plan.pair.is_some()).count()
+                };
+                assert!(pairs(&program) == 0 && pairs(&full) > 3, "{}", pairs(&full));
+                assert!(program.report.seconds > full.report.seconds);
+            }
             Pass::InputExpansion => {
                 let colours = |p: &Program| p.input.ciphertexts.iter().flatten().flatten().count();
                 assert!(colours(&program) == 3 && colours(&full) == 9);

@@ -67,18 +67,21 @@ pub fn count(program: &Program) -> Counts {
                         outer.insert((d.output, d.outer));
                     }
                 }
-                let full = (inner.len() + outer.len()) as u64;
+                // Taking complex sums apart is three rotations of one decomposition.
+                let apart = if plan.pair.is_some() { linear.outputs() } else { 0 };
+                let full = (inner.len() + outer.len() + apart) as u64;
+                let weights = linear.weights().count() as u64;
                 let hoisted: BTreeSet<u32> = babies.iter().map(|b| b.0).collect();
-                counts.hoisted_rotations += babies.len() as u64;
+                counts.hoisted_rotations += (babies.len() + 2 * apart) as u64;
                 counts.full_rotations += full;
                 counts.decompositions += full + hoisted.len() as u64;
-                counts.plaintext_products += linear.diagonals.len() as u64;
+                counts.plaintext_products += weights;
                 let special = literal.gadgets[linear.gadget].special.len();
                 let limbs = (literal.levels[step.level_in].len() + special) as u64;
-                counts.multiply_accumulates += (2 * linear.diagonals.len() as u64 * limbs) << literal.log_n;
+                counts.multiply_accumulates += (2 * weights * limbs) << literal.log_n;
                 // With masks, weights are encoded when they are used.
                 if linear.masks.is_empty() {
-                    counts.weight_bytes += 4 * linear.diagonals.len() as u64 * limbs * 2 * linear.period as u64;
+                    counts.weight_bytes += 4 * weights * limbs * 2 * linear.period as u64;
                 }
             }
             _ => {}

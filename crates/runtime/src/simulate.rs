@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
-use umbra_ckks::{CkksError, Diagonal, Encoder, Parameters, noise};
+use umbra_ckks::{CkksError, Diagonal, Encoder, Parameters, noise, rounded_weight};
 use umbra_compiler::{Linear, Operation, Program};
 
 /// A program prepared for simulation.
@@ -39,15 +39,19 @@ impl<'p> Simulator<'p> {
             return Err(RuntimeError::OtherParameters);
         }
         let states = program.states();
+        let (of_input, of_steps) = imaginary_noise(program);
+        let part = |reaches: bool| if reaches { std::f64::consts::SQRT_2 } else { 1.0 };
         let steps = (program.steps.iter().enumerate())
             .map(|(index, step)| {
                 let fail = |source| RuntimeError::Engine { step: index, node: step.node.clone(), source };
                 let scale_of =
                     |register: usize| states[index].get(register).copied().flatten().map_or(1.0, |s| s.scale);
                 let rescaled = step.level_out < step.level_in;
-                let rounding = noise::rescale(parameters.log_n()) / step.scale_out;
-                let switch =
-                    |gadget, rounding| noise::key_switch(parameters, step.level_in, gadget, rounding).map_err(fail);
+                let part = part(of_steps[index]);
+                let rounding = part * noise::rescale(parameters.log_n()) / step.scale_out;
+                let switch = |gadget, rounding| {
+                    Ok(part * noise::key_switch(parameters, step.level_in, gadget, rounding).map_err(fail)?)
+                };
                 Ok(match &step.operation {
                     Operation::Square { source, gadget } => {
                         let switch = switch(*gadget, true)? / scale_of(*source).powi(2);
@@ -71,7 +75,7 @@ impl<'p> Simulator<'p> {
                 })
             })
             .collect::<Result<_, RuntimeError>>()?;
-        let input_noise = noise::fresh_secret(parameters.log_n()) / program.input.scale;
+        let input_noise = part(of_input) * noise::fresh_secret(parameters.log_n()) / program.input.scale;
         Ok(Self { program, steps, input_noise })
     }
 
@@ -134,6 +138,28 @@ impl<'p> Simulator<'p> {
     }
 }
 
+/// Whether the imaginary part of the noise reaches the result, that of fresh ciphertexts and that which each step adds: only
+/// complex weights mix the parts.
+fn imaginary_noise(program: &Program) -> (bool, Vec<bool>) {
+    let mut matters = vec![false; program.registers];
+    let mut steps: Vec<bool> = (program.steps.iter().rev())
+        .map(|step| {
+            let own = std::mem::take(&mut matters[step.destination]);
+            match &step.operation {
+                Operation::Square { source, .. } | Operation::RotateSum { source, .. } => matters[*source] |= own,
+                Operation::Linear(linear) => {
+                    let mixes = linear.plan.pair.is_some();
+                    linear.inputs.iter().for_each(|i| matters[i.source] |= own || mixes);
+                }
+                _ => {}
+            }
+            own
+        })
+        .collect();
+    steps.reverse();
+    (matters[program.input.register], steps)
+}
+
 fn unknown(step: usize, node: &str) -> RuntimeError {
     RuntimeError::Program { step, node: node.to_owned(), what: "is of an unknown kind" }
 }
@@ -143,7 +169,7 @@ fn inputs_of(linear: &Linear, count: impl Fn(usize) -> usize) -> Vec<(usize, f64
     linear.inputs.iter().flat_map(|i| std::iter::repeat_n((i.source, i.weight_scale), count(i.source))).collect()
 }
 
-/// Encodes the plaintexts of a linear transform as the engine does: rotated into place, rounded, rotated back.
+/// Encodes the weights of a linear transform as the engine does: rotated into place, rounded, rotated back.
 struct Rounding<'l> {
     linear: &'l Linear,
     encoder: Encoder,
@@ -154,17 +180,10 @@ impl<'l> Rounding<'l> {
         Self { linear, encoder: Encoder::new(linear.plaintext_period().ilog2() + 1) }
     }
 
-    /// One period of a diagonal's plaintext, encoded at a scale.
-    fn of(&self, d: &Diagonal, scale: f64) -> Result<Vec<f64>, CkksError> {
-        let plan = &self.linear.plan;
-        let giant = plan.outer[d.outer as usize] + plan.inner[d.inner as usize];
-        let plaintext = self.linear.plaintext(d);
-        let period = plaintext.len() as i64;
-        let moved = |shift: i64, c: i64| (c + shift).rem_euclid(period) as usize;
-        let rotated: Vec<f64> = (0..period).map(|c| plaintext[moved(-giant, c)]).collect();
-        let integers: Vec<f64> = self.encoder.integers(&rotated, scale)?.iter().map(|&c| c as f64).collect();
-        let slots = self.encoder.slots_of(&integers);
-        Ok((0..period).map(|c| slots[moved(giant, c)].re / scale).collect())
+    /// One period of the plaintext of each part of a weight, encoded at a scale.
+    fn of(&self, weight: &[Diagonal], scale: f64) -> Result<Vec<Vec<f64>>, CkksError> {
+        let parts: Vec<&Diagonal> = weight.iter().collect();
+        rounded_weight(&self.encoder, &self.linear.plan, (&parts, &self.linear.masks), scale)
     }
 
     /// Those of all diagonals; none with masks, which would be too many.
@@ -173,7 +192,10 @@ impl<'l> Rounding<'l> {
             return Ok(Vec::new());
         }
         let scale = |d: &Diagonal| inputs.get(d.input as usize).map_or(1.0, |i| i.1);
-        self.linear.diagonals.par_iter().map(|d| self.of(d, scale(d))).collect()
+        let weights: Vec<&[Diagonal]> = self.linear.weights().collect();
+        let rounded: Vec<Vec<Vec<f64>>> =
+            weights.par_iter().map(|weight| self.of(weight, scale(&weight[0]))).collect::<Result<_, _>>()?;
+        Ok(rounded.into_iter().flatten().collect())
     }
 }
 
@@ -203,8 +225,12 @@ fn switching_noise(
     outer.dedup();
     let giants = rows.iter().filter(|r| linear.plan.inner[r.2 as usize] != 0).count()
         + outer.iter().filter(|r| linear.plan.outer[r.1 as usize] != 0).count();
-    variance += giants as f64 / linear.outputs() as f64 * (switch / sum_scale).powi(2);
-    variance.sqrt()
+    let of_giants = giants as f64 / linear.outputs() as f64 * (switch / sum_scale).powi(2);
+    if linear.plan.pair.is_some() {
+        // Both parts of everything before sums are taken apart, by three switches, and twice of what is added to the sums.
+        return (2.0 * variance + 8.0 * of_giants + 3.0 * (switch / sum_scale).powi(2)).sqrt();
+    }
+    (variance + of_giants).sqrt()
 }
 
 fn disturb(registers: &mut [Vec<f64>], deviation: f64, rng: &mut ChaCha8Rng) {
@@ -223,8 +249,7 @@ fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) ->
     let mut out: Vec<Vec<f64>> =
         (linear.bias.iter()).map(|b| b.iter().copied().cycle().take(slots).collect()).collect();
     let add = |y: &mut [f64], d: &Diagonal, w: &[f64]| {
-        let plan = &linear.plan;
-        let r = plan.outer[d.outer as usize] + plan.inner[d.inner as usize] + plan.babies[d.baby as usize];
+        let r = linear.plan.giant(d) + linear.plan.babies[d.baby as usize];
         let start = r.rem_euclid(slots as i64) as usize;
         let x = &inputs[d.input as usize][start..start + slots];
         if let [w] = w[..] {
@@ -249,7 +274,7 @@ fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) ->
         let first = linear.diagonals.partition_point(|d| (d.output as usize) < output);
         for d in linear.diagonals[first..].iter().take_while(|d| d.output as usize == output) {
             let scale = simulated.weight_scales.get(d.input as usize).copied().unwrap_or(1.0);
-            add(y, d, &rounding.of(d, scale)?);
+            rounding.of(std::slice::from_ref(d), scale)?.iter().for_each(|w| add(y, d, w));
         }
         Ok::<(), CkksError>(())
     })?;

@@ -4,7 +4,7 @@
 //! For each linear step, in order, there are three records:
 //!
 //! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words; where the step has masks, then the number of its
-//!    mask from 1 on, or 0 for none;
+//!    mask from 1 on, or 0 for none; where its weights are complex, then 1 for an imaginary part, or 0;
 //! 2. the values of the diagonals, one period each, as 32-bit floats;
 //! 3. where the step has masks, these: one period each, a byte a slot, 1 or 0;
 //! 4. the biases, one period an output (that of the masks, where there are any), as 64-bit floats.
@@ -94,7 +94,7 @@ enum OperationEntry<'a> {
     },
 }
 
-/// Words of a diagonal in the first record of a step without masks.
+/// Words of a diagonal in the first record of a step without masks and with real weights.
 const DIAGONAL: usize = 5;
 
 /// The bytes of a program's file.
@@ -132,7 +132,8 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
         let masked = !linear.masks.is_empty();
         let indices = |d: &Diagonal| {
             let mask = masked.then(|| d.mask.map_or(0, |m| u32::from(m) + 1));
-            [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()].into_iter().chain(mask)
+            let part = linear.plan.pair.map(|_| d.imaginary.into());
+            [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()].into_iter().chain(mask).chain(part)
         };
         let indices: Vec<u32> = linear.diagonals.iter().flat_map(indices).collect();
         let values: Vec<u32> = linear.diagonals.iter().flat_map(|d| &d.values).map(|v| v.to_bits()).collect();
@@ -221,7 +222,7 @@ impl<'a> StepEntry<'a> {
                 Operation::RotateSum { source, rotations: rotations.into_owned(), gadget }
             }
             OperationEntry::Linear { inputs, plan, period, masks, outputs, gadget } => {
-                let diagonals = records.diagonals(period, masks.is_some())?;
+                let diagonals = records.diagonals(period, masks.is_some(), plan.pair.is_some())?;
                 let span = masks.map_or(period, |[_, span]| span);
                 let masks = masks.map(|[count, span]| records.masks(span, count)).transpose()?.unwrap_or_default();
                 let bias = records.bias(span, outputs)?;
@@ -254,8 +255,8 @@ impl<'c, B: AsRef<[u8]>> Records<'c, B> {
         Ok((record, self.container.record(record)?))
     }
 
-    fn diagonals(&mut self, period: usize, masked: bool) -> Result<Vec<Diagonal>, FormatError> {
-        let words = DIAGONAL + usize::from(masked);
+    fn diagonals(&mut self, period: usize, masked: bool, complex: bool) -> Result<Vec<Diagonal>, FormatError> {
+        let words = DIAGONAL + usize::from(masked) + usize::from(complex);
         let (record, bytes) = self.bytes()?;
         let (indices, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() || !indices.len().is_multiple_of(words) {
@@ -276,13 +277,19 @@ impl<'c, B: AsRef<[u8]>> Records<'c, B> {
             .map(|(indices, values)| {
                 let word = |i: usize| indices.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes));
                 let rotation = |i| short("index of a rotation", word(i));
-                let mask = word(DIAGONAL).checked_sub(1);
+                let mask = if masked { word(DIAGONAL).checked_sub(1) } else { None };
+                let part = if complex { word(words - 1) } else { 0 };
+                if part > 1 {
+                    let (what, expected) = ("part of a weight", "0 or 1".into());
+                    return Err(FormatError::Malformed { what, found: part.into(), expected });
+                }
                 Ok(Diagonal {
                     output: word(0),
                     input: word(1),
                     outer: rotation(2)?,
                     inner: rotation(3)?,
                     baby: rotation(4)?,
+                    imaginary: part == 1,
                     mask: mask.map(|m| short("number of a mask", m)).transpose()?,
                     values: values.as_chunks::<4>().0.iter().map(float).collect(),
                 })

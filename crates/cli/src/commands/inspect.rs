@@ -63,6 +63,7 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<Outcome> {
                 by_gadget.entry(key.gadget).or_default().push(match key.kind {
                     KeyKind::Relinearise => format!("relinearise (level {})", key.level),
                     KeyKind::Rotate(steps) => format!("{steps} (level {})", key.level),
+                    KeyKind::Conjugate(steps) => format!("{steps} and conjugate (level {})", key.level),
                 });
             }
             let described: String =

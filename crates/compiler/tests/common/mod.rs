@@ -1,5 +1,6 @@
 //! A program on slots in the clear: the slow, obvious interpreter that tests compare with.
 
+use num_complex::Complex64;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_ckks::Encoder;
@@ -26,7 +27,7 @@ pub enum Mode {
     Noisy(u64),
 }
 
-fn rotate(x: &[f64], r: i64) -> Vec<f64> {
+fn rotate(x: &[Complex64], r: i64) -> Vec<Complex64> {
     let n = x.len() as i64;
     (0..n).map(|i| x[(i + r).rem_euclid(n) as usize]).collect()
 }
@@ -89,18 +90,20 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
         Mode::Noisy(seed) => seed,
     });
     let n = f64::from(program.parameters.log_n).exp2();
-    let add_noise = |x: &mut Register, std: f64, rng: &mut ChaCha8Rng| {
+    // Errors are complex, whatever the values are.
+    let add_noise = |x: &mut Vec<Vec<Complex64>>, std: f64, rng: &mut ChaCha8Rng| {
         if mode != Mode::Exact {
-            x.iter_mut().flatten().for_each(|x| *x += std * normal(rng));
+            x.iter_mut().flatten().for_each(|x| *x += std * Complex64::new(normal(rng), normal(rng)));
         }
     };
     let rescale = (n * (1.0 + 2.0 * n / 3.0) / 24.0).sqrt();
-    let mut registers: Vec<Option<Register>> = vec![None; program.registers];
-    let mut input = pack(program, pictures);
+    let mut registers: Vec<Option<Vec<Vec<Complex64>>>> = vec![None; program.registers];
+    let complex = |x: Vec<f64>| x.into_iter().map(Complex64::from).collect();
+    let mut input = pack(program, pictures).into_iter().map(complex).collect();
     add_noise(&mut input, (n / 2.0).sqrt() * 3.2 / program.input.scale, &mut rng);
     registers[program.input.register] = Some(input);
     for step in &program.steps {
-        let mut result: Register = match &step.operation {
+        let mut result: Vec<Vec<Complex64>> = match &step.operation {
             Operation::Square { source, .. } => {
                 let x = registers[*source].as_ref().unwrap();
                 x.iter().map(|x| x.iter().map(|x| x * x).collect()).collect()
@@ -122,7 +125,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                 let mut inputs = Vec::new();
                 for input in &linear.inputs {
                     for x in registers[input.source].as_ref().unwrap() {
-                        let babies: Vec<Vec<f64>> = linear.plan.babies.iter().map(|&b| rotate(x, b)).collect();
+                        let babies: Vec<Vec<Complex64>> = linear.plan.babies.iter().map(|&b| rotate(x, b)).collect();
                         inputs.push((babies, input.weight_scale));
                     }
                 }
@@ -130,29 +133,37 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                 let encoder = Encoder::new(period.ilog2() + 1);
                 let mut outputs = Vec::new();
                 for (o, bias) in linear.bias.iter().enumerate() {
-                    let mut y: Vec<f64> = (0..program.slots()).map(|i| bias[i % period]).collect();
-                    let own = || linear.diagonals.iter().filter(|d| d.output as usize == o);
+                    let mut y = vec![Complex64::ZERO; program.slots()];
+                    let own = || linear.weights().filter(|parts| parts[0].output as usize == o);
                     for (outer, &of_outer) in linear.plan.outer.iter().enumerate() {
-                        let mut by_outer = vec![0.0; program.slots()];
+                        let mut by_outer = vec![Complex64::ZERO; program.slots()];
                         for (inner, &of_inner) in linear.plan.inner.iter().enumerate() {
-                            let mut by_inner = vec![0.0; program.slots()];
+                            let mut by_inner = vec![Complex64::ZERO; program.slots()];
                             let mut any = false;
-                            for d in own().filter(|d| d.outer as usize == outer && d.inner as usize == inner) {
+                            let here = own().filter(|p| (p[0].outer as usize, p[0].inner as usize) == (outer, inner));
+                            for parts in here {
                                 any = true;
-                                let (babies, scale) = &inputs[d.input as usize];
-                                let x = &babies[d.baby as usize];
-                                let mut weights: Vec<f64> = (0..period)
-                                    .map(|i| {
-                                        let mask = d.mask.is_none_or(|m| linear.masks[m as usize][i]);
-                                        if mask { f64::from(d.values[i % d.values.len()]) } else { 0.0 }
-                                    })
-                                    .collect();
-                                if mode != Mode::Exact {
-                                    let integers = encoder.integers(&weights, *scale).unwrap();
-                                    let integers: Vec<f64> = integers.iter().map(|&i| i as f64).collect();
-                                    weights = encoder.slots_of(&integers).iter().map(|s| s.re / scale).collect();
+                                let (babies, scale) = &inputs[parts[0].input as usize];
+                                let x = &babies[parts[0].baby as usize];
+                                let mut weights = vec![Complex64::ZERO; period];
+                                for d in parts {
+                                    let (unit, pair) = match d.imaginary {
+                                        true => (Complex64::I, linear.plan.pair.unwrap()),
+                                        false => (Complex64::ONE, 0),
+                                    };
+                                    let masked = |i: usize| d.mask.is_none_or(|m| linear.masks[m as usize][i]);
+                                    let values: Vec<Complex64> = (0..period)
+                                        .map(|i| if masked(i) { d.values[i % d.values.len()].into() } else { 0.0 })
+                                        .map(|w: f64| unit * w)
+                                        .collect();
+                                    let values = rotate(&values, -(of_outer + of_inner + pair));
+                                    weights.iter_mut().zip(values).for_each(|(w, v)| *w += v);
                                 }
-                                let weights = rotate(&weights, -(of_outer + of_inner));
+                                if mode != Mode::Exact {
+                                    let integers = encoder.complex_integers(&weights, *scale).unwrap();
+                                    let integers: Vec<f64> = integers.iter().map(|&i| i as f64).collect();
+                                    weights = encoder.slots_of(&integers).iter().map(|s| s / scale).collect();
+                                }
                                 for (i, y) in by_inner.iter_mut().enumerate() {
                                     *y += weights[i % period] * x[i];
                                 }
@@ -163,6 +174,12 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                         }
                         y.iter_mut().zip(rotate(&by_outer, of_outer)).for_each(|(y, x)| *y += x);
                     }
+                    if let Some(pair) = linear.plan.pair {
+                        // The imaginary part is what the second giants of pairs make.
+                        let second: Vec<Complex64> = y.iter().map(|y| y.im.into()).collect();
+                        y.iter_mut().zip(rotate(&second, pair)).for_each(|(y, second)| *y = y.re + second);
+                    }
+                    y.iter_mut().enumerate().for_each(|(i, y)| *y += bias[i % period]);
                     outputs.push(y);
                 }
                 outputs
@@ -174,7 +191,8 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
         }
         registers[step.destination] = Some(result);
     }
-    registers[program.output.register].clone().unwrap()
+    let output = registers[program.output.register].take().unwrap();
+    output.iter().map(|x| x.iter().map(|x| x.re).collect()).collect()
 }
 
 /// The logits, and the largest magnitude in the slots that must be 0.
