@@ -1,9 +1,11 @@
 //! The driver: passes in order, choices between their results, and the program.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use umbra_model::Graph;
 use umbra_model::zoo::random_picture;
 use umbra_ring::primes;
@@ -34,6 +36,8 @@ const SMALLER: [f64; 2] = [1.0 / 4.0, 1.0 / 16.0];
 /// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and predictions
 /// are made on few.
 const SWAMPED: f64 = 10.0;
+/// Shares of the wanted error's variance that are aimed at.
+const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -263,22 +267,27 @@ fn at_degree(
     let top = |share: f64| sized(share).1.last().copied().unwrap_or(0.0);
 
     let coarsest = wanted * 60f64.exp2();
-    let mut known = BTreeMap::new();
-    let mut best: Option<(f64, Plan)> = None;
-    // Special primes are traded for precision. With the wanted precision, as many as there is room for.
+    // Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss their
+    // targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
     let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
-    for special in room..=(room + 6).min(MAX_SPECIAL.max(room)) {
+    let aims: Vec<(usize, f64)> = (room..=(room + 6).min(MAX_SPECIAL.max(room)))
+        .flat_map(|special| AIMS.map(|aim| (special, aim * wanted)))
+        // Where not even a coarser aim is within reach, it is the same for all.
+        .filter(|(special, aim)| *aim == wanted || top(*aim) <= f64::from(limit) - 30.0 * *special as f64)
+        .collect();
+    let known = Mutex::new(BTreeMap::new());
+    let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
         // What chains have too much is known only afterwards: a second round makes up for it.
         let mut budget = f64::from(limit) - 30.0 * special as f64 - 0.5;
         let mut found: Option<(Vec<Place>, Chain)> = None;
         for _ in 0..3 {
-            let share = if top(wanted) <= budget {
-                wanted
+            let share = if top(aim) <= budget {
+                aim
             } else if top(coarsest) > budget {
                 break;
             } else {
                 // The size falls with the share: bisect its logarithm.
-                let (mut low, mut high) = (wanted.log2(), coarsest.log2());
+                let (mut low, mut high) = (aim.log2(), coarsest.log2());
                 for _ in 0..40 {
                     let middle = (low + high) / 2.0;
                     if top(middle.exp2()) > budget { low = middle } else { high = middle }
@@ -299,24 +308,22 @@ fn at_degree(
                 Err(e) => return Err(e),
             }
         }
-        let Some((places, chain)) = found else { continue };
-        for extra in extra_primes(&chain, log_n, limit)? {
-            let Some(plan) = finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &mut known)
-            else {
-                continue;
-            };
-            let bits = (plan.logit_error / options.logit_error).log2().max(0.0);
-            let price = options.cost.seconds_per_key_gigabyte / 1e9;
-            let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
-            let worth = (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over;
-            if best.as_ref().is_none_or(|(b, _)| worth < *b) {
-                best = Some((worth, plan));
-            }
-        }
-    }
+        let Some((places, chain)) = found else { return Ok(Vec::new()) };
+        let pools = extra_primes(&chain, log_n, limit)?.into_iter();
+        let finish = |extra| finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &known);
+        Ok(pools.filter_map(finish).collect())
+    };
+    let found: Vec<Vec<Plan>> = aims.par_iter().map(plans).collect::<Result<_, _>>()?;
+    let worth = |plan: &Plan| {
+        let bits = (plan.logit_error / options.logit_error).log2().max(0.0);
+        let price = options.cost.seconds_per_key_gigabyte / 1e9;
+        let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
+        (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
+    };
+    let best = found.into_iter().flatten().min_by(|a, b| worth(a).total_cmp(&worth(b)));
     let too_deep =
         |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
-    let Some((_, mut plan)) = best else { return Err(too_deep(coarsest)) };
+    let Some(mut plan) = best else { return Err(too_deep(coarsest)) };
     let samples = &samples[..samples.len().min(measured(graphs[0]))];
     let errors = |(member, circuit): (usize, &Circuit)| {
         let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
@@ -450,7 +457,7 @@ fn finish(
     mut places: Vec<Place>,
     extra: Vec<u32>,
     (limit, shifts): (u32, usize),
-    known: &mut BTreeMap<Inputs, Vec<Split>>,
+    known: &Mutex<BTreeMap<Inputs, Vec<Split>>>,
 ) -> Option<Plan> {
     let (log_n, packing) = (context.log_n, *context.packing);
     let mut circuit = context.circuit.clone();
@@ -474,6 +481,7 @@ fn finish(
                 // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
                 _ => vec![Split::none(set, &packing)],
             };
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry(set).or_insert_with_key(splits).clone()
         })
         .collect();
