@@ -61,22 +61,30 @@ impl BasisDivision {
         if self.dropped.is_empty() {
             return self.scale_only(parameters, x, columns);
         }
-        let kernels = parameters.kernels();
-        let prepared = self.prepare(parameters, columns.len(), |scratch, dropped, column, out| {
-            scratch.clear();
-            scratch.extend_from_slice(x.limb(self.dropped[dropped], columns[column]));
-            parameters.table(self.dropped_primes[dropped]).inverse(scratch);
-            self.converter.prepare(kernels, dropped, scratch, out);
+        let prepared = self.prepare_dropped(parameters, columns.len(), |dropped, column| {
+            x.limb(self.dropped[dropped], columns[column])
         });
         let mut out = Polys::scratch(x.n(), self.target.len(), columns.len());
-        self.convert(parameters, &prepared, &mut out, |limb, target, column| {
-            parameters.table(self.target[target]).forward(limb);
-            if let Some((position, factor)) = self.kept[target] {
-                let source = x.limb(position, columns[column]);
-                kernels.mul_const_add(parameters.modulus(self.target[target]), limb, source, factor);
-            }
+        for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
+            self.convert_group(parameters, &prepared, columns.len(), range, limbs, |limb, target, column| {
+                self.add_kept(parameters, limb, target, |position| x.limb(position, columns[column]));
+            });
         });
         out
+    }
+
+    /// Adds to a limb of the quotient what the same limb of the source, `source(position)`, contributes.
+    pub(crate) fn add_kept<'a>(
+        &self,
+        parameters: &Parameters,
+        limb: &mut [u32],
+        target: usize,
+        source: impl FnOnce(usize) -> &'a [u32],
+    ) {
+        if let Some((position, factor)) = self.kept[target] {
+            let m = parameters.modulus(self.target[target]);
+            parameters.kernels().mul_const_add(m, limb, source(position), factor);
+        }
     }
 
     /// Divides a run of coefficients: `input(i)` is the run in limb `i` of the source, `out` receives it limb after
@@ -120,51 +128,61 @@ impl BasisDivision {
         out
     }
 
-    /// The converter's input columns of `count` polynomials: polynomial-major, then dropped primes,
-    /// then the quotient.
-    fn prepare(
+    /// The converter's input columns of `count` polynomials, whose limbs modulo dropped primes are `limb(dropped, polynomial)`,
+    /// transformed: polynomial-major, then dropped primes, then the quotient.
+    pub(crate) fn prepare_dropped<'a>(
         &self,
         parameters: &Parameters,
         count: usize,
-        fill: impl Fn(&mut Vec<u32>, usize, usize, &mut [i32]) + Sync,
+        limb: impl Fn(usize, usize) -> &'a [u32] + Sync,
     ) -> Polys {
-        let (n, width) = (parameters.n(), self.converter.columns());
+        let (n, width, kernels) = (parameters.n(), self.converter.columns(), parameters.kernels());
         let mut prepared = Polys::scratch(n, count, width);
         // All polynomials modulo one prime after one another: they share the roots of their transforms.
         let mut outputs: Vec<(usize, &mut [i32])> = prepared.signed_mut().chunks_exact_mut(n).enumerate().collect();
         outputs.retain(|(i, _)| i % width < self.dropped.len());
         outputs.sort_unstable_by_key(|(i, _)| (i % width, i / width));
-        outputs.into_par_iter().for_each_init(Vec::new, |scratch, (i, out)| fill(scratch, i % width, i / width, out));
+        outputs.into_par_iter().for_each_init(Vec::new, |scratch, (i, out)| {
+            let dropped = i % width;
+            scratch.clear();
+            scratch.extend_from_slice(limb(dropped, i / width));
+            parameters.table(self.dropped_primes[dropped]).inverse(scratch);
+            self.converter.prepare(kernels, dropped, scratch, out);
+        });
         if width > self.dropped.len() {
             prepared.signed_mut().par_chunks_mut(width * n).for_each(|columns| {
                 let (y, u) = columns.split_at_mut(self.dropped.len() * n);
                 let y: Vec<&[i32]> = y.chunks_exact(n).collect();
-                self.converter.quotient(parameters.kernels(), &y, u);
+                self.converter.quotient(kernels, &y, u);
             });
         }
         prepared
     }
 
-    fn convert(
+    /// Target limbs `range` of the conversion of `count` prepared polynomials, transformed, to `limbs`; then
+    /// `finish(words, target, polynomial)` of each.
+    pub(crate) fn convert_group(
         &self,
         parameters: &Parameters,
         prepared: &Polys,
-        out: &mut Polys,
-        finish: impl Fn(&mut [u32], usize, usize) + Sync,
+        count: usize,
+        range: Range<usize>,
+        limbs: &mut [u32],
+        finish: impl Fn(&mut [u32], usize, usize),
     ) {
-        let (n, width, count) = (parameters.n(), self.converter.columns(), out.count());
-        let stride = out.stride();
-        for_limb_groups(out, LIMB_GROUP, |range, limbs| {
-            for column in 0..count {
-                let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
-                let mut rows: Vec<&mut [u32]> =
-                    limbs.chunks_exact_mut(stride).map(|l| &mut l[column * n..(column + 1) * n]).collect();
-                self.convert_chunked(parameters, range.start, columns, &mut rows);
+        let (n, width) = (parameters.n(), self.converter.columns());
+        for column in 0..count {
+            let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
+            let mut rows: Vec<&mut [u32]> =
+                limbs.chunks_exact_mut(count * n).map(|l| &mut l[column * n..(column + 1) * n]).collect();
+            self.convert_chunked(parameters, range.start, columns, &mut rows);
+        }
+        for (limb, target) in limbs.chunks_exact_mut(count * n).zip(range) {
+            for (column, row) in limb.chunks_exact_mut(n).enumerate() {
+                parameters.table(self.target[target]).forward(row);
+                finish(row, target, column);
             }
-            for (limb, target) in limbs.chunks_exact_mut(stride).zip(range) {
-                limb.chunks_exact_mut(n).enumerate().for_each(|(column, row)| finish(row, target, column));
-            }
-        });
+        }
     }
 
     /// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are

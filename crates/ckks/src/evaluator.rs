@@ -219,14 +219,11 @@ impl<'k> Evaluator<'k> {
         let plan = parameters.switch_plan(OP, level, gadget)?;
         let key = self.keys.key(gadget, KeyKind::Relinearise, level)?;
         let bound = plan.bind(parameters, &key, level)?;
-        let n = parameters.n();
-        let switched = plan.switch(parameters, Column { polys: tensor, index: 2 }, &[&bound]);
-        let polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
-        let mut out = Ciphertext { polys, level, scale };
-        self.for_limbs(&mut out, |p, limb, i| {
-            parameters.kernels().add(parameters.modulus(p), limb, &tensor.row(i)[..2 * n]);
+        let basis = parameters.level(level);
+        let polys = plan.switch(parameters, Column { polys: tensor, index: 2 }, &[&bound], |out, limb, component| {
+            parameters.kernels().add(parameters.modulus(basis[limb]), out, tensor.limb(limb, component));
         });
-        Ok(out)
+        Ok(Ciphertext { polys, level, scale })
     }
 
     /// Rotates the slots to the left by `steps`.
@@ -271,7 +268,7 @@ impl<'k> Evaluator<'k> {
     ) -> Result<Vec<Ciphertext>, CkksError> {
         const OP: &str = "rotate";
         let parameters = &self.parameters;
-        let n = parameters.n();
+        let (n, basis) = (parameters.n(), parameters.level(a.level));
         let plan = parameters.switch_plan(OP, a.level, gadget)?;
         let second = Column { polys: &a.polys, index: 1 };
         // Digits that serve one sum only are made on the way, and never leave the cache.
@@ -283,7 +280,17 @@ impl<'k> Evaluator<'k> {
                 .map(|&s| self.keys.key(gadget, KeyKind::Rotate(s), a.level))
                 .collect::<Result<Vec<_>, _>>()?;
             let bound = keys.iter().map(|k| plan.bind(parameters, k, a.level)).collect::<Result<Vec<_>, _>>()?;
-            let switched = if let Some(digits) = &digits {
+            let add_first = |out: &mut [u32], limb: usize, component: usize| {
+                if component > 0 {
+                    return;
+                }
+                let mut moved = Polys::scratch(n, 1, 1);
+                for key in &bound {
+                    parameters.kernels().permute(key.map().source(), moved.words_mut(), a.polys.limb(limb, 0));
+                    parameters.kernels().add(parameters.modulus(basis[limb]), out, moved.words());
+                }
+            };
+            let polys = if let Some(digits) = &digits {
                 let mut switched = Polys::scratch(n, plan.extended.len(), 2);
                 let limbs = switched.words_mut().par_chunks_mut(2 * n).zip(&plan.extended).enumerate();
                 limbs.for_each(|(i, (limb, &p))| {
@@ -293,21 +300,13 @@ impl<'k> Evaluator<'k> {
                         parameters.kernels().rotate_product(&product, index > 0, out0, out1);
                     }
                 });
-                switched
+                let mut polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
+                let limbs = polys.words_mut().par_chunks_mut(2 * n).enumerate();
+                limbs.for_each(|(i, limb)| add_first(&mut limb[..n], i, 0));
+                polys
             } else {
-                plan.switch(parameters, second, &bound.iter().collect::<Vec<_>>())
+                plan.switch(parameters, second, &bound.iter().collect::<Vec<_>>(), add_first)
             };
-            let mut polys = plan.mod_down.apply(parameters, &switched, &[0, 1]);
-            let limbs = polys.words_mut().par_chunks_mut(2 * n).zip(parameters.level(a.level)).enumerate();
-            limbs.for_each_init(
-                || vec![0; n],
-                |moved, (i, (limb, &p))| {
-                    for key in &bound {
-                        parameters.kernels().permute(key.map().source(), moved, a.polys.limb(i, 0));
-                        parameters.kernels().add(parameters.modulus(p), &mut limb[..n], moved);
-                    }
-                },
-            );
             out.push(Ciphertext { polys, level: a.level, scale: a.scale });
         }
         Ok(out)

@@ -125,17 +125,15 @@ impl SwitchPlan {
 
     /// All digits of one prepared polynomial in the limbs `range` of the extended basis, transformed: digit
     /// after digit for each limb of `out`.
-    ///
-    /// `transformed`, if given, is that polynomial (the only one) in transformed form: it saves the digits' own limbs.
-    pub(crate) fn extend(
+    fn extend(
         &self,
         parameters: &Parameters,
-        columns: &Columns,
+        source: Source<'_>,
         poly: usize,
         range: Range<usize>,
-        transformed: Option<Column<'_>>,
         out: &mut [&mut [u32]],
     ) {
+        let Source { columns, transformed } = source;
         let (n, kernels) = (parameters.n(), parameters.kernels());
         for (d, plan) in self.digits.iter().enumerate() {
             // The limbs that conversion gives, and their first place among its targets.
@@ -179,10 +177,11 @@ impl SwitchPlan {
     pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: Column<'_>) -> Polys {
         let n = parameters.n();
         let columns = self.prepare_transformed(parameters, polynomial);
+        let source = Source { columns: &columns, transformed: Some(polynomial) };
         let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
         for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
             let mut limbs: Vec<&mut [u32]> = limbs.chunks_exact_mut(self.digits.len() * n).collect();
-            self.extend(parameters, &columns, 0, range, Some(polynomial), &mut limbs);
+            self.extend(parameters, source, 0, range, &mut limbs);
         });
         out
     }
@@ -200,61 +199,88 @@ impl SwitchPlan {
         keys: &[&BoundKey<'_>],
         sums: &mut Polys,
     ) {
-        self.switch_limbs(parameters, columns, None, moves, keys, sums);
-    }
-
-    /// As [`Self::switch_into`] of one polynomial, which is also given in transformed form: the results of all keys, rotated and
-    /// added up.
-    pub(crate) fn switch(&self, parameters: &Parameters, transformed: Column<'_>, keys: &[&BoundKey<'_>]) -> Polys {
-        let columns = self.prepare_transformed(parameters, transformed);
-        let mut sums = Polys::scratch(parameters.n(), self.extended.len(), 2);
-        let moves = vec![(None, 0); keys.len()];
-        self.switch_limbs(parameters, &columns, Some(transformed), &moves, keys, &mut sums);
-        sums
-    }
-
-    /// With `transformed`, whatever `sums` held is forgotten.
-    fn switch_limbs(
-        &self,
-        parameters: &Parameters,
-        columns: &Columns,
-        transformed: Option<Column<'_>>,
-        moves: &[(Option<usize>, usize)],
-        keys: &[&BoundKey<'_>],
-        sums: &mut Polys,
-    ) {
-        let (n, stride) = (parameters.n(), sums.stride());
-        let width = self.digits.len() * n;
         // As many limbs as have their digits in the cache: all of them read the same columns.
         let group = (2 * LIMB_GROUP / self.digits.len().max(1)).max(LIMB_GROUP);
+        let source = Source { columns, transformed: None };
         for_limb_groups(sums, group, |range, limbs| {
-            let mut digits = Polys::scratch(n, range.len(), self.digits.len());
-            for (index, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
-                let poly = if transformed.is_some() { 0 } else { index };
-                if transformed.is_none() || index == 0 {
-                    let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
-                    self.extend(parameters, columns, poly, range.clone(), transformed, &mut outputs);
-                }
-                for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
-                    let m = parameters.modulus(self.extended[range.start + i]);
-                    // The two rows are distinct, so one of them lies wholly before the other.
-                    let (source, target) = match from {
-                        None => (None, &mut limb[2 * n * to..2 * n * (to + 1)]),
-                        Some(from) if from < to => {
-                            let (low, high) = limb.split_at_mut(2 * n * to);
-                            (Some(&low[2 * n * from..][..n]), &mut high[..2 * n])
-                        }
-                        Some(from) => {
-                            let (low, high) = limb.split_at_mut(2 * n * from);
-                            (Some(&high[..n]), &mut low[2 * n * to..2 * n * (to + 1)])
-                        }
-                    };
-                    let (out0, out1) = target.split_at_mut(n);
-                    let product = key.product(m, range.start + i, 0..n, digits.row(i), source);
-                    parameters.kernels().rotate_product(&product, transformed.is_none() || index > 0, out0, out1);
-                }
-            }
+            self.switch_group(parameters, source, moves, keys, range, limbs);
         });
+    }
+
+    /// The quotient by P of what some keys make of one polynomial in transformed form, rotated and added up: two components
+    /// over the level's primes, each limb of which `finish(words, limb, component)` may add to while it is in the cache.
+    pub(crate) fn switch(
+        &self,
+        parameters: &Parameters,
+        transformed: Column<'_>,
+        keys: &[&BoundKey<'_>],
+        finish: impl Fn(&mut [u32], usize, usize) + Sync,
+    ) -> Polys {
+        let n = parameters.n();
+        let columns = self.prepare_transformed(parameters, transformed);
+        let source = Source { columns: &columns, transformed: Some(transformed) };
+        let moves = vec![(None, 0); keys.len()];
+        let sum = |range: Range<usize>, words: &mut [u32]| {
+            self.switch_group(parameters, source, &moves, keys, range, words);
+        };
+        let mut special = Polys::scratch(n, self.extended.len() - self.limbs, 2);
+        for_limb_groups(&mut special, LIMB_GROUP, |range, words| {
+            sum(range.start + self.limbs..range.end + self.limbs, words);
+        });
+        let prepared = self.mod_down.prepare_dropped(parameters, 2, |dropped, column| special.limb(dropped, column));
+        // The level's limbs are divided where they are made, and never written before.
+        let mut out = Polys::scratch(n, self.limbs, 2);
+        for_limb_groups(&mut out, LIMB_GROUP, |range, words| {
+            let mut sums = Polys::scratch(n, range.len(), 2);
+            sum(range.clone(), sums.words_mut());
+            self.mod_down.convert_group(parameters, &prepared, 2, range.clone(), words, |out, limb, component| {
+                self.mod_down.add_kept(parameters, out, limb, |_| sums.limb(limb - range.start, component));
+                finish(out, limb, component);
+            });
+        });
+        out
+    }
+
+    /// Limbs `range` of what keys make of polynomials, added to rows of `limbs`, which has these limbs only; see
+    /// [`Self::switch_into`]. Whatever `limbs` held is forgotten where the source is a single polynomial.
+    fn switch_group(
+        &self,
+        parameters: &Parameters,
+        source: Source<'_>,
+        moves: &[(Option<usize>, usize)],
+        keys: &[&BoundKey<'_>],
+        range: Range<usize>,
+        limbs: &mut [u32],
+    ) {
+        let (n, stride) = (parameters.n(), limbs.len() / range.len());
+        let width = self.digits.len() * n;
+        let mut digits = Polys::scratch(n, range.len(), self.digits.len());
+        for (index, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
+            let single = source.transformed.is_some();
+            if !single || index == 0 {
+                let poly = if single { 0 } else { index };
+                let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
+                self.extend(parameters, source, poly, range.clone(), &mut outputs);
+            }
+            for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
+                let m = parameters.modulus(self.extended[range.start + i]);
+                // The two rows are distinct, so one of them lies wholly before the other.
+                let (addend, target) = match from {
+                    None => (None, &mut limb[2 * n * to..2 * n * (to + 1)]),
+                    Some(from) if from < to => {
+                        let (low, high) = limb.split_at_mut(2 * n * to);
+                        (Some(&low[2 * n * from..][..n]), &mut high[..2 * n])
+                    }
+                    Some(from) => {
+                        let (low, high) = limb.split_at_mut(2 * n * from);
+                        (Some(&high[..n]), &mut low[2 * n * to..2 * n * (to + 1)])
+                    }
+                };
+                let (out0, out1) = target.split_at_mut(n);
+                let product = key.product(m, range.start + i, 0..n, digits.row(i), addend);
+                parameters.kernels().rotate_product(&product, !single || index > 0, out0, out1);
+            }
+        }
     }
 
     /// Puts the sum of four terms in the place of each row of `sums`: the row, and its automorphisms by three keys, each term
@@ -272,12 +298,13 @@ impl SwitchPlan {
         let (n, stride, kernels) = (parameters.n(), sums.stride(), parameters.kernels());
         let width = self.digits.len() * n;
         let run = COEFFICIENT_CHUNK.min(n / 2);
+        let source = Source { columns, transformed: None };
         for_limb_groups(sums, LIMB_GROUP, |range, limbs| {
             let mut digits = Polys::scratch(n, range.len(), self.digits.len());
             let (mut before, mut terms) = (vec![0; 2 * n], vec![0; 8 * run]);
             for (index, &row) in rows.iter().enumerate() {
                 let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
-                self.extend(parameters, columns, index, range.clone(), None, &mut outputs);
+                self.extend(parameters, source, index, range.clone(), &mut outputs);
                 for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
                     let (place, m) = (range.start + i, parameters.modulus(self.extended[range.start + i]));
                     let row = &mut limb[2 * n * row..2 * n * (row + 1)];
@@ -362,6 +389,13 @@ impl<'a> Column<'a> {
     fn limb(&self, limb: usize) -> &'a [u32] {
         self.polys.limb(limb, self.index)
     }
+}
+
+/// Prepared polynomials; a single one may come with its transformed form, which saves the digits' own limbs.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    columns: &'a Columns,
+    transformed: Option<Column<'a>>,
 }
 
 /// Limbs of polynomials as conversions read them: scaled and centred, a run of coefficients at a time, so that
