@@ -1,5 +1,6 @@
 //! The driver: passes in order, choices between their results, and the program.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -38,6 +39,8 @@ const SMALLER: [f64; 2] = [1.0 / 4.0, 1.0 / 16.0];
 const SWAMPED: f64 = 10.0;
 /// Shares of the wanted error's variance that are aimed at.
 const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
+/// How far a plan may miss the wanted error and still be what was wanted.
+const TOLERANCE: f64 = 1.05;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -320,7 +323,10 @@ fn at_degree(
         let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
         (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
     };
-    let best = found.into_iter().flatten().min_by(|a, b| worth(a).total_cmp(&worth(b)));
+    // Precision is traded only where it is out of reach.
+    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * options.logit_error;
+    let order = |plan: &Plan| (!exact(plan), worth(plan));
+    let best = found.into_iter().flatten().min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     let too_deep =
         |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
     let Some(mut plan) = best else { return Err(too_deep(coarsest)) };

@@ -168,7 +168,7 @@ impl Default for CompileOptions {
         Self {
             without: BTreeSet::new(),
             log_n: None,
-            logit_error: 0.03,
+            logit_error: 0.014,
             key_bytes: 900_000_000,
             cost: CostModel::default(),
             layout: LayoutChoice::default(),
