@@ -128,7 +128,7 @@ fn write() {
 
     // 3 records of the linear step, small enough to be kept.
     type Edit = fn(&mut Value, &mut Vec<Vec<u8>>);
-    let programs: [(&str, Edit); 16] = [
+    let programs: [(&str, Edit); 19] = [
         ("registers", |h, _| h["registers"] = json!(u64::MAX)),
         ("ring-degree", |h, _| h["parameters"]["log_n"] = json!(63)),
         ("insecure", |h, _| h["parameters"]["log_n"] = json!(11)),
@@ -148,6 +148,19 @@ fn write() {
             let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[1, 0, 0, 0]].concat());
             r[0] = indices.collect();
             r.insert(2, vec![2; 8]);
+        }),
+        ("pair-without-parts", |h, _| h["steps"][2]["operation"]["plan"]["pair"] = json!(1)),
+        ("part-neither-0-nor-1", |h, r| {
+            h["steps"][2]["operation"]["plan"]["pair"] = json!(1);
+            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[2, 0, 0, 0]].concat());
+            r[0] = indices.collect();
+        }),
+        ("pair-with-masks", |h, r| {
+            h["steps"][2]["operation"]["plan"]["pair"] = json!(1);
+            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
+            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[0; 8]].concat());
+            r[0] = indices.collect();
+            r.insert(2, vec![1; 8]);
         }),
         ("records-missing", |_, r| r.truncate(1)),
         ("records-too-many", |_, r| r.push(vec![0; 4])),
