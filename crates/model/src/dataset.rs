@@ -16,6 +16,25 @@ pub enum DatasetKind {
     Cifar100,
 }
 
+#[rustfmt::skip]
+const CIFAR_10: [&str; 10] = [
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+];
+
+#[rustfmt::skip]
+const CIFAR_100: [&str; 100] = [
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+];
+
 /// Which pictures of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
@@ -47,9 +66,15 @@ impl DatasetKind {
     /// Number of classes.
     #[must_use]
     pub fn classes(self) -> usize {
+        self.class_names().len()
+    }
+
+    /// Their names, by label, as in the text file beside the official records.
+    #[must_use]
+    pub fn class_names(self) -> &'static [&'static str] {
         match self {
-            Self::Cifar10 => 10,
-            Self::Cifar100 => 100,
+            Self::Cifar10 => &CIFAR_10,
+            Self::Cifar100 => &CIFAR_100,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use serde::Serialize;
 use umbra_client::Client;
@@ -85,26 +85,45 @@ impl Pictures {
         let kind = DatasetKind::from_name(&graph.description().dataset)
             .or_else(|| DatasetKind::ALL.into_iter().find(|kind| kind.classes() == graph.classes().len()))
             .context("the network names no data set that can be read and has neither 10 nor 100 classes; use a network for CIFAR-10 or CIFAR-100")?;
-        if (input.channels, input.height, input.width) != (3, 32, 32) || graph.classes().len() != kind.classes() {
+        if (input.channels, input.height, input.width) != (3, 32, 32) {
             bail!(
-                "{}: pictures of {kind} are 3 x 32 x 32 of {} classes, the network takes {} x {} x {} of {}; use a network for this data set",
+                "{}: pictures of {kind} are 3 x 32 x 32, the network takes {} x {} x {}; use a network for this data set",
                 path.display(),
-                kind.classes(),
                 input.channels,
                 input.height,
                 input.width,
-                graph.classes().len()
             );
         }
+        let classes = classes(kind, graph.classes()).map_err(|class| {
+            anyhow!(
+                "{}: {kind} has no class {class:?}; a network for some of its classes has their names in its manifest",
+                path.display()
+            )
+        })?;
         let data = Dataset::open(kind, path, Split::Test)?;
-        let count = limit.unwrap_or(usize::MAX).min(data.len());
-        let mut pictures = Self { values: Vec::with_capacity(count), labels: Vec::with_capacity(count) };
-        for (bytes, label) in data.iter().take(count) {
+        let known = data.iter().filter_map(|(bytes, label)| Some((bytes, classes[label]?)));
+        let mut pictures = Self { values: Vec::new(), labels: Vec::new() };
+        for (bytes, class) in known.take(limit.unwrap_or(usize::MAX)) {
             pictures.values.push(input.normalise(bytes)?);
-            pictures.labels.push(label);
+            pictures.labels.push(class);
         }
         Ok(pictures)
     }
+}
+
+/// The network's class for each label of the data set, if it knows it: all of them in their order, or some by name.
+///
+/// # Errors
+/// A class that the data set does not have.
+fn classes(kind: DatasetKind, own: &[String]) -> Result<Vec<Option<usize>>, &str> {
+    let names = kind.class_names();
+    if own.len() == names.len() {
+        return Ok((0..names.len()).map(Some).collect());
+    }
+    if let Some(unknown) = own.iter().find(|class| !names.contains(&class.as_str())) {
+        return Err(unknown);
+    }
+    Ok(names.iter().map(|name| own.iter().position(|class| class == name)).collect())
 }
 
 /// Evaluates all pictures with all threads, so many at once.
@@ -257,4 +276,24 @@ fn describe(report: &Report) -> String {
     row("time a picture", Some(text::seconds(report.seconds_per_image)));
     row("of it at the server", report.server_seconds_per_image.map(text::seconds));
     text::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classes;
+    use umbra_model::DatasetKind;
+
+    #[test]
+    fn networks_know_all_classes_or_some_by_name() {
+        let named = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let other_names = named(&["x"; 10]);
+        assert_eq!(classes(DatasetKind::Cifar10, &other_names), Ok((0..10).map(Some).collect()));
+        let some = named(&["ship", "cat"]);
+        let labels = classes(DatasetKind::Cifar10, &some).unwrap();
+        assert_eq!((labels[8], labels[3]), (Some(0), Some(1)));
+        assert_eq!(labels.iter().flatten().count(), 2);
+        let unknown = named(&["ship", "unicorn"]);
+        assert_eq!(classes(DatasetKind::Cifar10, &unknown), Err("unicorn"));
+        assert_eq!(DatasetKind::Cifar100.classes(), 100);
+    }
 }
