@@ -6,7 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
-use umbra_ring::kernels::{Kernels, KeyProduct};
+use umbra_ring::kernels::{IntegerMatrix, Kernels, KeyProduct};
 use umbra_ring::{Automorphism, Modulus, NttTable, convert::BaseConverter, primes};
 
 const LOG_N: u32 = 15;
@@ -60,6 +60,32 @@ fn matmul(c: &mut Criterion) {
             let id = BenchmarkId::new(kernels.name, format!("{rows}x{cols}x{len}"));
             group.bench_function(id, |b| b.iter(|| kernels.matmul(&all[..rows], &weights, &inputs, &mut outputs)));
         }
+    }
+    group.finish();
+}
+
+/// The weights of 64 rows and 576 columns, 128 entries at a time: a convolution of the channel layout. As residues in Montgomery form
+/// for one prime, and as integers for all. Columns are as far apart as those of both components are.
+fn integers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("integers");
+    let (rows, columns, len) = (64, 576, 128);
+    let m = moduli(1)[0];
+    let residues = residues(&m, 2 * len * columns);
+    let centred: Vec<i32> = residues.iter().map(|&x| m.centre(x)).collect();
+    let centred: Vec<&[i32]> = centred.chunks_exact(2 * len).map(|c| &c[..len]).collect();
+    let canonical: Vec<&[u32]> = residues.chunks_exact(2 * len).map(|c| &c[..len]).collect();
+    let mut outputs = vec![vec![0u32; len]; rows];
+    group.throughput(Throughput::Elements((rows * columns * len) as u64));
+    let weights: Vec<i32> = (0..rows * columns).map(|i| (i * 40503 % 6001) as i32 - 3000).collect();
+    let matrix = IntegerMatrix::new(rows, columns, &weights).expect("small weights");
+    for kernels in Kernels::available() {
+        let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        group.bench_function(BenchmarkId::new("montgomery", kernels.name), |b| {
+            b.iter(|| kernels.matmul(&vec![m; rows], &weights, &centred, &mut outputs));
+        });
+        group.bench_function(BenchmarkId::new("integers", kernels.name), |b| {
+            b.iter(|| kernels.multiply_integers(&m, &matrix, &canonical, &mut outputs));
+        });
     }
     group.finish();
 }
@@ -129,6 +155,6 @@ criterion_group! {
         .measurement_time(Duration::from_secs(1))
         .sample_size(40)
         .without_plots();
-    targets = ntt, matmul, rotate_product, conversion
+    targets = ntt, matmul, integers, rotate_product, conversion
 }
 criterion_main!(benches);

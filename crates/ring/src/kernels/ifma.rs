@@ -30,7 +30,7 @@ struct Scratch(#[expect(dead_code, reason = "written through pointers")] [u64; 1
 
 /// Constants of a transform, spread over registers.
 #[derive(Clone, Copy)]
-struct Spread {
+pub(super) struct Spread {
     p: V,
     /// `2^52 - p`.
     minus_p: V,
@@ -58,7 +58,7 @@ struct Last {
 }
 
 #[inline(always)]
-unsafe fn splat(x: u64) -> V {
+pub(super) unsafe fn splat(x: u64) -> V {
     // SAFETY: the caller has AVX-512F, as for every function of this module.
     unsafe { _mm512_set1_epi64(x as i64) }
 }
@@ -70,7 +70,7 @@ unsafe fn zeros() -> Rows {
 
 impl Spread {
     #[inline(always)]
-    unsafe fn new(m: &Modulus) -> Self {
+    pub(super) unsafe fn new(m: &Modulus) -> Self {
         let p = m.value() as u64;
         unsafe {
             Self {
@@ -101,7 +101,7 @@ impl Spread {
 
     /// `x` in `[0, 1)`.
     #[inline(always)]
-    unsafe fn reduce(&self, x: V) -> V {
+    pub(super) unsafe fn reduce(&self, x: V) -> V {
         unsafe {
             let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, self.reciprocal);
             _mm512_madd52lo_epu64(x, q, self.minus_p)
@@ -145,7 +145,7 @@ impl Spread {
 
     /// Words below 2 to canonical ones.
     #[inline(always)]
-    unsafe fn canonical(&self, x: V) -> V {
+    pub(super) unsafe fn canonical(&self, x: V) -> V {
         unsafe { _mm512_min_epu32(x, _mm512_sub_epi32(x, self.p32)) }
     }
 }
@@ -354,7 +354,7 @@ unsafe fn load_even_odd(x: *const u32) -> [V; 2] {
 
 /// Low halves of 64-bit lanes as even and odd words.
 #[inline(always)]
-unsafe fn join_even_odd(x: [V; 2]) -> V {
+pub(super) unsafe fn join_even_odd(x: [V; 2]) -> V {
     unsafe { _mm512_mask_shuffle_epi32::<0b10_10_00_00>(x[0], !EVEN, x[1]) }
 }
 

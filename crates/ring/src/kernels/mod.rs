@@ -6,6 +6,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+mod integers;
+#[cfg(target_arch = "x86_64")]
+mod integers_simd;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod simd;
@@ -17,6 +20,8 @@ mod x86;
 use crate::ntt::{LastLevel, Narrow, Wide};
 use crate::{Modulus, RingError};
 use std::sync::OnceLock;
+
+pub use integers::{IntegerMatrix, MAX_WEIGHTS};
 
 /// Largest number of products summed before a reduction: 24 products of a residue within `p / 2` and
 /// one within `2^29` reduce to within `24 p / 16 + p / 2 = 2p`, what [`Modulus::canonical`] takes.
@@ -82,6 +87,7 @@ pub struct Kernels {
     rotate_product_centred: fn(&KeyProduct<'_>, &mut [i32], &mut [i32]),
     rotate_product: fn(&KeyProduct<'_>, bool, &mut [u32], &mut [u32]),
     matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
+    multiply_integers: fn(&Modulus, &IntegerMatrix, &[&[u32]], &mut [&mut [u32]]),
     quotient: fn(&[QuotientTerm], &[&[i32]], &mut [i32]),
     ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
     ntt_inverse: fn(&Modulus, &Narrow, &LastLevel, &mut [u32]),

@@ -1,5 +1,6 @@
 //! The reference kernels: one residue at a time.
 
+use super::integers::multiply_integers;
 use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
 use crate::Modulus;
 use crate::ntt::{LastLevel, Narrow};
@@ -18,6 +19,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     rotate_product_centred,
     rotate_product,
     matmul,
+    multiply_integers,
     quotient,
     ntt_forward,
     ntt_inverse,

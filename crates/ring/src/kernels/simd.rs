@@ -53,7 +53,7 @@ pub(super) unsafe trait Lanes: Copy {
 
 /// A modulus spread over registers.
 #[derive(Clone, Copy)]
-struct Spread<V> {
+pub(super) struct Spread<V> {
     p: V,
     p2: V,
     inv: V,
@@ -61,13 +61,13 @@ struct Spread<V> {
 
 impl<V: Lanes> Spread<V> {
     #[inline(always)]
-    unsafe fn new(m: &Modulus) -> Self {
+    pub(super) unsafe fn new(m: &Modulus) -> Self {
         unsafe { Self { p: V::splat(m.value()), p2: V::splat(2 * m.value()), inv: V::splat(m.inverse_mod_word()) } }
     }
 
     /// [`Modulus::redc`] of 64-bit sums.
     #[inline(always)]
-    unsafe fn redc(&self, even: V, odd: V) -> V {
+    pub(super) unsafe fn redc(&self, even: V, odd: V) -> V {
         unsafe {
             let reduced = |t: V| t.sub64(t.mul_even(self.inv).mul_even(self.p));
             V::join_high(reduced(even), reduced(odd))
@@ -76,7 +76,7 @@ impl<V: Lanes> Spread<V> {
 
     /// [`Modulus::canonical`].
     #[inline(always)]
-    unsafe fn canonical(&self, t: V) -> V {
+    pub(super) unsafe fn canonical(&self, t: V) -> V {
         unsafe {
             let x = t.add32(self.p2);
             let x = x.min32(x.sub32(self.p2));
@@ -91,7 +91,7 @@ impl<V: Lanes> Spread<V> {
     }
 
     #[inline(always)]
-    unsafe fn mul(&self, a: V, b: V) -> V {
+    pub(super) unsafe fn mul(&self, a: V, b: V) -> V {
         unsafe { self.canonical(self.product(a, b)) }
     }
 

@@ -97,6 +97,68 @@ fn matrix_products_are_exact() {
     }
 }
 
+/// Rows of integers as large as a matrix takes, of both signs, of one sign, and small ones; some zero.
+fn integers(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec<i32> {
+    let most = (MAX_WEIGHTS / columns as u64) as i32;
+    let mut weights = vec![0; rows * columns];
+    for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
+        for w in row.iter_mut() {
+            *w = match (r % 6, rng.random_range(0..8)) {
+                (_, 0) | (5, _) => 0,
+                (0, _) => most,
+                (1, _) => -most,
+                (2, _) => most - 2 * most * rng.random_range(0..2),
+                (3, _) => rng.random_range(-3..=3),
+                _ => rng.random_range(-most..=most),
+            };
+        }
+    }
+    weights
+}
+
+#[test]
+fn products_with_integers_are_exact() {
+    let mut rng = StdRng::seed_from_u64(7);
+    for m in moduli() {
+        for (rows, columns, len) in
+            [(1, 1, 16), (3, 5, 33), (9, 16, 64), (13, 40, 48), (8, 1, 16), (4, 24, 32), (6, 576, 20), (23, 7, 5)]
+        {
+            let weights = integers(&mut rng, rows, columns);
+            let matrix = IntegerMatrix::new(rows, columns, &weights).unwrap();
+            assert_eq!((matrix.rows(), matrix.columns()), (rows, columns));
+            let mut inputs: Vec<Vec<u32>> = (0..columns).map(|_| residues(&mut rng, &m, len)).collect();
+            // Entries where all inputs are as large, or as small, as they can be.
+            inputs.iter_mut().for_each(|x| x[..2].copy_from_slice(&[m.value() - 1, 0]));
+            let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+            let want: Vec<Vec<u32>> = (weights.chunks_exact(columns))
+                .map(|row| {
+                    let sum = |i: usize| row.iter().zip(&inputs).map(|(&w, x)| w as i128 * x[i] as i128).sum();
+                    (0..len).map(|i| m.reduce_i128(sum(i))).collect()
+                })
+                .collect();
+            for k in Kernels::available() {
+                let mut out = vec![vec![1u32; len]; rows];
+                k.multiply_integers(
+                    &m,
+                    &matrix,
+                    &inputs,
+                    &mut out.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
+                );
+                assert_eq!(out, want, "{} {rows} x {columns} mod {}", k.name, m.value());
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_integers_are_bounded() {
+    let most = MAX_WEIGHTS as i32;
+    assert!(IntegerMatrix::new(1, 2, &[most - 1, -1]).is_some());
+    assert!(IntegerMatrix::new(1, 2, &[most, -1]).is_none());
+    assert!(IntegerMatrix::new(2, 1, &[most, i32::MIN]).is_none());
+    assert!(IntegerMatrix::new(0, 3, &[]).is_some());
+}
+
 #[test]
 fn key_products_and_permutations_are_exact() {
     let mut rng = StdRng::seed_from_u64(5);
