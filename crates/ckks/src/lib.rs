@@ -24,6 +24,7 @@ pub mod noise;
 pub mod parameters;
 pub mod precision;
 pub mod security;
+mod weights;
 
 pub use ciphertext::{Ciphertext, Plaintext};
 pub use encoder::Encoder;
@@ -31,6 +32,7 @@ pub use encryption::{Decryptor, Encryptor};
 pub use error::CkksError;
 pub use evaluator::Evaluator;
 pub use keys::{KeyGenerator, KeyId, KeyKind, KeyStore, MemoryKeys, PublicKey, SecretKey, SwitchingKey};
-pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec, rounded_weight};
+pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec};
 pub use parameters::{GadgetLiteral, Parameters, ParametersLiteral};
 pub use precision::PrecisionStats;
+pub use weights::rounded_weight;

@@ -19,21 +19,24 @@
 //!
 //! The weighted sums never touch memory as rotated ciphertexts: for one limb and one block of outputs
 //! (in which every periodic weight is constant, see [`umbra_ring::subring`]) the rotated inputs are
-//! made in a small buffer, and multiplied by the matrix of weights while they are in the cache.
+//! made in a small buffer, and multiplied by the matrix of weights while they are in the cache. Weights are residues, or integers
+//! where they are the same in all slots (`weights`).
 
-use crate::encoder::{Encoder, encode, to_blocks};
+use crate::encoder::{encode, to_blocks};
 use crate::evaluator::{add_blocks, check_scales};
 use crate::keys::{KeyKind, SwitchingKey};
 use crate::keyswitch::{BoundKey, Column, SwitchPlan};
-use crate::masked::{self, Masked};
+use crate::masked;
+use crate::weights::Weights;
 use crate::{Ciphertext, CkksError, Evaluator, Parameters, Plaintext};
-use num_complex::Complex64;
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::ops::Range;
 use std::sync::Arc;
 use umbra_ring::Polys;
+use umbra_ring::kernels::IntegerMatrix;
 
 /// A two-level baby-step giant-step plan: all rotations are `outer + inner + baby`. Each list contains 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,16 +157,21 @@ struct Row {
 
 /// A matrix of weights.
 #[derive(Debug)]
-struct Tile {
-    rows: Vec<usize>,
-    columns: Vec<usize>,
+pub(crate) struct Tile {
+    pub(crate) rows: Vec<usize>,
+    pub(crate) columns: Vec<usize>,
     /// Where its matrix starts among those of all tiles.
-    start: usize,
+    pub(crate) start: usize,
 }
 
 impl Tile {
-    fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.rows.len() * self.columns.len()
+    }
+
+    /// Entries of the matrices of all tiles together.
+    pub(crate) fn entries_of(tiles: &[Self]) -> usize {
+        tiles.iter().map(Self::entries).sum()
     }
 }
 
@@ -187,15 +195,6 @@ pub struct LinearTransform {
     parts: Vec<[[i32; 4]; 2]>,
     weights: Weights,
     bias: Vec<Plaintext>,
-}
-
-/// Where the weights come from.
-#[derive(Debug)]
-enum Weights {
-    /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
-    Encoded(Vec<i32>),
-    /// See [`masked`].
-    Masked(Masked),
 }
 
 impl LinearTransform {
@@ -267,11 +266,9 @@ impl LinearTransform {
             within.extend(cells.zip(tile.start..));
         }
         let places: Vec<usize> = places.iter().map(|place| within[place]).collect();
-        let weights = if spec.masks.is_empty() {
-            Weights::Encoded(encoded(parameters, spec, &switch.extended, &places, entries(&tiles))?)
-        } else {
-            Weights::Masked(Masked::new(spec, &places)?)
-        };
+        let weights = Weights::new(parameters, spec, &switch.extended, &places, &tiles)?;
+        // Integers are the same in all blocks.
+        let blocks = if matches!(weights, Weights::Integers(_)) { 1 } else { 2 * span };
         let bias = (spec.bias.iter())
             .map(|b| {
                 if b.len() != span {
@@ -293,7 +290,7 @@ impl LinearTransform {
             rows,
             columns,
             tiles,
-            blocks: 2 * span,
+            blocks,
             parts,
             weights,
             bias,
@@ -302,93 +299,13 @@ impl LinearTransform {
 
     /// Bytes of the weights that are kept.
     pub fn bytes(&self) -> usize {
-        match &self.weights {
-            Weights::Encoded(weights) => 4 * weights.len(),
-            Weights::Masked(masked) => masked.bytes(),
-        }
+        self.weights.bytes()
     }
 
     /// Row that gathers what is left to be rotated by `outer` and by `inner`.
     fn row(&self, output: u32, outer: u16, inner: u16) -> usize {
         self.rows.binary_search(&Row { output, outer, inner }).unwrap_or(0)
     }
-}
-
-/// The weights of all limbs and blocks, each in its place among the entries of the tiles.
-fn encoded(
-    parameters: &Parameters,
-    spec: &TransformSpec<'_>,
-    basis: &[u16],
-    places: &[usize],
-    entries: usize,
-) -> Result<Vec<i32>, CkksError> {
-    let log_m = spec.period.ilog2() + 1;
-    let (blocks, encoder) = (1 << log_m, Encoder::new(log_m));
-    // The parts of a complex weight have the same place.
-    let mut each: BTreeMap<usize, Vec<&Diagonal>> = BTreeMap::new();
-    spec.diagonals.iter().zip(places).for_each(|(d, &place)| each.entry(place).or_default().push(d));
-    let each: Vec<(usize, Vec<&Diagonal>)> = each.into_iter().collect();
-    let integers: Vec<Vec<i128>> = (each.par_iter())
-        .map(|(_, parts)| {
-            weight_integers(&encoder, spec.plan, (parts, &[]), spec.weight_scales[parts[0].input as usize])
-        })
-        .collect::<Result<_, _>>()?;
-    let mut weights = vec![0i32; basis.len() * blocks * entries];
-    if integers.is_empty() {
-        return Ok(weights);
-    }
-    (weights.par_chunks_mut(blocks * entries)).zip(basis).for_each(|(limb, &prime)| {
-        let m = parameters.modulus(prime);
-        let values = to_blocks(parameters, &[prime], log_m, &integers);
-        for (weight, &(place, _)) in each.iter().enumerate() {
-            for (block, &v) in values.limb(0, weight).iter().enumerate() {
-                limb[block * entries + place] = m.centre(m.to_montgomery(v));
-            }
-        }
-    });
-    Ok(weights)
-}
-
-/// Slots of a plaintext as it multiplies what is still to be rotated by `giant`.
-pub(crate) fn rotated(slots: &[f64], giant: i64) -> impl Iterator<Item = f64> {
-    let period = slots.len() as i64;
-    (0..period).map(move |c| slots[(c - giant).rem_euclid(period) as usize])
-}
-
-/// The plaintext of a weight as it is multiplied with, from the diagonals that are its parts.
-fn weight_integers(
-    encoder: &Encoder,
-    plan: &Bsgs,
-    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
-    scale: f64,
-) -> Result<Vec<i128>, CkksError> {
-    let mut slots = vec![Complex64::ZERO; encoder.slots()];
-    for d in parts {
-        let unit = if d.imaginary { Complex64::I } else { Complex64::ONE };
-        slots.iter_mut().zip(rotated(&d.plaintext(masks), plan.giant(d))).for_each(|(s, v)| *s += unit * v);
-    }
-    encoder.complex_integers(&slots, scale)
-}
-
-/// What the diagonals that are the parts of a weight are once it is rounded as it is for products: one period each, not rotated.
-/// The encoder must have the slots of a period, of the masks where there are any.
-///
-/// # Errors
-/// Those of encoding.
-pub fn rounded_weight(
-    encoder: &Encoder,
-    plan: &Bsgs,
-    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
-    scale: f64,
-) -> Result<Vec<Vec<f64>>, CkksError> {
-    let integers = weight_integers(encoder, plan, (parts, masks), scale)?;
-    let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
-    let period = slots.len() as i64;
-    let part = |d: &&Diagonal| {
-        let back = |c: i64| slots[(c + plan.giant(d)).rem_euclid(period) as usize];
-        (0..period).map(|c| if d.imaginary { back(c).im } else { back(c).re } / scale).collect()
-    };
-    Ok(parts.iter().map(part).collect())
 }
 
 /// `1, 1, -i, i` modulo a prime, `i` being `X^(N/2)`: of opposite sign in the two halves of the residues.
@@ -422,11 +339,6 @@ fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
     (rows, columns)
 }
 
-/// Entries of the matrices of all tiles together.
-fn entries(tiles: &[Tile]) -> usize {
-    tiles.iter().map(Tile::entries).sum()
-}
-
 /// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
 fn tile_cost(rows: usize) -> usize {
     rows + rows / 8 + (rows % 8).count_ones() as usize
@@ -458,6 +370,14 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
             tile
         })
         .collect()
+}
+
+/// The weights of a tile in one block.
+#[derive(Clone, Copy)]
+enum Matrix<'a> {
+    Integers(&'a IntegerMatrix),
+    /// In Montgomery form, centred.
+    Residues(&'a [i32]),
 }
 
 /// Longest run of residues for which rotated inputs are made at a time.
@@ -543,7 +463,7 @@ impl Evaluator<'_> {
         let block = n / transform.blocks;
         let fits = BUFFER / (2 * columns.len()).next_power_of_two();
         let run = match &transform.weights {
-            Weights::Encoded(_) => block.min(BLOCK).min(fits.max(SHORTEST)),
+            Weights::Integers(_) | Weights::Encoded(_) => block.min(BLOCK).min(fits.max(SHORTEST)),
             // Blocks are short: several at a time.
             Weights::Masked(_) => n.min(block.max(fits.clamp(SHORTEST, BLOCK))),
         };
@@ -561,8 +481,10 @@ impl Evaluator<'_> {
                     })
                 })
                 .collect();
-            let mut rotated = vec![0i32; 2 * run * columns.len()];
-            let rotate = |range: Range<usize>, rotated: &mut [i32]| {
+            // Integers multiply canonical residues, all other weights centred ones.
+            let canonical = matches!(transform.weights, Weights::Integers(_));
+            let mut rotated = vec![0u32; 2 * run * columns.len()];
+            let rotate = |range: Range<usize>, rotated: &mut [u32]| {
                 for (&(input, baby), out) in columns.iter().zip(rotated.chunks_exact_mut(2 * run)) {
                     let (out0, out1) = out.split_at_mut(run);
                     let input = input as usize;
@@ -570,11 +492,22 @@ impl Evaluator<'_> {
                         (Some(key), Some(digits), _) => {
                             let addend = lifted[input].as_deref();
                             let product = key.product(m, limb, range.clone(), digits.row(limb), addend);
-                            kernels.rotate_product_centred(&product, out0, out1);
+                            if canonical {
+                                kernels.rotate_product(&product, false, out0, out1);
+                            } else {
+                                kernels.rotate_product_centred(&product, cast_slice_mut(out0), cast_slice_mut(out1));
+                            }
                         }
                         (_, _, Some(p)) => {
-                            kernels.scale_centre(m, out0, &inputs[input].polys.limb(limb, 0)[range.clone()], p);
-                            kernels.scale_centre(m, out1, &inputs[input].polys.limb(limb, 1)[range.clone()], p);
+                            for (part, out) in [out0, out1].into_iter().enumerate() {
+                                let residues = &inputs[input].polys.limb(limb, part)[range.clone()];
+                                if canonical {
+                                    out.copy_from_slice(residues);
+                                    kernels.mul_const(m, out, p);
+                                } else {
+                                    kernels.scale_centre(m, cast_slice_mut(out), residues, p);
+                                }
+                            }
                         }
                         // Without rotation a ciphertext is a multiple of P: zero modulo special primes.
                         (_, _, None) => out.fill(0),
@@ -583,10 +516,10 @@ impl Evaluator<'_> {
             };
             // Multiplies rows of a tile, by number in it, over one block.
             let multiply =
-                |tile: &Tile, own: Range<usize>, weights: &[i32], at: usize, rotated: &[i32], sums: &mut [u32]| {
+                |tile: &Tile, own: Range<usize>, weights: Matrix<'_>, at: usize, rotated: &[u32], sums: &mut [u32]| {
                     let len = run.min(block);
                     for part in 0..2 {
-                        let operands: Vec<&[i32]> =
+                        let operands: Vec<&[u32]> =
                             tile.columns.iter().map(|&c| &rotated[(2 * c + part) * run + at % run..][..len]).collect();
                         let mut all: Vec<Option<&mut [u32]>> = (sums.chunks_exact_mut(n).skip(part).step_by(2))
                             .map(|s| Some(&mut s[at..at + len]))
@@ -594,18 +527,33 @@ impl Evaluator<'_> {
                         // Every row is in one tile.
                         let mut outputs: Vec<&mut [u32]> =
                             tile.rows[own.clone()].iter().filter_map(|&r| all[r].take()).collect();
-                        kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                        match weights {
+                            Matrix::Integers(matrix) => kernels.multiply_integers(m, matrix, &operands, &mut outputs),
+                            Matrix::Residues(weights) => {
+                                let operands: Vec<&[i32]> = operands.into_iter().map(cast_slice).collect();
+                                kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
+                            }
+                        }
                     }
                 };
             match &transform.weights {
+                Weights::Integers(matrices) => {
+                    for start in (0..n).step_by(run) {
+                        rotate(start..start + run, &mut rotated);
+                        for (tile, matrix) in transform.tiles.iter().zip(matrices) {
+                            let all = 0..tile.rows.len();
+                            multiply(tile, all, Matrix::Integers(matrix), start, &rotated, sums);
+                        }
+                    }
+                }
                 Weights::Encoded(weights) => {
-                    let matrix = entries(&transform.tiles);
+                    let matrix = Tile::entries_of(&transform.tiles);
                     for start in (0..n).step_by(run) {
                         rotate(start..start + run, &mut rotated);
                         let weights = &weights[(limb * transform.blocks + start / block) * matrix..][..matrix];
                         for tile in &transform.tiles {
                             let own = &weights[tile.start..][..tile.entries()];
-                            multiply(tile, 0..tile.rows.len(), own, start, &rotated, sums);
+                            multiply(tile, 0..tile.rows.len(), Matrix::Residues(own), start, &rotated, sums);
                         }
                     }
                 }
@@ -618,7 +566,8 @@ impl Evaluator<'_> {
                             for start in (0..n).step_by(run) {
                                 rotate(start..start + run, &mut rotated);
                                 for at in (start..start + run).step_by(block) {
-                                    multiply(tile, own.clone(), weights.block(at / block), at, &rotated, sums);
+                                    let weights = Matrix::Residues(weights.block(at / block));
+                                    multiply(tile, own.clone(), weights, at, &rotated, sums);
                                 }
                             }
                         }

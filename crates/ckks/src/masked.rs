@@ -9,7 +9,8 @@
 //! scale allows, and exactly the weight where it has no mask.
 
 use crate::encoder::Encoder;
-use crate::linear::{TransformSpec, rotated};
+use crate::linear::TransformSpec;
+use crate::weights::rotated;
 use crate::{CkksError, Parameters};
 use num_complex::Complex64;
 use std::collections::BTreeMap;

@@ -1,0 +1,155 @@
+//! Encoded weights of a linear transform.
+//!
+//! A weight is a plaintext: a polynomial of integers, with as many values modulo each prime as it has coefficients. Where all
+//! slots have the same weight, it is one integer, of some 10 to 15 bits, the same for all primes. Then one small matrix does for
+//! all of them, its products are summed without reductions, and nothing is read from memory but the inputs.
+
+use crate::encoder::{Encoder, to_blocks};
+use crate::linear::{Tile, TransformSpec};
+use crate::masked::Masked;
+use crate::{Bsgs, CkksError, Diagonal, Parameters};
+use num_complex::Complex64;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use umbra_ring::kernels::IntegerMatrix;
+
+/// Where the weights come from.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    /// For each tile one matrix for all limbs and blocks.
+    Integers(Vec<IntegerMatrix>),
+    /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
+    Encoded(Vec<i32>),
+    /// See [`crate::masked`].
+    Masked(Masked),
+}
+
+impl Weights {
+    /// The weights of a checked `spec`, whose diagonals have these `places` in the matrices of the tiles, over a basis.
+    ///
+    /// # Errors
+    /// Those of encoding.
+    pub(crate) fn new(
+        parameters: &Parameters,
+        spec: &TransformSpec<'_>,
+        basis: &[u16],
+        places: &[usize],
+        tiles: &[Tile],
+    ) -> Result<Self, CkksError> {
+        if !spec.masks.is_empty() {
+            return Ok(Self::Masked(Masked::new(spec, places)?));
+        }
+        let integers = rounded(spec, places)?;
+        if let Some(matrices) = constants(&integers, tiles) {
+            return Ok(Self::Integers(matrices));
+        }
+        Ok(Self::Encoded(encoded(parameters, spec, basis, &integers, Tile::entries_of(tiles))))
+    }
+
+    /// Bytes that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Integers(matrices) => matrices.iter().map(IntegerMatrix::bytes).sum(),
+            Self::Encoded(weights) => size_of_val(&weights[..]),
+            Self::Masked(masked) => masked.bytes(),
+        }
+    }
+}
+
+/// The integer polynomials of weights, each with its place among the entries of the tiles, by place.
+fn rounded(spec: &TransformSpec<'_>, places: &[usize]) -> Result<Vec<(usize, Vec<i128>)>, CkksError> {
+    let encoder = Encoder::new(spec.period.ilog2() + 1);
+    // The parts of a complex weight have the same place.
+    let mut each: BTreeMap<usize, Vec<&Diagonal>> = BTreeMap::new();
+    spec.diagonals.iter().zip(places).for_each(|(d, &place)| each.entry(place).or_default().push(d));
+    let each: Vec<(usize, Vec<&Diagonal>)> = each.into_iter().collect();
+    (each.par_iter())
+        .map(|(place, parts)| {
+            let scale = spec.weight_scales[parts[0].input as usize];
+            Ok((*place, weight_integers(&encoder, spec.plan, (parts, &[]), scale)?))
+        })
+        .collect()
+}
+
+/// The matrices of the tiles, where every polynomial is a constant and sums of products stay small enough.
+fn constants(integers: &[(usize, Vec<i128>)], tiles: &[Tile]) -> Option<Vec<IntegerMatrix>> {
+    let mut weights = vec![0i32; Tile::entries_of(tiles)];
+    for (place, polynomial) in integers {
+        let (constant, others) = polynomial.split_first()?;
+        if others.iter().any(|c| *c != 0) {
+            return None;
+        }
+        weights[*place] = i32::try_from(*constant).ok()?;
+    }
+    let matrix = |t: &Tile| IntegerMatrix::new(t.rows.len(), t.columns.len(), &weights[t.start..][..t.entries()]);
+    tiles.iter().map(matrix).collect()
+}
+
+/// The weights of all limbs and blocks, each in its place among the entries of the tiles.
+fn encoded(
+    parameters: &Parameters,
+    spec: &TransformSpec<'_>,
+    basis: &[u16],
+    integers: &[(usize, Vec<i128>)],
+    entries: usize,
+) -> Vec<i32> {
+    let log_m = spec.period.ilog2() + 1;
+    let blocks = 1 << log_m;
+    let mut weights = vec![0i32; basis.len() * blocks * entries];
+    if integers.is_empty() {
+        return weights;
+    }
+    let (places, integers): (Vec<usize>, Vec<Vec<i128>>) = integers.iter().cloned().unzip();
+    (weights.par_chunks_mut(blocks * entries)).zip(basis).for_each(|(limb, &prime)| {
+        let m = parameters.modulus(prime);
+        let values = to_blocks(parameters, &[prime], log_m, &integers);
+        for (weight, &place) in places.iter().enumerate() {
+            for (block, &v) in values.limb(0, weight).iter().enumerate() {
+                limb[block * entries + place] = m.centre(m.to_montgomery(v));
+            }
+        }
+    });
+    weights
+}
+
+/// Slots of a plaintext as it multiplies what is still to be rotated by `giant`.
+pub(crate) fn rotated(slots: &[f64], giant: i64) -> impl Iterator<Item = f64> {
+    let period = slots.len() as i64;
+    (0..period).map(move |c| slots[(c - giant).rem_euclid(period) as usize])
+}
+
+/// The plaintext of a weight as it is multiplied with, from the diagonals that are its parts.
+fn weight_integers(
+    encoder: &Encoder,
+    plan: &Bsgs,
+    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
+    scale: f64,
+) -> Result<Vec<i128>, CkksError> {
+    let mut slots = vec![Complex64::ZERO; encoder.slots()];
+    for d in parts {
+        let unit = if d.imaginary { Complex64::I } else { Complex64::ONE };
+        slots.iter_mut().zip(rotated(&d.plaintext(masks), plan.giant(d))).for_each(|(s, v)| *s += unit * v);
+    }
+    encoder.complex_integers(&slots, scale)
+}
+
+/// What the diagonals that are the parts of a weight are once it is rounded as it is for products: one period each, not rotated.
+/// The encoder must have the slots of a period, of the masks where there are any.
+///
+/// # Errors
+/// Those of encoding.
+pub fn rounded_weight(
+    encoder: &Encoder,
+    plan: &Bsgs,
+    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
+    scale: f64,
+) -> Result<Vec<Vec<f64>>, CkksError> {
+    let integers = weight_integers(encoder, plan, (parts, masks), scale)?;
+    let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
+    let period = slots.len() as i64;
+    let part = |d: &&Diagonal| {
+        let back = |c: i64| slots[(c + plan.giant(d)).rem_euclid(period) as usize];
+        (0..period).map(|c| if d.imaginary { back(c).im } else { back(c).re } / scale).collect()
+    };
+    Ok(parts.iter().map(part).collect())
+}
