@@ -6,7 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
-use umbra_ring::kernels::{IntegerMatrix, Kernels, KeyProduct};
+use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix, Kernels, KeyProduct};
 use umbra_ring::{Automorphism, Modulus, NttTable, convert::BaseConverter, primes};
 
 const LOG_N: u32 = 15;
@@ -65,7 +65,7 @@ fn matmul(c: &mut Criterion) {
 }
 
 /// The weights of 64 rows and 576 columns, 128 entries at a time: a convolution of the channel layout. As residues in Montgomery form
-/// for one prime, and as integers for all. Columns are as far apart as those of both components are.
+/// for one prime, as integers for all, and with 16 and 64 different ones in each row, grouped. Columns are as far apart as those of both components are.
 fn integers(c: &mut Criterion) {
     let mut group = c.benchmark_group("integers");
     let (rows, columns, len) = (64, 576, 128);
@@ -78,6 +78,12 @@ fn integers(c: &mut Criterion) {
     group.throughput(Throughput::Elements((rows * columns * len) as u64));
     let weights: Vec<i32> = (0..rows * columns).map(|i| (i * 40503 % 6001) as i32 - 3000).collect();
     let matrix = IntegerMatrix::new(rows, columns, &weights).expect("small weights");
+    let grouped = [16, 64].map(|k| {
+        // In no order that a predictor would learn.
+        let few = residues.iter().map(|x| (x.wrapping_mul(0x85EB_CA6B) >> 16) as i32 % k * 97 - 3000);
+        let few: Vec<i32> = few.take(rows * columns).collect();
+        (k, GroupedMatrix::new(rows, columns, &few).expect("small weights"))
+    });
     for kernels in Kernels::available() {
         let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         group.bench_function(BenchmarkId::new("montgomery", kernels.name), |b| {
@@ -86,6 +92,12 @@ fn integers(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("integers", kernels.name), |b| {
             b.iter(|| kernels.multiply_integers(&m, &matrix, &canonical, &mut outputs));
         });
+        for (k, grouped) in &grouped {
+            let id = BenchmarkId::new(format!("{k} grouped"), kernels.name);
+            group.bench_function(id, |b| {
+                b.iter(|| kernels.multiply_grouped(&m, grouped, &canonical, &mut outputs));
+            });
+        }
     }
     group.finish();
 }

@@ -1,5 +1,6 @@
 //! Products with matrices of integers in registers: for every width, and with 52-bit products (AVX-512 IFMA).
 
+use super::grouped::{self, GROUP, GroupedMatrix, LINE};
 use super::ifma::{self, join_even_odd, splat};
 use super::integers::{self, IntegerMatrix, ROWS};
 use super::simd::{Lanes, Spread};
@@ -147,6 +148,20 @@ impl Sums {
         }
     }
 
+    /// Adds the product of the next group, of `K` columns. See [`Groups::next`].
+    #[inline(always)]
+    unsafe fn add_group<const K: usize>(&mut self, groups: &mut Groups) {
+        unsafe {
+            let (weight, x) = groups.next::<__m512i, K>(0);
+            self.add(_mm512_set1_epi64(weight), x, _mm512_srli_epi64::<32>(x));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn plus(self, o: Self) -> Self {
+        unsafe { Self { even: _mm512_add_epi64(self.even, o.even), odd: _mm512_add_epi64(self.odd, o.odd) } }
+    }
+
     /// The canonical residues of the sums, which are in `[0, 2^52)`.
     #[inline(always)]
     unsafe fn residues(self, s: &ifma::Spread) -> __m512i {
@@ -209,6 +224,146 @@ unsafe fn integers_tile_wide<const N: usize>(
             }
             for r in 0..N {
                 _mm512_storeu_si512(outputs[r].as_mut_ptr().add(at).cast(), sums[r].residues(&s));
+            }
+        }
+    }
+}
+
+/// What rows of a [`GroupedMatrix`] are read from: its groups, and a line of each input.
+struct Groups {
+    weights: *const i64,
+    offsets: *const u32,
+    lines: *const u8,
+}
+
+/// A line of the first-level cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; LINE]);
+
+impl Groups {
+    /// From the first row on.
+    fn new(matrix: &GroupedMatrix, lines: &[Line]) -> Self {
+        let (weights, offsets) = (matrix.weights.as_ptr(), matrix.offsets.as_ptr());
+        Self { weights, offsets, lines: lines.as_ptr().cast() }
+    }
+
+    /// Weight and sum of the next group, of `K` columns; words from `part` of each line.
+    ///
+    /// # Safety
+    /// The caller has V's instructions, and takes no more groups than the matrix has, of the sizes that they have; there is a
+    /// line for each column, of at least `part + LANES` words.
+    #[inline(always)]
+    unsafe fn next<V: Lanes, const K: usize>(&mut self, part: usize) -> (i64, V) {
+        // SAFETY: as vouched for by the caller; offsets are those of lines.
+        unsafe {
+            let column = |k: usize| V::load(self.lines.add(*self.offsets.add(k) as usize).cast::<u32>().add(part));
+            let mut sum = column(0);
+            for k in 1..K {
+                sum = sum.add32(column(k));
+            }
+            let weight = *self.weights;
+            self.offsets = self.offsets.add(K);
+            self.weights = self.weights.add(1);
+            (weight, sum)
+        }
+    }
+}
+
+/// [`super::Kernels::multiply_grouped`]. Products are signed, so residues are centred: four of them stay within `2^31` of zero.
+#[inline(always)]
+pub(super) unsafe fn multiply_grouped<V: Lanes>(
+    m: &Modulus,
+    matrix: &GroupedMatrix,
+    inputs: &[&[u32]],
+    outputs: &mut [&mut [u32]],
+) {
+    let whole = outputs.first().map_or(0, |o| o.len()) / LINE * LINE;
+    let mut lines = vec![Line([0; LINE]); inputs.len()];
+    // SAFETY: the caller has V's instructions and checked that there are as many rows as outputs, as many columns as inputs,
+    // and that all operands are of one length, at least `whole`. LANES divides LINE. Groups are taken in the order in which
+    // they are there.
+    unsafe {
+        let s = Spread::<V>::new(m);
+        let (r2, half) = (V::splat(m.r2()), V::splat(m.value() / 2));
+        for at in (0..whole).step_by(LINE) {
+            for (line, input) in lines.iter_mut().zip(inputs) {
+                for part in (0..LINE).step_by(V::LANES) {
+                    V::load(input.as_ptr().add(at + part)).sub32(half).store(line.0.as_mut_ptr().add(part));
+                }
+            }
+            for part in (0..LINE).step_by(V::LANES) {
+                let mut groups = Groups::new(matrix, &lines);
+                for (row, out) in matrix.rows.iter().zip(outputs.iter_mut()) {
+                    // What centring took off.
+                    let start = V::splat64(row.sum * i64::from(m.value() / 2));
+                    let (mut even, mut odd) = (start, start);
+                    macro_rules! sizes {
+                        ($($size:literal),*) => {$(
+                            for _ in 0..row.groups[GROUP - $size] {
+                                let (weight, x) = groups.next::<V, $size>(part);
+                                let weight = V::splat(weight as u32);
+                                even = even.add64(x.mul_even(weight));
+                                odd = odd.add64(x.odd().mul_even(weight));
+                            }
+                        )*};
+                    }
+                    sizes!(4, 3, 2, 1);
+                    s.residues(r2, even, odd).store(out.as_mut_ptr().add(at + part));
+                }
+            }
+        }
+    }
+    rest(whole, inputs, outputs, |i, o| grouped::multiply_grouped(m, matrix, i, o));
+}
+
+/// [`super::Kernels::multiply_grouped`] with 52-bit products.
+pub(super) fn multiply_grouped_wide(
+    m: &Modulus,
+    matrix: &GroupedMatrix,
+    inputs: &[&[u32]],
+    outputs: &mut [&mut [u32]],
+) {
+    let whole = outputs.first().map_or(0, |o| o.len()) / LINE * LINE;
+    // SAFETY: `available` hands this out only after detecting the features; lengths were checked by the caller.
+    unsafe { grouped_wide(m, matrix, inputs, outputs, whole) }
+    rest(whole, inputs, outputs, |i, o| grouped::multiply_grouped(m, matrix, i, o));
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn grouped_wide(
+    m: &Modulus,
+    matrix: &GroupedMatrix,
+    inputs: &[&[u32]],
+    outputs: &mut [&mut [u32]],
+    whole: usize,
+) {
+    let mut lines = vec![Line([0; LINE]); inputs.len()];
+    // SAFETY: as in `multiply_grouped`; sums as in `integers_tile_wide`, those of four words below 2^30 being below 2^32.
+    unsafe {
+        let s = ifma::Spread::new(m);
+        for at in (0..whole).step_by(LINE) {
+            for (line, input) in lines.iter_mut().zip(inputs) {
+                _mm512_store_si512(line.0.as_mut_ptr().cast(), _mm512_loadu_si512(input.as_ptr().add(at).cast()));
+            }
+            let mut groups = Groups::new(matrix, &lines);
+            for (row, out) in matrix.rows.iter().zip(outputs.iter_mut()) {
+                // Two sums, so that a product need not wait for the one before it.
+                let (mut first, mut second) = (Sums::start(m.value(), row.negative), Sums::zero());
+                macro_rules! sizes {
+                    ($($size:literal),*) => {$(
+                        let count = row.groups[GROUP - $size];
+                        for _ in 0..count / 2 {
+                            first.add_group::<$size>(&mut groups);
+                            second.add_group::<$size>(&mut groups);
+                        }
+                        if count % 2 == 1 {
+                            first.add_group::<$size>(&mut groups);
+                        }
+                    )*};
+                }
+                sizes!(4, 3, 2, 1);
+                _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), first.plus(second).residues(&s));
             }
         }
     }

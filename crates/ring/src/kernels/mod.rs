@@ -4,6 +4,7 @@
 //! over register types and give the same words, which the tests check for every set the machine
 //! has.
 
+mod grouped;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod integers;
@@ -21,6 +22,7 @@ use crate::ntt::{LastLevel, Narrow, Wide};
 use crate::{Modulus, RingError};
 use std::sync::OnceLock;
 
+pub use grouped::{GROUP, GroupedMatrix};
 pub use integers::{IntegerMatrix, MAX_WEIGHTS};
 
 /// Largest number of products summed before a reduction: 24 products of a residue within `p / 2` and
@@ -88,6 +90,7 @@ pub struct Kernels {
     rotate_product: fn(&KeyProduct<'_>, bool, &mut [u32], &mut [u32]),
     matmul: fn(&[Modulus], &[i32], &[&[i32]], &mut [&mut [u32]]),
     multiply_integers: fn(&Modulus, &IntegerMatrix, &[&[u32]], &mut [&mut [u32]]),
+    multiply_grouped: fn(&Modulus, &GroupedMatrix, &[&[u32]], &mut [&mut [u32]]),
     quotient: fn(&[QuotientTerm], &[&[i32]], &mut [i32]),
     ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
     ntt_inverse: fn(&Modulus, &Narrow, &LastLevel, &mut [u32]),

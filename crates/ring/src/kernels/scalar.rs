@@ -1,5 +1,6 @@
 //! The reference kernels: one residue at a time.
 
+use super::grouped::multiply_grouped;
 use super::integers::multiply_integers;
 use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
 use crate::Modulus;
@@ -20,6 +21,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     rotate_product,
     matmul,
     multiply_integers,
+    multiply_grouped,
     quotient,
     ntt_forward,
     ntt_inverse,

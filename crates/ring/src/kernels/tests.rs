@@ -145,9 +145,30 @@ fn products_with_integers_are_exact() {
                     &mut out.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
                 );
                 assert_eq!(out, want, "{} {rows} x {columns} mod {}", k.name, m.value());
+                let grouped = GroupedMatrix::new(rows, columns, &weights).unwrap();
+                out.iter_mut().for_each(|row| row.fill(1));
+                k.multiply_grouped(
+                    &m,
+                    &grouped,
+                    &inputs,
+                    &mut out.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
+                );
+                assert_eq!(out, want, "{} grouped {rows} x {columns} mod {}", k.name, m.value());
             }
         }
     }
+}
+
+#[test]
+fn columns_are_grouped_by_weight() {
+    // Seven columns of weight 3, two of -1, one of 5; a row of zeros.
+    let row = [3, 3, -1, 3, 0, 3, 5, 3, -1, 3, 3];
+    let matrix = GroupedMatrix::new(2, row.len(), &[row, [0; 11]].concat()).unwrap();
+    assert_eq!((matrix.columns(), matrix.products()), (11, 4));
+    assert_eq!(
+        matrix.rows.iter().map(|r| (r.groups, r.sum, r.negative)).collect::<Vec<_>>(),
+        [([1, 1, 1, 1], 24, 2), ([0; 4], 0, 0)]
+    );
 }
 
 #[test]
@@ -157,6 +178,8 @@ fn rows_of_integers_are_bounded() {
     assert!(IntegerMatrix::new(1, 2, &[most, -1]).is_none());
     assert!(IntegerMatrix::new(2, 1, &[most, i32::MIN]).is_none());
     assert!(IntegerMatrix::new(0, 3, &[]).is_some());
+    assert!(GroupedMatrix::new(1, 2, &[most, -1]).is_none());
+    assert!(GroupedMatrix::new(2, 1, &[-most, most]).is_some());
 }
 
 #[test]

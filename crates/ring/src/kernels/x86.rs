@@ -1,7 +1,7 @@
 //! AVX2 and AVX-512 registers, and the kernel sets made of them.
 
 use super::simd::{self, Lanes};
-use super::{IntegerMatrix, Kernels, KeyProduct, QuotientTerm, WideNtt, ifma, integers_simd, transform};
+use super::{GroupedMatrix, IntegerMatrix, Kernels, KeyProduct, QuotientTerm, WideNtt, ifma, integers_simd, transform};
 use crate::Modulus;
 use crate::ntt::{LastLevel, Narrow};
 use std::arch::{asm, x86_64::*};
@@ -308,6 +308,7 @@ macro_rules! kernel_set {
             entry!($features, $register, simd::rotate_product(p: &KeyProduct<'_>, add: bool, a: &mut [u32], b: &mut [u32]));
             entry!($features, $register, simd::matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
             entry!($features, $register, integers_simd::multiply_integers(m: &Modulus, w: &IntegerMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
+            entry!($features, $register, integers_simd::multiply_grouped(m: &Modulus, w: &GroupedMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
             entry!($features, $register, simd::quotient(t: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]));
             entry!($features, $register, transform::ntt_forward(m: &Modulus, r: &Narrow, v: &mut [u32]));
             entry!($features, $register, transform::ntt_inverse(m: &Modulus, r: &Narrow, l: &LastLevel, v: &mut [u32]));
@@ -327,6 +328,7 @@ macro_rules! kernel_set {
                 rotate_product,
                 matmul,
                 multiply_integers,
+                multiply_grouped,
                 quotient,
                 ntt_forward,
                 ntt_inverse,
@@ -344,6 +346,7 @@ kernel_set!(avx512, __m512i, "avx512f");
 static AVX512_IFMA: Kernels = Kernels {
     name: "avx512ifma",
     multiply_integers: integers_simd::multiply_integers_wide,
+    multiply_grouped: integers_simd::multiply_grouped_wide,
     wide_ntt: Some(WideNtt { forward: ifma::forward, inverse: ifma::inverse }),
     ..avx512::SET
 };
