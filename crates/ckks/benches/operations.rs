@@ -116,6 +116,7 @@ fn bench(criterion: &mut Criterion) {
             diagonals: &diagonals,
             bias: &[vec![0.5; channels as usize]],
             scale_out: 2f64.powi(40) * weight_scale / parameters.rescale_factor(level, level - 1),
+            add_first: false,
         };
         // Scales this low carry no message; the words are processed all the same.
         let transform = LinearTransform::new(&parameters, &spec).expect("a transform");

@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::ops::Range;
 use std::sync::Arc;
 use umbra_ring::Polys;
-use umbra_ring::kernels::IntegerMatrix;
+use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix};
 
 /// A two-level baby-step giant-step plan: all rotations are `outer + inner + baby`. Each list contains 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +145,9 @@ pub struct TransformSpec<'a> {
     pub bias: &'a [Vec<f64>],
     /// Scale of the outputs, at which biases are encoded.
     pub scale_out: f64,
+    /// Whether to add rotated inputs that share a weight before multiplying them by it. Makes no difference to the result, and takes
+    /// effect where weights are the same in all slots and not too large for it ([`GroupedMatrix`]).
+    pub add_first: bool,
 }
 
 /// A sum under construction: the terms of one output that still have these giants to go.
@@ -268,7 +271,7 @@ impl LinearTransform {
         let places: Vec<usize> = places.iter().map(|place| within[place]).collect();
         let weights = Weights::new(parameters, spec, &switch.extended, &places, &tiles)?;
         // Integers are the same in all blocks.
-        let blocks = if matches!(weights, Weights::Integers(_)) { 1 } else { 2 * span };
+        let blocks = if weights.are_integers() { 1 } else { 2 * span };
         let bias = (spec.bias.iter())
             .map(|b| {
                 if b.len() != span {
@@ -376,6 +379,7 @@ fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<
 #[derive(Clone, Copy)]
 enum Matrix<'a> {
     Integers(&'a IntegerMatrix),
+    Grouped(&'a GroupedMatrix),
     /// In Montgomery form, centred.
     Residues(&'a [i32]),
 }
@@ -463,7 +467,9 @@ impl Evaluator<'_> {
         let block = n / transform.blocks;
         let fits = BUFFER / (2 * columns.len()).next_power_of_two();
         let run = match &transform.weights {
-            Weights::Integers(_) | Weights::Encoded(_) => block.min(BLOCK).min(fits.max(SHORTEST)),
+            Weights::Integers(_) | Weights::Grouped(_) | Weights::Encoded(_) => {
+                block.min(BLOCK).min(fits.max(SHORTEST))
+            }
             // Blocks are short: several at a time.
             Weights::Masked(_) => n.min(block.max(fits.clamp(SHORTEST, BLOCK))),
         };
@@ -482,7 +488,7 @@ impl Evaluator<'_> {
                 })
                 .collect();
             // Integers multiply canonical residues, all other weights centred ones.
-            let canonical = matches!(transform.weights, Weights::Integers(_));
+            let canonical = transform.weights.are_integers();
             let mut rotated = vec![0u32; 2 * run * columns.len()];
             let rotate = |range: Range<usize>, rotated: &mut [u32]| {
                 for (&(input, baby), out) in columns.iter().zip(rotated.chunks_exact_mut(2 * run)) {
@@ -529,6 +535,7 @@ impl Evaluator<'_> {
                             tile.rows[own.clone()].iter().filter_map(|&r| all[r].take()).collect();
                         match weights {
                             Matrix::Integers(matrix) => kernels.multiply_integers(m, matrix, &operands, &mut outputs),
+                            Matrix::Grouped(matrix) => kernels.multiply_grouped(m, matrix, &operands, &mut outputs),
                             Matrix::Residues(weights) => {
                                 let operands: Vec<&[i32]> = operands.into_iter().map(cast_slice).collect();
                                 kernels.matmul(&moduli[..outputs.len()], weights, &operands, &mut outputs);
@@ -536,15 +543,21 @@ impl Evaluator<'_> {
                         }
                     }
                 };
+            // One matrix a tile for all blocks.
+            let constant = |matrices: &[Matrix<'_>], rotated: &mut [u32], sums: &mut [u32]| {
+                for start in (0..n).step_by(run) {
+                    rotate(start..start + run, rotated);
+                    for (tile, matrix) in transform.tiles.iter().zip(matrices) {
+                        multiply(tile, 0..tile.rows.len(), *matrix, start, rotated, sums);
+                    }
+                }
+            };
             match &transform.weights {
                 Weights::Integers(matrices) => {
-                    for start in (0..n).step_by(run) {
-                        rotate(start..start + run, &mut rotated);
-                        for (tile, matrix) in transform.tiles.iter().zip(matrices) {
-                            let all = 0..tile.rows.len();
-                            multiply(tile, all, Matrix::Integers(matrix), start, &rotated, sums);
-                        }
-                    }
+                    constant(&matrices.iter().map(Matrix::Integers).collect::<Vec<_>>(), &mut rotated, sums);
+                }
+                Weights::Grouped(matrices) => {
+                    constant(&matrices.iter().map(Matrix::Grouped).collect::<Vec<_>>(), &mut rotated, sums);
                 }
                 Weights::Encoded(weights) => {
                     let matrix = Tile::entries_of(&transform.tiles);

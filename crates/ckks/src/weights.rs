@@ -11,13 +11,15 @@ use crate::{Bsgs, CkksError, Diagonal, Parameters};
 use num_complex::Complex64;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use umbra_ring::kernels::IntegerMatrix;
+use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix};
 
 /// Where the weights come from.
 #[derive(Debug)]
 pub(crate) enum Weights {
     /// For each tile one matrix for all limbs and blocks.
     Integers(Vec<IntegerMatrix>),
+    /// The same, columns that share a weight together.
+    Grouped(Vec<GroupedMatrix>),
     /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
     Encoded(Vec<i32>),
     /// See [`crate::masked`].
@@ -40,16 +42,35 @@ impl Weights {
             return Ok(Self::Masked(Masked::new(spec, places)?));
         }
         let integers = rounded(spec, places)?;
-        if let Some(matrices) = constants(&integers, tiles) {
-            return Ok(Self::Integers(matrices));
+        let matrices = constants(&integers, Tile::entries_of(tiles)).and_then(|constants| {
+            let of = |t: &Tile| (t.rows.len(), t.columns.len(), t.start..t.start + t.entries());
+            let tiles = tiles.iter().map(of);
+            if spec.add_first {
+                Some(Self::Grouped(
+                    tiles.map(|(r, c, own)| GroupedMatrix::new(r, c, &constants[own])).collect::<Option<_>>()?,
+                ))
+            } else {
+                Some(Self::Integers(
+                    tiles.map(|(r, c, own)| IntegerMatrix::new(r, c, &constants[own])).collect::<Option<_>>()?,
+                ))
+            }
+        });
+        if let Some(matrices) = matrices {
+            return Ok(matrices);
         }
         Ok(Self::Encoded(encoded(parameters, spec, basis, &integers, Tile::entries_of(tiles))))
+    }
+
+    /// Whether they are the same for all blocks, and multiply canonical residues.
+    pub(crate) fn are_integers(&self) -> bool {
+        matches!(self, Self::Integers(_) | Self::Grouped(_))
     }
 
     /// Bytes that are kept.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Integers(matrices) => matrices.iter().map(IntegerMatrix::bytes).sum(),
+            Self::Grouped(matrices) => matrices.iter().map(GroupedMatrix::bytes).sum(),
             Self::Encoded(weights) => size_of_val(&weights[..]),
             Self::Masked(masked) => masked.bytes(),
         }
@@ -71,9 +92,9 @@ fn rounded(spec: &TransformSpec<'_>, places: &[usize]) -> Result<Vec<(usize, Vec
         .collect()
 }
 
-/// The matrices of the tiles, where every polynomial is a constant and sums of products stay small enough.
-fn constants(integers: &[(usize, Vec<i128>)], tiles: &[Tile]) -> Option<Vec<IntegerMatrix>> {
-    let mut weights = vec![0i32; Tile::entries_of(tiles)];
+/// The entries of the matrices of all tiles, where every polynomial is a constant that fits into a word.
+fn constants(integers: &[(usize, Vec<i128>)], entries: usize) -> Option<Vec<i32>> {
+    let mut weights = vec![0i32; entries];
     for (place, polynomial) in integers {
         let (constant, others) = polynomial.split_first()?;
         if others.iter().any(|c| *c != 0) {
@@ -81,8 +102,7 @@ fn constants(integers: &[(usize, Vec<i128>)], tiles: &[Tile]) -> Option<Vec<Inte
         }
         weights[*place] = i32::try_from(*constant).ok()?;
     }
-    let matrix = |t: &Tile| IntegerMatrix::new(t.rows.len(), t.columns.len(), &weights[t.start..][..t.entries()]);
-    tiles.iter().map(matrix).collect()
+    Some(weights)
 }
 
 /// The weights of all limbs and blocks, each in its place among the entries of the tiles.

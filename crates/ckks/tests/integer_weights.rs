@@ -20,6 +20,7 @@ struct Case {
     /// Of period 1.
     diagonals: Vec<Diagonal>,
     weight_scale: f64,
+    add_first: bool,
 }
 
 impl Case {
@@ -52,7 +53,7 @@ impl Case {
                 }
             }
         }
-        Self { log_n, inputs, outputs, plan, diagonals, weight_scale: 4096.0 }
+        Self { log_n, inputs, outputs, plan, diagonals, weight_scale: 4096.0, add_first: false }
     }
 
     fn transform(&self, parameters: &Parameters) -> LinearTransform {
@@ -80,6 +81,7 @@ impl Case {
             diagonals,
             bias: &(0..outputs).map(|o| vec![o as f64 * 0.125; period]).collect::<Vec<_>>(),
             scale_out: SCALE * self.weight_scale / parameters.rescale_factor(LEVELS.0, LEVELS.1),
+            add_first: self.add_first,
         };
         LinearTransform::new(parameters, &spec).unwrap()
     }
@@ -164,4 +166,53 @@ fn weights_too_large_for_integers_are_residues() {
     let inputs: Vec<&Ciphertext> = inputs.iter().collect();
     let want = evaluator.transform(&inputs, &case.residues(&bench.parameters)).unwrap();
     assert_eq!(evaluator.transform(&inputs, &large).unwrap(), want[..case.outputs]);
+}
+
+#[test]
+fn adding_first_gives_the_same_words() {
+    let mut rng = StdRng::seed_from_u64(23);
+    // So many weights to choose from; the first row has one only, the second none.
+    let few = |k: i32| {
+        move |rng: &mut StdRng, output: usize| match output {
+            0 => 0.625,
+            1 => 0.0,
+            _ => (rng.random_range(0..k) - k / 2) as f32 / k as f32,
+        }
+    };
+    let giants = Bsgs { babies: vec![0, 1, 2], inner: vec![0], outer: vec![0, 32], pair: None };
+    let (one, two, many) = (few(1), few(2), few(64));
+    for mut case in [
+        Case::new(&mut rng, 9, (1, 4), taps(), one),
+        Case::new(&mut rng, 10, (4, 9), taps(), two),
+        Case::new(&mut rng, 11, (12, 11), taps(), many),
+        Case::new(&mut rng, 9, (3, 5), giants, two),
+    ] {
+        let (bench, inputs, expected) = case.bench(&mut rng);
+        let inputs: Vec<&Ciphertext> = inputs.iter().collect();
+        let literal = bench.parameters.literal();
+        let residues = case.residues(&bench.parameters);
+        let want = Evaluator::new(&bench.parameters, &bench.keys).transform(&inputs, &residues).unwrap();
+        let want = &want[..case.outputs];
+        for (out, expected) in want.iter().zip(&expected) {
+            assert!(bench.error(out, expected) / out.scale() < 3e-3);
+        }
+        case.add_first = true;
+        for kernels in Kernels::available() {
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let got = pool.install(|| {
+                    let parameters = Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
+                    let transform = case.transform(&parameters);
+                    Evaluator::new(&parameters, &bench.keys).transform(&inputs, &transform).unwrap()
+                });
+                assert!(got == want, "{} with {threads} threads", kernels.name);
+            }
+        }
+        // Too large for sums without reductions.
+        case.weight_scale = 2f64.powi(21);
+        let large = case.transform(&bench.parameters);
+        let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+        let want = evaluator.transform(&inputs, &case.residues(&bench.parameters)).unwrap();
+        assert_eq!(evaluator.transform(&inputs, &large).unwrap(), want[..case.outputs]);
+    }
 }

@@ -217,6 +217,7 @@ fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ci
         diagonals: &case.diagonals,
         bias: &case.bias,
         scale_out,
+        add_first: false,
     };
     let transform = LinearTransform::new(&parameters, &spec).unwrap();
     let inputs: Vec<Ciphertext> = case.inputs.iter().map(|x| bench.encrypt(x, level, input_scale)).collect();
@@ -283,6 +284,7 @@ fn same_words_on_every_kernel_and_thread_count() {
                         diagonals: &case.diagonals,
                         bias: &case.bias,
                         scale_out: 2f64.powi(58) * case.plan.factor() / parameters.rescale_factor(4, 3),
+                        add_first: false,
                     };
                     let transform = LinearTransform::new(&parameters, &spec).unwrap();
                     out.extend(evaluator.transform(&[&input], &transform).unwrap());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use umbra_compiler::{Average, LayoutChoice};
+use umbra_compiler::{AddFirst, Average, LayoutChoice};
 
 /// Encrypted image classification: a server classifies a picture that it cannot see.
 #[derive(Debug, Parser)]
@@ -104,6 +104,10 @@ pub struct Compilation {
     /// Who averages over an ensemble: client, from the logits of every network, or server.
     #[arg(long, value_name = "PARTY", default_value = "client")]
     pub average: Average,
+    /// Add inputs that share a weight before multiplying them, in the channel layout: always, never, or auto, where it is faster.
+    /// For networks of umbra cluster, whose output channels have few distinct weights.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub add_first: AddFirst,
 }
 
 #[derive(Args, Debug)]

@@ -156,8 +156,8 @@ pub fn shipped() -> anyhow::Result<Graph> {
 
 /// Compiles as asked.
 fn compile(graph: &Graph, how: &Compilation) -> anyhow::Result<Program> {
-    let Compilation { layout, batch, average, .. } = *how;
-    let mut options = CompileOptions { layout, batch, average, ..CompileOptions::default() };
+    let Compilation { layout, batch, average, add_first, .. } = *how;
+    let mut options = CompileOptions { layout, batch, average, add_first, ..CompileOptions::default() };
     options.logit_error = how.logit_error.unwrap_or(options.logit_error);
     options.key_bytes = how.key_bytes.unwrap_or(options.key_bytes);
     for name in &how.without {

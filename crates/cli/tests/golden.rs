@@ -64,6 +64,7 @@ fn program() -> Program {
         masks: Vec::new(),
         bias: vec![bias],
         gadget: 0,
+        add_first: false,
     };
     Program {
         name: "golden".into(),

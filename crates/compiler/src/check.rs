@@ -263,7 +263,7 @@ impl StepCheck<'_> {
 
     /// Returns the scale of the products.
     fn linear(&self, linear: &Linear) -> Result<f64, ProgramError> {
-        let Linear { inputs, plan, diagonals, period, masks, bias, gadget } = linear;
+        let Linear { inputs, plan, diagonals, period, masks, bias, gadget, add_first } = linear;
         if !period.is_power_of_two() || *period > self.program.slots() {
             return Err(self.error("period", period, format!("a power of two up to {}", self.program.slots())));
         }
@@ -306,6 +306,10 @@ impl StepCheck<'_> {
                 let found = format!("{pair} with {} masks", masks.len());
                 return Err(self.error("distance of pairs", found, "a rotation other than 0, and no masks"));
             }
+        }
+        if *add_first && !linear.has_integers() {
+            let found = format!("weights of period {period}, {} masks", masks.len());
+            return Err(self.error("weights that are added up first", found, "period 1, no masks and no pairs"));
         }
         self.gadget(*gadget)?;
         let key = |d: &Diagonal| (d.place(), d.imaginary);
@@ -362,6 +366,7 @@ mod tests {
             masks: Vec::new(),
             bias: vec![vec![0.25; 4]],
             gadget: 0,
+            add_first: false,
         };
         let step = |operation, level_in, level_out, scale_out| Step {
             node: "n".into(),
@@ -525,6 +530,7 @@ mod tests {
             |p| linear(p).diagonals[0].imaginary = true,
             |p| linear(p).plan.pair = Some(1),
             |p| paired(p).scale_out /= 2.0,
+            |p| linear(p).add_first = true,
             |p| paired_linear(p).plan.pair = Some(0),
             |p| paired_linear(p).plan.pair = Some(100),
             |p| paired_linear(p).masks = vec![vec![true; 4]],

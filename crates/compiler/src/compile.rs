@@ -58,8 +58,9 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
 /// # Errors
 /// As [`compile`]; [`CompileError::Member`] for networks that differ in more than their weights.
 pub fn compile_ensemble(graphs: &[&Graph], options: &CompileOptions) -> Result<Program, CompileError> {
-    options.check(graphs.len())?;
+    options.check(graphs.len(), false)?;
     let circuit = passes(graphs, options)?;
+    options.check(graphs.len(), circuit.is_padded())?;
     let with = |channel: bool| in_layout(graphs, &circuit, options, channel);
     match options.layout {
         LayoutChoice::Cyclic => with(false),

@@ -13,6 +13,10 @@ pub struct CostModel {
     pub transform: f64,
     /// Modular multiply-accumulates a second: key products, weights, base conversion.
     pub multiply_accumulates: f64,
+    /// Products of residues with integers a second, which need no reductions: weights of the channel layout.
+    pub integer_products: f64,
+    /// Additions a second of residues that share an integer, before they are multiplied by it.
+    pub shared_additions: f64,
     /// Bytes a second at which keys are read from memory.
     pub key_bytes: f64,
     /// Seconds for each word of other work on a limb: additions, copies, automorphisms.
@@ -27,6 +31,8 @@ impl Default for CostModel {
             // 55 us at N = 2^15, among other work that uses the caches.
             transform: 55e-6 / (32768.0 * 15.0),
             multiply_accumulates: 14e9,
+            integer_products: 28e9,
+            shared_additions: 43e9,
             key_bytes: 12e9,
             word: 0.45e-9,
             seconds_per_key_gigabyte: 0.2,
@@ -54,6 +60,10 @@ pub struct Work {
     pub transforms: f64,
     /// Multiply-accumulates of one limb.
     pub products: f64,
+    /// Products of one limb with an integer.
+    pub integers: f64,
+    /// Limbs that are added before they are multiplied by an integer.
+    pub shared: f64,
     /// Words of keys, in limbs.
     pub key_limbs: f64,
     /// Limbs touched otherwise.
@@ -67,6 +77,8 @@ impl Work {
         Self {
             transforms: self.transforms + times * other.transforms,
             products: self.products + times * other.products,
+            integers: self.integers + times * other.integers,
+            shared: self.shared + times * other.shared,
             key_limbs: self.key_limbs + times * other.key_limbs,
             limbs: self.limbs + times * other.limbs,
         }
@@ -84,6 +96,8 @@ impl Work {
         let n = f64::from(log_n).exp2();
         self.transforms * model.transform * n * f64::from(log_n)
             + self.products * n / model.multiply_accumulates
+            + self.integers * n / model.integer_products
+            + self.shared * n / model.shared_additions
             + self.key_bytes(log_n) / model.key_bytes
             + self.limbs * n * model.word
     }
@@ -98,14 +112,15 @@ impl SwitchSize {
     #[must_use]
     pub fn decompose(&self) -> Work {
         let (l, k, d) = self.f();
-        Work { transforms: l + d * (l + k) - l, products: l * (l + k - l / d), key_limbs: 0.0, limbs: l }
+        Work { transforms: l + d * (l + k) - l, products: l * (l + k - l / d), limbs: l, ..Work::default() }
     }
 
     /// Product of digits with one key (both halves), and the permutation.
     #[must_use]
     pub fn product(&self) -> Work {
         let (l, k, d) = self.f();
-        Work { transforms: 0.0, products: 2.0 * d * (l + k), key_limbs: 2.0 * d * (l + k), limbs: 2.0 * (l + k) }
+        let (products, limbs) = (2.0 * d * (l + k), 2.0 * (l + k));
+        Work { products, key_limbs: products, limbs, ..Work::default() }
     }
 
     /// Products of the baby rotations of all inputs: a key is read once, and used for every input while it is in the cache.
@@ -125,8 +140,8 @@ impl SwitchSize {
         Work {
             transforms: polys * (gone + left),
             products: polys * gone * left,
-            key_limbs: 0.0,
             limbs: polys * 2.0 * left,
+            ..Work::default()
         }
     }
 

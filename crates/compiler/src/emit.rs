@@ -6,7 +6,7 @@ use umbra_ckks::{Encoder, rounded_weight};
 use umbra_model::Graph;
 
 use crate::chain::log2_of;
-use crate::circuit::Operation as Source;
+use crate::circuit::{Affine, Operation as Source};
 use crate::compile::{Plan, used_primes};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
@@ -148,6 +148,7 @@ impl Emitter<'_> {
             let factor = factor(parameters, place.works, place.level);
             let source_scale = |s: usize| self.scales[s];
             let mut outcome = scale;
+            let mut work = self.search(&[]).work(shape, &plan.choice.gadgets[gadget], split);
             let operation = match &value.operation {
                 Source::Square(source) => {
                     outcome = source_scale(*source) * source_scale(*source) / factor;
@@ -171,7 +172,8 @@ impl Emitter<'_> {
                     let inputs: Vec<LinearInput> = weights.collect();
                     let period = plan.packing.period(value);
                     let bias = plan.packing.bias(value, affine, !masks.is_empty());
-                    let mut linear = Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget };
+                    let mut linear =
+                        Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget, add_first: false };
                     if self.options.has(Pass::BiasCorrection) && !plan.packing.is_padded() {
                         self.correct(&mut linear, id);
                     }
@@ -181,12 +183,16 @@ impl Emitter<'_> {
                         let bias = linear.bias.iter_mut().flatten();
                         bias.zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
                     }
+                    let scales = self.weight_scales(&linear, affine);
+                    let search = self.search(&[]);
+                    let gadget = &plan.choice.gadgets[gadget];
+                    let size = search.size(gadget, place.works);
+                    work = linear.share(self.options.add_first, &scales, (&size, work), &self.options.cost);
                     Operation::Linear(Box::new(linear))
                 }
                 Source::Input(_) | Source::Polynomial(..) => continue,
             };
             self.scales[id] = outcome;
-            let work = self.search(&[]).work(shape, &plan.choice.gadgets[gadget], split);
             self.steps.push(Step {
                 node: value.nodes.join(" + "),
                 operation,
@@ -201,15 +207,20 @@ impl Emitter<'_> {
         layout.unwrap_or_else(|| plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0))
     }
 
+    /// Scale of the weights of each ciphertext read.
+    fn weight_scales(&self, linear: &Linear, affine: &Affine) -> Vec<f64> {
+        let Plan { circuit, packing, .. } = self.plan;
+        (sources(affine).into_iter().zip(&linear.inputs))
+            .flat_map(|(s, input)| std::iter::repeat_n(input.weight_scale, packing.ciphertexts(&circuit.values[s])))
+            .collect()
+    }
+
     /// Takes from biases what weights add on average because they are encoded as integers.
     fn correct(&self, linear: &mut Linear, id: usize) {
         let Plan { circuit, packing, gains, diagonals, .. } = self.plan;
         let value = &circuit.values[id];
         let Source::Affine(affine) = &value.operation else { return };
-        let of_operand = sources(affine).into_iter().zip(&linear.inputs);
-        let scales: Vec<f64> = of_operand
-            .flat_map(|(s, input)| std::iter::repeat_n(input.weight_scale, packing.ciphertexts(&circuit.values[s])))
-            .collect();
+        let scales = self.weight_scales(linear, affine);
         let encoder = Encoder::new(packing.period(value).ilog2() + 1);
         let mut errors: BTreeMap<(u32, u32, i64), Vec<f64>> = BTreeMap::new();
         for parts in linear.weights() {
@@ -372,6 +383,12 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
             "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",
             if averaged { "server" } else { "client" }
         )),
+    }
+    let linear =
+        || program.steps.iter().filter_map(|s| if let Operation::Linear(l) = &s.operation { Some(l) } else { None });
+    let (shared, all) = (linear().filter(|l| l.add_first).count(), linear().filter(|l| l.has_integers()).count());
+    if shared > 0 {
+        notes.push(format!("inputs that share a weight are added before they are multiplied: {shared} of {all} steps"));
     }
     if plan.shifts > 1 {
         notes.push(format!(

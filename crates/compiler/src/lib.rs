@@ -27,12 +27,13 @@ pub mod packing;
 pub mod precision;
 pub mod program;
 pub mod redistribute;
+pub mod sharing;
 
 pub use compile::{compile, compile_ensemble};
 pub use cost::CostModel;
 pub use digest::{ensemble_digest, network_digest};
 pub use error::{CompileError, ProgramError};
-pub use options::{Average, CompileOptions, LayoutChoice, Pass};
+pub use options::{AddFirst, Average, CompileOptions, LayoutChoice, Pass};
 pub use program::{
     Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
 };

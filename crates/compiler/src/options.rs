@@ -142,6 +142,52 @@ impl FromStr for Average {
     }
 }
 
+/// Whether steps of the channel layout add the inputs that share a weight before they multiply them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum AddFirst {
+    /// Where the cost model says that it takes less time: with few distinct weights in each output channel.
+    #[default]
+    Auto,
+    /// Wherever weights are the same in all slots.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl AddFirst {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Always, Self::Never];
+
+    /// The name on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl fmt::Display for AddFirst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for AddFirst {
+    type Err = CompileError;
+
+    fn from_str(name: &str) -> Result<Self, CompileError> {
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| CompileError::Option {
+            option: "add-first",
+            found: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
 /// Options of [`crate::compile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompileOptions {
@@ -161,6 +207,8 @@ pub struct CompileOptions {
     pub batch: Option<usize>,
     /// Who averages over the members of an ensemble.
     pub average: Average,
+    /// Whether inputs that share a weight are added before they are multiplied.
+    pub add_first: AddFirst,
 }
 
 impl Default for CompileOptions {
@@ -174,6 +222,7 @@ impl Default for CompileOptions {
             layout: LayoutChoice::default(),
             batch: None,
             average: Average::default(),
+            add_first: AddFirst::default(),
         }
     }
 }
@@ -185,8 +234,8 @@ impl CompileOptions {
         !self.without.contains(&pass)
     }
 
-    /// Checks everything, for an ensemble of so many members.
-    pub(crate) fn check(&self, members: usize) -> Result<(), CompileError> {
+    /// Checks everything, for an ensemble of so many members, and networks with zero padding or without.
+    pub(crate) fn check(&self, members: usize, padded: bool) -> Result<(), CompileError> {
         let option =
             |option, found: String, expected: &str| CompileError::Option { option, found, expected: expected.into() };
         match (self.layout, self.batch) {
@@ -207,11 +256,34 @@ impl CompileOptions {
         if self.average == Average::Server && members < 2 {
             return Err(option("average", "server".into(), "an ensemble of at least 2 members"));
         }
+        if self.add_first == AddFirst::Always {
+            let why = match self.layout {
+                LayoutChoice::Channel if members > 1 => "for an ensemble, whose weights differ from lane to lane",
+                LayoutChoice::Channel if padded => {
+                    "for a network with zero padding, whose weights differ at the border"
+                }
+                LayoutChoice::Channel => "",
+                _ => "outside the channel layout, in which alone a weight is one number; use that layout",
+            };
+            if !why.is_empty() {
+                return Err(option("add-first", "always".into(), &format!("auto or never {why}")));
+            }
+        }
         if !(self.logit_error.is_finite() && self.logit_error > 0.0) {
             return Err(option("logit error", self.logit_error.to_string(), "a positive number"));
         }
-        let CostModel { transform, multiply_accumulates, key_bytes, word, seconds_per_key_gigabyte } = self.cost;
-        let positive = [transform, multiply_accumulates, key_bytes, word].iter().all(|v| v.is_finite() && *v > 0.0);
+        let CostModel {
+            transform,
+            multiply_accumulates,
+            integer_products,
+            shared_additions,
+            key_bytes,
+            word,
+            seconds_per_key_gigabyte,
+        } = self.cost;
+        let positive = [transform, multiply_accumulates, integer_products, shared_additions, key_bytes, word]
+            .iter()
+            .all(|v| v.is_finite() && *v > 0.0);
         if !(positive && seconds_per_key_gigabyte.is_finite() && seconds_per_key_gigabyte >= 0.0) {
             return Err(option("cost model", format!("{:?}", self.cost), "positive rates"));
         }

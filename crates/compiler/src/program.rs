@@ -233,6 +233,9 @@ pub struct Linear {
     pub bias: Vec<Vec<f64>>,
     /// Gadget of the rotation keys; it serves `level_in` even where nothing is rotated.
     pub gadget: usize,
+    /// Whether inputs that share a weight are added before they are multiplied ([`crate::sharing`]): only for weights of period 1
+    /// without masks and pairs. The result is the same.
+    pub add_first: bool,
 }
 
 impl Linear {

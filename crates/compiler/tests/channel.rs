@@ -6,8 +6,10 @@ use common::{Mode, exact, lanes, logits, run, run_batch};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{
-    Average, CompileError, CompileOptions, Layout, LayoutChoice, Operation, Pass, Program, compile, compile_ensemble,
+    AddFirst, Average, CompileError, CompileOptions, Layout, LayoutChoice, Operation, Pass, Program, compile,
+    compile_ensemble,
 };
+use umbra_model::cluster::{ClusterMode, ClusterOptions, cluster};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{Graph, Reference};
 
@@ -246,6 +248,63 @@ fn members_must_be_alike() {
     assert!(matches!(refused(ResNet { blocks: 2, ..base.clone() }), CompileError::Member { member: 1, .. }));
     assert!(matches!(refused(ResNet { classes: 6, ..base.clone() }), CompileError::Member { member: 1, .. }));
     assert!(matches!(refused(ResNet { height: 4, ..base }), CompileError::Member { member: 1, .. }));
+}
+
+/// Steps that add first.
+fn adding_first(program: &Program) -> usize {
+    let adds = |o: &Operation| matches!(o, Operation::Linear(linear) if linear.add_first);
+    program.steps.iter().filter(|s| adds(&s.operation)).count()
+}
+
+#[test]
+fn adding_first_is_decided_by_step() {
+    let network = |activation| ResNet { widths: vec![8, 16], activation, seed: 30, ..tiny() }.build().unwrap();
+    for activation in [Activation::Shared, Activation::PerChannel] {
+        let graph = network(activation);
+        let mut options = ClusterOptions::new(ClusterMode::Full, 4);
+        options.keep_biases = true;
+        let clustered = cluster(std::slice::from_ref(&graph), &options).unwrap();
+        let clustered = clustered[0].graph();
+        let with = |graph: &Graph, add_first| agree(graph, &CompileOptions { add_first, ..self::options(Some(2)) });
+        // Five convolutions, of which one has a shortcut; the last layer's weights differ from slot to slot.
+        let always = with(clustered, AddFirst::Always);
+        assert_eq!(adding_first(&always), 5);
+        // Nothing but how products are taken: estimates, and notes.
+        let mut never = with(clustered, AddFirst::Never);
+        assert_eq!(adding_first(&never), 0);
+        for (step, other) in never.steps.iter_mut().zip(&always.steps) {
+            if let (Operation::Linear(linear), Operation::Linear(other)) = (&mut step.operation, &other.operation) {
+                linear.add_first = other.add_first;
+            }
+            step.estimate = other.estimate;
+        }
+        assert_eq!(never.steps, always.steps);
+        // Four different weights are few for 72 and 144 inputs.
+        let auto = with(clustered, AddFirst::Auto);
+        assert!(adding_first(&auto) >= 3, "{}", adding_first(&auto));
+        assert!(auto.report.seconds <= always.report.seconds.min(with(clustered, AddFirst::Never).report.seconds));
+        // Few bits make weights equal too, but not as many.
+        assert!(adding_first(&with(&graph, AddFirst::Auto)) < adding_first(&auto));
+    }
+}
+
+#[test]
+fn adding_first_where_it_cannot_be_had_is_refused() {
+    let refused = |graphs: &[&Graph], options: CompileOptions| {
+        let options = CompileOptions { add_first: AddFirst::Always, ..options };
+        let error = compile_ensemble(graphs, &options).unwrap_err();
+        assert!(matches!(error, CompileError::Option { option: "add-first", .. }), "{error}");
+        error.to_string()
+    };
+    let graph = tiny().build().unwrap();
+    for layout in [LayoutChoice::Cyclic, LayoutChoice::Auto] {
+        assert!(refused(&[&graph], CompileOptions { layout, ..options(None) }).contains("channel layout"));
+    }
+    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
+    assert!(refused(&[&textbook], options(None)).contains("zero padding"));
+    let two = members(2);
+    assert!(refused(&two.iter().collect::<Vec<_>>(), options(None)).contains("ensemble"));
+    assert!("sometimes".parse::<AddFirst>().unwrap_err().to_string().contains("always, never"));
 }
 
 #[test]

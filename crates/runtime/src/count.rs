@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::collections::BTreeSet;
-use umbra_compiler::{Operation, Program};
+use umbra_compiler::{Linear, LinearInput, Operation, Program, sharing::Sharing};
 
 /// Operations and bytes of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -15,8 +15,10 @@ pub struct Counts {
     pub full_rotations: u64,
     /// Decompositions into digits.
     pub decompositions: u64,
-    /// Products of a ciphertext and a periodic plaintext.
+    /// Products of a ciphertext and a periodic plaintext; where inputs that share a weight are added first, of their sums.
     pub plaintext_products: u64,
+    /// Additions of ciphertexts before products, where inputs that share a weight are added first.
+    pub shared_additions: u64,
     /// Word multiplications of those products, over all limbs of the extended basis.
     pub multiply_accumulates: u64,
     /// Rescales.
@@ -75,12 +77,25 @@ pub fn count(program: &Program) -> Counts {
                 counts.hoisted_rotations += (babies.len() + 2 * apart) as u64;
                 counts.full_rotations += full;
                 counts.decompositions += full + hoisted.len() as u64;
-                counts.plaintext_products += weights;
+                let integers = linear.has_integers();
+                let products = if linear.add_first {
+                    let sharing = Sharing::of(linear, &weight_scales(linear, ciphertexts));
+                    counts.shared_additions += sharing.additions() as u64;
+                    sharing.products as u64
+                } else {
+                    weights
+                };
+                counts.plaintext_products += products;
                 let special = literal.gadgets[linear.gadget].special.len();
                 let limbs = (literal.levels[step.level_in].len() + special) as u64;
-                counts.multiply_accumulates += (2 * weights * limbs) << literal.log_n;
-                // With masks, weights are encoded when they are used.
-                if linear.masks.is_empty() {
+                counts.multiply_accumulates += (2 * products * limbs) << literal.log_n;
+                // With masks, weights are encoded when they are used; integers are the same for all limbs, a word each and, where they
+                // are shared, half a word for each input.
+                if linear.add_first {
+                    counts.weight_bytes += 8 * products + 4 * weights;
+                } else if integers {
+                    counts.weight_bytes += 8 * weights;
+                } else if linear.masks.is_empty() {
                     counts.weight_bytes += 4 * weights * limbs * 2 * linear.period as u64;
                 }
             }
@@ -88,6 +103,12 @@ pub fn count(program: &Program) -> Counts {
         }
     }
     counts
+}
+
+/// Scale of the weights of each ciphertext read.
+fn weight_scales(linear: &Linear, ciphertexts: impl Fn(usize) -> u64) -> Vec<f64> {
+    let of = |input: &LinearInput| std::iter::repeat_n(input.weight_scale, ciphertexts(input.source) as usize);
+    linear.inputs.iter().flat_map(of).collect()
 }
 
 fn ciphertexts_out(registers: &[Option<umbra_compiler::RegisterState>], register: usize) -> u64 {

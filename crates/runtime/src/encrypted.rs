@@ -78,6 +78,7 @@ impl Prepared {
                     diagonals: &linear.diagonals,
                     bias: &linear.bias,
                     scale_out: step.scale_out,
+                    add_first: linear.add_first,
                 };
                 LinearTransform::new(parameters, &spec).map(Some).map_err(at(index, step))
             })

@@ -86,6 +86,9 @@ enum OperationEntry<'a> {
         masks: Option<[usize; 2]>,
         outputs: usize,
         gadget: usize,
+        /// Written only where set.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        add_first: bool,
     },
     RotateSum {
         source: usize,
@@ -198,6 +201,7 @@ impl<'a> StepEntry<'a> {
                 masks: linear.masks.first().map(|first| [linear.masks.len(), first.len()]),
                 outputs: linear.outputs(),
                 gadget: linear.gadget,
+                add_first: linear.add_first,
             },
             _ => {
                 let reason = format!("operation of node {:?} is not in this version of the format", step.node);
@@ -221,13 +225,13 @@ impl<'a> StepEntry<'a> {
             OperationEntry::RotateSum { source, rotations, gadget } => {
                 Operation::RotateSum { source, rotations: rotations.into_owned(), gadget }
             }
-            OperationEntry::Linear { inputs, plan, period, masks, outputs, gadget } => {
+            OperationEntry::Linear { inputs, plan, period, masks, outputs, gadget, add_first } => {
                 let diagonals = records.diagonals(period, masks.is_some(), plan.pair.is_some())?;
                 let span = masks.map_or(period, |[_, span]| span);
                 let masks = masks.map(|[count, span]| records.masks(span, count)).transpose()?.unwrap_or_default();
                 let bias = records.bias(span, outputs)?;
                 let (inputs, plan) = (inputs.into_owned(), plan.into_owned());
-                Operation::Linear(Box::new(Linear { inputs, plan, diagonals, period, masks, bias, gadget }))
+                Operation::Linear(Box::new(Linear { inputs, plan, diagonals, period, masks, bias, gadget, add_first }))
             }
         };
         Ok(Step {
