@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use umbra_compiler::{Average, CompileOptions, Layout, LayoutChoice, Program};
+use umbra_compiler::{AddFirst, Average, CompileOptions, Layout, LayoutChoice, Program};
 use umbra_model::zoo::{ResNet, Vgg};
 use umbra_model::{Graph, Input, Manifest};
 use umbra_wire::LoadedProgram;
@@ -83,6 +83,7 @@ impl Network {
                     ("--batch", how.batch.is_some()),
                     ("--member", !how.member.is_empty()),
                     ("--average", how.average != Average::default()),
+                    ("--add-first", how.add_first != AddFirst::default()),
                 ];
                 if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
                     bail!("{option}: the program is compiled already; give the network that it was compiled from")

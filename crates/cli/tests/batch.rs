@@ -10,11 +10,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use umbra_client::Client;
-use umbra_compiler::{Average, CompileOptions, LayoutChoice, Program, compile, compile_ensemble};
+use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, Program, compile, compile_ensemble};
 use umbra_file::Container;
+use umbra_model::cluster::{ClusterMode, ClusterOptions, cluster};
 use umbra_model::zoo::{ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{Graph, Picture, Reference, ensemble_probabilities};
-use umbra_runtime::Simulator;
+use umbra_runtime::{Simulator, count::count};
 use umbra_server::Server;
 use umbra_wire::{LoadedProgram, decode_program, encode_program};
 
@@ -162,6 +163,39 @@ fn encrypted_lanes_with_zero_padding_are_the_network_each_on_its_picture() {
     lanes_are_apart(&Vgg { stages: vec![vec![3], vec![4, 5]], common }.build().unwrap());
 }
 
+#[test]
+fn adding_first_gives_the_clustered_network_and_fewer_products() {
+    let graph = Graph::load(files().path("net")).unwrap();
+    let mut four = ClusterOptions::new(ClusterMode::Full, 4);
+    four.keep_biases = true;
+    let clustered = cluster(std::slice::from_ref(&graph), &four).unwrap();
+    let clustered = clustered[0].graph();
+    let pictures = apart(clustered);
+    let reference = Reference::<f64>::new(clustered);
+    let plain: Vec<Vec<f64>> = pictures[..3].iter().map(|p| reference.forward(p).unwrap()).collect();
+    let with = |add_first| compile(clustered, &CompileOptions { batch: Some(3), add_first, ..exact() }).unwrap();
+    let (always, never) = (with(AddFirst::Always), with(AddFirst::Never));
+    for program in [&always, &never] {
+        let container = encode_program(program).unwrap();
+        assert_eq!(&decode_program(&Container::decode(&container[..]).unwrap()).unwrap(), program);
+        let loaded = LoadedProgram::new(program.clone()).unwrap();
+        let simulator = Simulator::new(loaded.program(), loaded.parameters()).unwrap();
+        let simulated = simulator.run_lanes(&pictures[..3], 3, 1).unwrap();
+        let simulated: Vec<Vec<f64>> = simulated.into_iter().map(|lane| lane.unwrap().values).collect();
+        let encrypted = evaluate(program.clone(), &pictures[..3], 3);
+        for found in [simulated, encrypted] {
+            // Four weights are few: these logits are large, and errors with them.
+            let near = |a: &f64, b: &f64| (a - b).abs() < LIMIT * (1.0 + b.abs());
+            let mut all = found.iter().flatten().zip(plain.iter().flatten());
+            assert!(all.all(|(a, b)| near(a, b)), "{found:?} {plain:?}");
+        }
+    }
+    let (few, all) = (count(&always), count(&never));
+    assert_eq!((few.plaintext_products + few.shared_additions, all.shared_additions), (all.plaintext_products, 0));
+    // Four at a time at most.
+    assert!(few.shared_additions > few.plaintext_products, "{few:?}");
+}
+
 /// Evaluates encrypted pictures, three at once; returns the plain logits of all.
 fn lanes_are_apart(graph: &Graph) -> Vec<Vec<f64>> {
     let reference = Reference::<f64>::new(graph);
@@ -251,6 +285,10 @@ fn what_does_not_fit_is_refused_in_one_line() {
     compile(&["--layout", "channel", "--batch", "0"], &["batch", "at least 1"]);
     compile(&["--layout", "channel", "--batch", "100000"], &["100000", "at most", "2^16"]);
     compile(&["--batch", "2"], &["batch", "channel"]);
+    compile(&["--add-first", "always"], &["add-first", "always", "channel layout"]);
+    compile(&["--layout", "auto", "--add-first", "always"], &["add-first", "channel layout"]);
+    compile(&["--layout", "channel", "--add-first", "sometimes"], &["sometimes", "auto, always, never"]);
+    compile(&["--layout", "channel", "--member", "net2", "--add-first", "always"], &["add-first", "ensemble"]);
     compile(&["--layout", "spiral"], &["spiral", "cyclic, channel, auto"]);
     compile(&["--layout", "channel", "--average", "nobody"], &["nobody", "client or server"]);
     compile(&["--layout", "channel", "--average", "server"], &["server", "ensemble"]);
@@ -259,9 +297,16 @@ fn what_does_not_fit_is_refused_in_one_line() {
     compile(&["--layout", "channel", "--member", "wide"], &["member 1", "shapes"]);
     compile(&["--layout", "channel", "--member", "batch.umbra"], &["batch.umbra", "in the clear"]);
     refused_with(files, &["compile", "batch.umbra", "--layout", "channel", "-o", "no.umbra"], &["--layout", "already"]);
+    refused_with(
+        files,
+        &["compile", "batch.umbra", "--add-first", "never", "-o", "no.umbra"],
+        &["--add-first", "already"],
+    );
     ResNet { cyclic: false, ..network(4) }.build().unwrap().save(files.path("textbook")).unwrap();
     let compile = ["compile", "textbook", "-o", "no.umbra"];
     refused_with(files, &compile, &["zero padding", "channel layout"]);
+    let adding = ["--layout", "channel", "--add-first", "always"];
+    refused_with(files, &[&compile[..], &adding].concat(), &["add-first", "zero padding"]);
     let ensemble = ["--layout", "channel", "--member", "textbook"];
     refused_with(files, &[&compile[..], &ensemble].concat(), &["ensemble", "zero padding", "one by one"]);
 
