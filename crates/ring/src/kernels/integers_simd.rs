@@ -210,15 +210,15 @@ unsafe fn integers_tile_wide<const N: usize>(
         let s = ifma::Spread::new(m);
         for at in (0..whole).step_by(16) {
             let mut sums = [Sums::zero(); N];
-            for r in 0..N {
-                sums[r] = Sums::start(m.value(), matrix.negative[row + r]);
+            for (sums, &negative) in sums.iter_mut().zip(&matrix.negative[row..]) {
+                *sums = Sums::start(m.value(), negative);
             }
             let mut w = weights.as_ptr().add(row % ROWS);
             for input in inputs {
                 let x = _mm512_loadu_si512(input.as_ptr().add(at).cast());
                 let odd = _mm512_srli_epi64::<32>(x);
-                for r in 0..N {
-                    sums[r].add(_mm512_set1_epi64(*w.add(r)), x, odd);
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    sums.add(_mm512_set1_epi64(*w.add(r)), x, odd);
                 }
                 w = w.wrapping_add(ROWS);
             }
