@@ -173,6 +173,17 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
 
 
+def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):
+    straight, mirrored = (run(data_root, tmp_path / name, 1, limit=50) for name in ("straight", "mirrored"))
+    straight.initialise(trained / "best.pt")
+    mirrored.initialise(trained / "best.pt", mirror=True)
+    assert mirrored.recipe["training"]["start"].startswith("mirror image of run")
+    x = straight.held_inputs[:50]
+    columns = -torch.arange(x.shape[3]) % x.shape[3]  # about column 0, which every stride keeps; a row's end goes on in another row
+    expected, mirror, same = (r.network.eval()(part) for r, part in ((straight, x), (mirrored, x[..., columns]), (mirrored, x)))
+    assert (mirror - expected).norm() < 0.5 * (same - expected).norm()
+
+
 @pytest.mark.parametrize("name", ["umbra", "paper", "relu"])
 def test_recipes_read(name):
     r = recipe.read(name)

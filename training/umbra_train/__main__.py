@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
     p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train one after the other, each in OUT/seed<n>")
     p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")
+    p.add_argument("--mirror", action="store_true", help="with --init: start from their mirror image, for another member of an ensemble")
     p.add_argument("--limit", type=int, help="use only so many training pictures")
     training(p)
 
@@ -79,10 +80,11 @@ def parser() -> argparse.ArgumentParser:
 def run_train(options) -> None:
     for seed in options.seed:
         out = options.out if len(options.seed) == 1 else options.out / f"seed{seed}"
-        train_one(options, recipes.read(options.recipe), options.set, out, seed, options.init, options.limit)
+        train_one(options, recipes.read(options.recipe), options.set, out, seed, options.init, options.mirror, options.limit)
 
 
-def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, seed: int, init: Path | None = None, limit: int | None = None) -> None:
+def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, seed: int, init: Path | None = None, mirror: bool = False,
+              limit: int | None = None) -> None:
     for change in changes:
         recipe.change(change)
     if options.minutes:
@@ -95,7 +97,7 @@ def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, se
     if run.checkpoint.exists():
         run.resume()
     elif init:
-        run.initialise(init)
+        run.initialise(init, mirror)
     run.train()
 
 

@@ -212,9 +212,15 @@ class Run:
         self.average.steps, self.batches.flip = state["average_steps"], state["flip"]
         self.epoch, self.best, self.began = state["epoch"], state["best"], time.monotonic() - state["elapsed"]
 
-    def initialise(self, path: Path) -> None:
-        """Takes weights and batch statistics of the same architecture, from a best.pt (of either geometry, of ReLU too) or an exported network's folder."""
+    def initialise(self, path: Path, mirror: bool = False) -> None:
+        """Takes weights and batch statistics of the same architecture, from a best.pt (of either geometry, of ReLU too) or an exported network's folder.
+
+        Mirrored, they compute of a picture what they computed of its mirror image, but for the edges: another member of an ensemble.
+        """
         state = read_weights(path) if path.is_dir() else load(path)["network"]
+        if mirror:
+            state = {name: value.flip(3) if value.ndim == 4 else value for name, value in state.items()}
+        self.recipe["training"]["start"] = ("mirror image of " if mirror else "") + (path if path.is_dir() else path.parent).resolve().name
         load_weights(self.network, state, path)
         load_weights(self.average.network, state, path)
 
