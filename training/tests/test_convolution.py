@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from umbra_train.convolution import CyclicConvolution
+from umbra_train.convolution import CyclicConvolution, CyclicPool
 
 
 def naive(x, weight, bias, stride, pitch):
@@ -33,6 +33,24 @@ def test_equals_the_definition(kernel, stride, stage, picture):
     for i in range(2):
         expected = naive(x[i].flatten(1).float(), layer.weight.detach().float(), layer.bias.detach().float(), stride, picture[1])
         assert torch.allclose(y[i].flatten(1).float(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("picture", [(8, 8), (4, 16)])
+def test_pools_equal_the_definition(stage, picture):
+    rows, columns = picture[0], picture[1] >> stage
+    x = torch.randn(2, 3, rows, columns)
+    y = CyclicPool(picture)(x).flatten(2)
+    flat = x.flatten(2)
+    for p in range(y.shape[2]):
+        window = [(2 * p + tap) % flat.shape[2] for tap in (0, 1, picture[1], picture[1] + 1)]
+        assert torch.allclose(y[:, :, p], flat[:, :, window].mean(2), atol=1e-6)
+
+
+def test_thin_pools_are_one_row_phase():
+    layer = CyclicPool((16, 16))
+    x = torch.randn(1, 2, 16, 16)
+    assert torch.allclose(layer(x)[:, :, ::2], layer(x, thin=True), atol=1e-6)
 
 
 def test_constants_pass_exactly():

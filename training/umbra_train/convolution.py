@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import avg_pool2d, conv2d
 
 
 class TextbookConvolution(nn.Conv2d):
@@ -33,9 +33,28 @@ class CyclicConvolution(nn.Conv2d):
         stride = (self.stride[0] if thin else 1, self.stride[1])
         if self.kernel_size == (1, 1):
             return conv2d(x[:, :, :: stride[0], :: stride[1]], self.weight, self.bias)
-        dilation = x.shape[2] * self.picture[1] // (x.shape[3] * self.picture[0])
+        dilation = row_dilation(x, self.picture)
         padded = helical_pad(x, self.kernel_size[0] // 2, dilation)
         return conv2d(padded, self.weight, self.bias, stride, 0, (dilation, 1))
+
+
+class CyclicPool(nn.Module):
+    """Mean of 2 x 2 positions at stride 2 on the flattened picture: of 2 p + {0, 1, W, W + 1}."""
+
+    def __init__(self, picture):
+        super().__init__()
+        self.picture = picture
+
+    def forward(self, x: Tensor, thin: bool = False) -> Tensor:
+        if thin:
+            return avg_pool2d(x, 2)
+        x, dilation = avg_pool2d(x, (1, 2)), row_dilation(x, self.picture)
+        return (x + x.roll(-dilation, 2)) / 2
+
+
+def row_dilation(x: Tensor, picture: tuple[int, int]) -> int:
+    """The accumulated stride: rows so far apart are neighbours."""
+    return x.shape[2] * picture[1] // (x.shape[3] * picture[0])
 
 
 def helical_pad(x: Tensor, margin: int, dilation: int) -> Tensor:

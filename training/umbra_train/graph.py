@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .activation import Activation, activation
-from .convolution import CyclicConvolution, TextbookConvolution
+from .convolution import CyclicConvolution, CyclicPool, TextbookConvolution
 
 INPUT = "input"
+THINNED = (CyclicConvolution, CyclicPool, TextbookConvolution)
+"""What has a thin version."""
 
 
 class GraphError(ValueError):
@@ -52,10 +54,11 @@ class Network(nn.Module):
                 case "polynomial":
                     part = activation(self.activation_spec, c)
                 case "average_pool":
-                    if cyclic and node["kernel"] != "global":
-                        raise GraphError(f"node {name}: the cyclic geometry has no {node['kernel']} x {node['kernel']} pooling; use 'global', or the textbook geometry")
-                    part = Pool(node["kernel"])
-                    h, w = (1, 1) if node["kernel"] == "global" else (h // node["kernel"], w // node["kernel"])
+                    if cyclic and (node["kernel"] not in ("global", 2) or (node["kernel"] == 2 and w < 2)):
+                        raise GraphError(f"node {name}: the cyclic geometry has no {node['kernel']} x {node['kernel']} pooling of {h} x {w}; use 'global', 2 where "
+                                         "there are columns to halve, or the textbook geometry")
+                    part = CyclicPool(size) if cyclic and node["kernel"] == 2 else Pool(node["kernel"])
+                    h, w = (1, 1) if node["kernel"] == "global" else (h if cyclic else h // node["kernel"], w // node["kernel"])
                 case "linear":
                     part = nn.Linear(c * h * w, node["features"])
                     c, h, w = node["features"], 1, 1
@@ -91,7 +94,7 @@ class Network(nn.Module):
                     y, excess = part(inputs[0])
                     if excess is not None:
                         excesses.append(excess)
-                elif node["op"] == "convolution":
+                elif isinstance(part, THINNED):
                     y = part(inputs[0], thin=self.thin)
                 elif node["op"] == "linear":
                     y = part(inputs[0].flatten(1))

@@ -357,7 +357,7 @@ pub struct BenchNetwork {
     #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
     pub network: PathBuf,
     /// A network for CIFAR-10 with random weights instead: depth and width of the first stage of a residual one, such as 20x64,
-    /// or 20x64-padded with zero padding; or vgg16.
+    /// or vgg16; 20x64-padded or vgg16-padded with zero padding.
     #[arg(long, value_name = "NAME", conflicts_with = "network")]
     pub random: Option<String>,
     #[command(flatten)]

@@ -36,22 +36,22 @@ impl Network {
         Ok(Self::Graph(Box::new(Graph::load(path)?)))
     }
 
-    /// A network with random weights: `DEPTHxWIDTH`, `DEPTHxWIDTH-padded` or `vgg16`.
+    /// A network with random weights: `DEPTHxWIDTH` or `vgg16`, with `-padded` for zero padding.
     pub fn random(size: &str) -> anyhow::Result<Self> {
         Ok(Self::Graph(Box::new(Self::random_graph(size)?)))
     }
 
     /// As [`Self::random`], in the clear.
     pub fn random_graph(size: &str) -> anyhow::Result<Graph> {
-        if size == "vgg16" {
-            return Ok(Vgg::vgg16().build()?);
-        }
         let (name, cyclic) = size.strip_suffix("-padded").map_or((size, true), |name| (name, false));
+        if name == "vgg16" {
+            return Ok(Vgg::vgg16(cyclic).build()?);
+        }
         let parsed = name.split_once('x').and_then(|(depth, width)| Some((depth.parse().ok()?, width.parse().ok()?)));
         let Some((depth @ 8..=1000, width @ 1..=1024)) = parsed else {
             bail!(
-                "random network {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64, or 20x64-padded \
-                 for zero padding, or vgg16"
+                "random network {size}: expected a depth from 8 to 1000 and a width from 1 to 1024, such as 20x64, or vgg16; \
+                 20x64-padded or vgg16-padded for zero padding"
             )
         };
         Ok(ResNet { cyclic, ..ResNet::cifar(depth, width) }.build()?)

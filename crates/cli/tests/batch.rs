@@ -159,7 +159,7 @@ fn encrypted_lanes_are_the_network_each_on_its_picture() {
 fn encrypted_lanes_with_zero_padding_are_the_network_each_on_its_picture() {
     lanes_are_apart(&ResNet { cyclic: false, ..network(1) }.build().unwrap());
     // Pooling on the way, a picture whose sides are no powers of two, a linear layer over several positions.
-    let common = ResNet { height: 8, width: 12, ..network(8) };
+    let common = ResNet { height: 8, width: 12, cyclic: false, ..network(8) };
     lanes_are_apart(&Vgg { stages: vec![vec![3], vec![4, 5]], common }.build().unwrap());
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{fixture, network, picture, umbra};
 use serde_json::Value;
-use umbra_model::{Dataset, DatasetKind, Graph, Picture, Reference, top_class};
+use umbra_model::{Dataset, DatasetKind, Description, Graph, GraphBuilder, Picture, Reference, top_class};
 
 fn json(arguments: &[&str]) -> Value {
     let output = umbra().current_dir(&fixture("flow").folder).args(arguments).output().unwrap();
@@ -126,9 +126,28 @@ fn a_data_set_is_classified_in_every_mode() {
     let files = fixture("flow");
     let mut spec = network(3);
     (spec.height, spec.width, spec.classes) = (32, 32, 10);
-    spec.build().unwrap().save(files.path("cifar")).unwrap();
-    // Two pictures in the official format.
-    let pictures: Vec<u8> = (0..2 * 3073u32).map(|i| if i % 3073 == 0 { 7 } else { (i * 97 % 251) as u8 }).collect();
+    let random = spec.build().unwrap();
+    // Real pictures are unlike random ones: the network is to know some of them.
+    let names = ["airplane", "automobile", "cat", "dog", "frog", "horse", "ship", "truck"];
+    let load = |name: &str| Picture::load(picture().with_file_name(format!("{name}.png")), random.input()).unwrap();
+    let samples: Vec<Vec<u8>> = names.iter().map(|name| load(name).bytes().to_vec()).collect();
+    let mut builder = GraphBuilder::new(random.geometry(), random.input().clone()).unwrap();
+    for node in &random.nodes()[1..] {
+        builder.add(node.name(), node.operator().clone(), node.inputs()).unwrap();
+    }
+    let description = Description { samples: samples.clone(), ..random.description().clone() };
+    let graph = builder.finish_with(description, random.ranges().clone(), random.output()).unwrap();
+    graph.save(files.path("cifar")).unwrap();
+    // Two pictures in the official format, the first of which is no coin's toss between two classes.
+    let margin = |sample: &[u8]| {
+        let mut logits = Reference::<f64>::new(&graph).forward(&graph.input().normalise(sample).unwrap()).unwrap();
+        logits.sort_by(|a, b| b.total_cmp(a));
+        logits[0] - logits[1]
+    };
+    let clearest = samples.iter().max_by(|a, b| margin(a).total_cmp(&margin(b))).unwrap();
+    // Five times the error that is asked for.
+    assert!(margin(clearest) > 0.07, "{}", margin(clearest));
+    let pictures: Vec<u8> = [clearest, &samples[0]].into_iter().flat_map(|p| [&[7], p.as_slice()].concat()).collect();
     assert_eq!(Dataset::decode(DatasetKind::Cifar10, &pictures).unwrap().len(), 2);
     std::fs::write(files.path("batch.bin"), pictures).unwrap();
     for (mode, accuracy) in

@@ -60,7 +60,8 @@ pub enum Operation {
     Polynomial(ValueId, Vec<[f64; 3]>),
     /// `x^2`.
     Square(ValueId),
-    /// The sum over windows of so many rows and columns, next to one another; on the ring over one row of all positions.
+    /// The sum over windows of so many rows and columns: in planes next to one another, on the ring one at every position, or a single
+    /// one of all positions.
     Sum(ValueId, [usize; 2]),
 }
 
@@ -143,6 +144,24 @@ impl Kernel {
             Self::Diagonal(_) => 1,
             Self::Dense { stride, .. } => *stride,
         }
+    }
+
+    /// Every other position of each channel, times a factor.
+    #[must_use]
+    pub fn thin(factors: &[f64]) -> Self {
+        let inputs = factors.len();
+        let mut weights = vec![0.0; inputs * inputs];
+        weights.iter_mut().step_by(inputs + 1).zip(factors).for_each(|(w, f)| *w = *f);
+        Self::Dense { stride: 2, taps: vec![0], inputs, weights }
+    }
+
+    /// The factors of [`Self::thin`], where it is such a map.
+    #[must_use]
+    pub fn thinning(&self) -> Option<Vec<f64>> {
+        let Self::Dense { stride: 2, taps, inputs, weights } = self else { return None };
+        let diagonal = |(i, w): (usize, &f64)| i / inputs == i % inputs || *w == 0.0;
+        let is = taps == &[0] && weights.len() == inputs * inputs && weights.iter().enumerate().all(diagonal);
+        is.then(|| weights.iter().step_by(inputs + 1).copied().collect())
     }
 
     /// Whether another kernel differs from this one in weights only.
@@ -478,22 +497,39 @@ pub fn lower(graph: &Graph) -> Result<Circuit, CompileError> {
                 value.operation = affine(vec![term(0, ones()), term(1, ones())], vec![0.0; channels]);
             }
             Operator::AveragePool(pool) => {
-                let read = &circuit.values[sources[0]];
+                let mut summed = sources[0];
+                let ring = value.plane.is_none();
+                let before = graph.node(node.inputs()[0]);
+                if let (true, Pool::Global, Operator::AveragePool(Pool::Square(_))) = (ring, pool, before.operator()) {
+                    // The mean of means is that of all: every position is in as many squares.
+                    summed = ids[before.inputs()[0].index()];
+                    value.positions = circuit.values[summed].positions;
+                }
+                let read = &circuit.values[summed];
                 let window = match (read.plane, pool) {
+                    // So few positions that the next row is the same one again.
+                    (None, Pool::Square(2)) if read.positions <= grid.pitch => [1, 2],
                     (_, Pool::Square(k)) => [*k, *k],
                     (Some(plane), Pool::Global) => [plane.height, plane.width],
                     (None, Pool::Global) if read.pooled => [1, 1],
                     (None, Pool::Global) => [1, read.positions],
                 };
                 let count = window[0] * window[1];
-                let mut summed = sources[0];
                 // Pooling a single position changes nothing.
                 if count > 1 {
-                    value.pooled = value.plane.is_none();
+                    value.pooled = ring && *pool == Pool::Global;
                     value.operation = Operation::Sum(summed, window);
                     summed = circuit.push(value.clone());
                 }
-                let kernel = Kernel::Diagonal(vec![1.0 / count as f64; channels]);
+                let factors = vec![1.0 / count as f64; channels];
+                let kernel = match pool {
+                    Pool::Square(_) if ring => {
+                        // Sums are at every position of the ring; those between squares are left out.
+                        value.positions /= 2;
+                        Kernel::thin(&factors)
+                    }
+                    _ => Kernel::Diagonal(factors),
+                };
                 value.operation = affine(vec![Term { source: summed, kernel }], vec![0.0; channels]);
             }
             Operator::Linear(linear) => {

@@ -397,10 +397,12 @@ fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
 const SAMPLE_WORK: u64 = 500_000_000;
 /// Samples that means are taken over at most.
 const MEAN_SAMPLES: usize = 16;
+/// As many at least, random ones where the network has fewer. Of a single one, a pooled value would be its own mean, and weights that read it would seem to need no precision.
+const FEWEST_SAMPLES: usize = 4;
 
 /// How many samples gains are measured on: a backward pass each.
 fn measured(graph: &Graph) -> usize {
-    (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, 4) as usize
+    (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, FEWEST_SAMPLES as u64) as usize
 }
 
 /// The pictures that precision is measured on: those of the network, or random ones that are as smooth as photographs.
@@ -414,12 +416,14 @@ fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     };
     let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), pitch, positions);
     let own = &graph.description().samples;
-    if own.is_empty() {
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        return (0..measured(graph)).map(|_| lay_out(&random_picture(input, &mut rng))).collect();
-    }
     // Graphs have samples of the right size only.
-    own.iter().take(MEAN_SAMPLES).filter_map(|bytes| Some(lay_out(&input.normalise(bytes).ok()?))).collect()
+    let own = own.iter().take(MEAN_SAMPLES).filter_map(|bytes| input.normalise(bytes).ok());
+    let mut samples: Vec<Sample> = own.map(|picture| lay_out(&picture)).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    while samples.len() < FEWEST_SAMPLES {
+        samples.push(lay_out(&random_picture(input, &mut rng)));
+    }
+    samples
 }
 
 fn all_diagonals<'c>(circuit: &'c Circuit, packing: &Packing) -> Vec<Diagonals> {

@@ -2,7 +2,7 @@
 //! pooling into the linear layer (paper, "node fusing").
 //!
 //! In a circuit all of these are one rule: an affine map of an affine map is one affine map, where the composition does not
-//! mix taps.
+//! mix taps. The positions that 2 x 2 pooling on the ring leaves out are left out by the convolution after it.
 
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, ValueId};
 
@@ -28,13 +28,19 @@ fn is_diagonal(kernel: &Kernel) -> bool {
     matches!(kernel, Kernel::Diagonal(_))
 }
 
+/// Whether a kernel after `inner` has no more taps than by itself.
+fn composable(outer: &Kernel, inner: &Kernel, ring: bool) -> bool {
+    is_diagonal(inner) || (ring && outer.stride() == 1 && !is_diagonal(outer) && inner.thinning().is_some())
+}
+
 /// A term of `id` that reads an affine map and can be composed with it.
 fn absorbable(circuit: &Circuit, id: ValueId) -> Option<(usize, ValueId)> {
     let readers = circuit.readers();
+    let ring = circuit.values[id].plane.is_none();
     affine(circuit, id)?.terms.iter().enumerate().find_map(|(i, term)| {
         let inner = affine(circuit, term.source)?;
         // A convolution of a border would read its padding, which has none.
-        let cheap = inner.terms.iter().all(|t| is_diagonal(&t.kernel)) && inner.border.is_none();
+        let cheap = inner.border.is_none() && inner.terms.iter().all(|t| composable(&term.kernel, &t.kernel, ring));
         // Convolutions are not repeated for every reader: their result is kept instead.
         let once = readers[term.source] == 1 && is_diagonal(&term.kernel);
         (cheap || once).then_some((i, term.source))
@@ -60,7 +66,7 @@ fn absorb(circuit: &mut Circuit, id: ValueId, index: usize, inner: ValueId) {
     value.nodes.retain(|name| seen.insert(name.clone()));
 }
 
-/// `outer` after `inner`; at least one of them is a diagonal.
+/// `outer` after `inner`: one of them is a diagonal, or `inner` leaves positions out.
 fn compose(outer: &Kernel, mut inner: Kernel) -> Kernel {
     match (outer, &inner) {
         (Kernel::Diagonal(factors), _) => {
@@ -72,7 +78,12 @@ fn compose(outer: &Kernel, mut inner: Kernel) -> Kernel {
             composed.scale_columns(factors);
             composed
         }
-        // `absorbable` does not offer such pairs.
-        _ => inner,
+        (Kernel::Dense { taps, inputs, weights, .. }, _) => {
+            let taps = taps.iter().map(|t| 2 * t).collect();
+            let mut composed = Kernel::Dense { stride: 2, taps, inputs: *inputs, weights: weights.clone() };
+            // `absorbable` offers no other pairs.
+            composed.scale_columns(&inner.thinning().unwrap_or_default());
+            composed
+        }
     }
 }

@@ -214,7 +214,7 @@ fn forward(
             }
             Operation::Sum(source, window) => {
                 let read = &circuit.values[*source];
-                if value.plane.is_none() {
+                if value.pooled {
                     values[*source].iter().map(|plane| vec![plane.iter().sum()]).collect()
                 } else {
                     let mut own = zeros(value);
@@ -261,7 +261,7 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
             }
             Operation::Sum(source, window) => {
                 let read = &circuit.values[*source];
-                if value.plane.is_none() {
+                if value.pooled {
                     let each = gradients[*source].iter_mut().zip(&own);
                     each.for_each(|(to, g)| to.iter_mut().for_each(|to| *to += g[0]));
                 } else {
@@ -536,10 +536,44 @@ pub fn weight_rounding(packing: &Packing, value: &Value) -> f64 {
 #[cfg(test)]
 mod tests {
     use rand::{RngExt, SeedableRng};
-    use umbra_model::zoo::{ResNet, random_picture};
+    use umbra_model::zoo::{ResNet, Vgg, random_picture};
 
     use super::*;
     use crate::circuit::lower;
+
+    #[test]
+    fn derivatives_are_those_of_differences() {
+        let common = ResNet { height: 16, width: 8, classes: 5, ..ResNet::default() };
+        let vgg =
+            |cyclic| Vgg { stages: vec![vec![3, 4], vec![5], vec![6]], common: ResNet { cyclic, ..common.clone() } };
+        let residual = ResNet { widths: vec![4, 8], blocks: 1, ..common.clone() };
+        for graph in [vgg(true).build(), vgg(false).build(), residual.build()] {
+            let graph = graph.unwrap();
+            let mut circuit = lower(&graph).unwrap();
+            crate::fuse::fuse(&mut circuit);
+            crate::redistribute::redistribute(&mut circuit).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let positions = circuit.values.iter().map(|v| v.positions).max().unwrap();
+            let sample = Sample::new(&random_picture(graph.input(), &mut rng), (16, 8), 8, positions);
+            let signs = vec![1.0; circuit.values[circuit.output].channels];
+            let exact = forward(&circuit, &sample, |_, _, _| ());
+            let gradients = backward(&circuit, &exact, &signs);
+            let sum = |values: &[Planes]| values[circuit.output].iter().map(|p| p[0]).sum::<f64>();
+            for at in 0..circuit.values.len() {
+                let (channel, position) = (circuit.values[at].channels - 1, extent(&circuit.values[at]) - 1);
+                let nudged = |by: f64| {
+                    sum(&forward(&circuit, &sample, |id, own, _| {
+                        if id == at {
+                            own[channel][position] += by
+                        }
+                    }))
+                };
+                let found = gradients[at][channel][position];
+                let expected = (nudged(1e-4) - nudged(-1e-4)) / 2e-4;
+                assert!((found - expected).abs() < 1e-6 + 1e-4 * expected.abs(), "{at}: {found} {expected}");
+            }
+        }
+    }
 
     #[test]
     fn mean_errors_are_those_of_other_weights() {

@@ -122,6 +122,15 @@ fn zero_padding_is_exact() {
 }
 
 #[test]
+fn squares_are_pooled_on_the_ring() {
+    let network = Vgg { stages: vec![vec![3, 4], vec![5]], common: ResNet { blocks: 0, ..tiny() } };
+    let graph = network.build().unwrap();
+    let program = agree(&graph, &options(Some(2)));
+    assert_eq!(program.layout, Layout::Batch { lanes: 2 });
+    agree(&graph, &CompileOptions { without: [Pass::Fuse].into(), ..options(Some(2)) });
+}
+
+#[test]
 fn logits_share_a_ciphertext() {
     let program = agree(&tiny().build().unwrap(), &options(Some(2)));
     assert_eq!(program.output.ciphertexts(), 1);

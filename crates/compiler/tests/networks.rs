@@ -8,7 +8,7 @@ use common::{Mode, exact, logits, run};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{CompileError, CompileOptions, Operation, Pass, Program, compile};
-use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, random_picture};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{
     Convolution, Geometry, Graph, GraphBuilder, Input, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
     Reference, Tensor,
@@ -170,6 +170,38 @@ fn unusual_graphs() {
     }
     let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
     agree(&b.finish("pre-activation", x).unwrap(), &options(&[]));
+}
+
+#[test]
+fn pools_of_squares_are_left_to_the_convolution_after_them() {
+    // Three convolutions, two pools of squares, of which the last one ends in the mean of all, one linear layer: a level each.
+    let network = Vgg { stages: vec![vec![3, 4], vec![5]], common: ResNet { blocks: 0, ..tiny() } };
+    let program = agree(&network.build().unwrap(), &options(&[]));
+    assert_eq!(program.parameters.levels.len(), 4);
+    let unfused = agree(&network.build().unwrap(), &options(&[Pass::Fuse]));
+    assert!(unfused.parameters.levels.len() > 4);
+    agree(&network.build().unwrap(), &options(&[Pass::Redistribute, Pass::TowerReuse, Pass::Bsgs]));
+    agree(&Vgg { stages: vec![vec![3], vec![20], vec![33]], ..network }.build().unwrap(), &options(&[]));
+
+    // The picture pooled, a pool of a pool, two readers, one of them a batch norm, a stride and a sum behind it.
+    let (geometry, input) = small_input();
+    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let pool = || Operator::AveragePool(Pool::Square(2));
+    let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
+    let x = b.add("pool", pool(), &[NodeId::INPUT]).unwrap();
+    let x = b.add("conv", convolution(4, 2, 3, 1, 1), &[x]).unwrap();
+    let x = b.add("square", square(), &[x]).unwrap();
+    let x = b.add("pool 2", pool(), &[x]).unwrap();
+    let left = b.add("left", convolution(4, 4, 3, 1, 2), &[x]).unwrap();
+    let x = b.add("sum", Operator::Add, &[left, x]).unwrap();
+    let x = b.add("square 2", square(), &[x]).unwrap();
+    let x = b.add("pool 3", pool(), &[x]).unwrap();
+    let x = b.add("down", convolution(6, 4, 3, 2, 4), &[x]).unwrap();
+    let x = b.add("square 3", square(), &[x]).unwrap();
+    let x = b.add("last pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+    let graph = b.finish("pools", x).unwrap();
+    agree(&graph, &options(&[]));
+    agree(&graph, &options(&[Pass::Fuse]));
 }
 
 #[test]

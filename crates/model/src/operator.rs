@@ -134,7 +134,8 @@ impl Polynomial {
 pub enum Pool {
     /// All positions of a channel (in the cyclic geometry also those of the zero padding).
     Global,
-    /// Squares of `k x k` at stride `k`; textbook geometry only.
+    /// Squares of `k x k` at stride `k`. In the cyclic geometry `k` is 2: position `p` is the mean of `2 p + {0, 1, W, W + 1}`, and positions
+    /// are halved.
     Square(usize),
 }
 
@@ -291,8 +292,13 @@ impl Check<'_> {
             Shape::Planar { .. } => {
                 Err(self.mismatch("average_pool kernel", k, format!("a divisor of both sides of the input ({input})")))
             }
+            Shape::Cyclic { channels, positions } if k == 2 && positions > 1 => {
+                Ok(Shape::Cyclic { channels, positions: positions / 2 })
+            }
             Shape::Cyclic { .. } => {
-                Err(self.mismatch("average_pool kernel", k, "\"global\" (the only one in the cyclic geometry)"))
+                let expected =
+                    format!("\"global\", or 2 where there are positions to halve ({input}), in the cyclic geometry");
+                Err(self.mismatch("average_pool kernel", k, expected))
             }
         }
     }

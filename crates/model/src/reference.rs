@@ -203,6 +203,7 @@ pub(crate) enum Step<T> {
     Add,
     GlobalPool(usize),
     SquarePool { k: usize, height: usize, width: usize },
+    RingPool { pitch: usize, positions: usize },
     Linear(Array2<T>, Option<Vec<T>>),
 }
 
@@ -232,8 +233,10 @@ impl<T: Real> Step<T> {
             Operator::AveragePool(Pool::Global) => Self::GlobalPool(input.positions()),
             Operator::AveragePool(Pool::Square(k)) => match input {
                 Shape::Planar { height, width, .. } => Self::SquarePool { k: *k, height, width },
-                // Graphs have square pools only where shapes are planar; one row is what a ring is.
-                Shape::Cyclic { positions, .. } => Self::SquarePool { k: *k, height: 1, width: positions },
+                Shape::Cyclic { positions, .. } => {
+                    let pitch = if let Geometry::Cyclic { pitch, .. } = geometry { pitch } else { positions };
+                    Self::RingPool { pitch, positions }
+                }
             },
             Operator::Linear(l) => Self::Linear(matrix(&l.weight), l.bias.as_ref().map(vector)),
         }
@@ -284,6 +287,13 @@ impl<T: Real> Step<T> {
                         T::of(mean(rows.flat_map(|r| &r[column * k..(column + 1) * k])))
                     };
                     (0..height / k).flat_map(move |r| (0..width / k).map(move |c| square(r, c)))
+                })
+                .collect(),
+            Self::RingPool { pitch, positions } => x
+                .chunks_exact(*positions)
+                .flat_map(|plane| {
+                    let square = move |p: usize| [0, 1, *pitch, pitch + 1].map(|tap| plane[(2 * p + tap) % positions]);
+                    (0..positions / 2).map(move |p| T::of(mean(square(p).iter())))
                 })
                 .collect(),
         }

@@ -153,22 +153,22 @@ impl ResNet {
     }
 }
 
-/// A VGG network (Simonyan and Zisserman) with quadratics, random weights and average pooling, in the textbook geometry: stages
-/// of 3 x 3 convolutions, each with a batch norm, 2 x 2 pooling after every stage, one linear layer.
+/// A VGG network (Simonyan and Zisserman) with quadratics, random weights and average pooling: stages of 3 x 3 convolutions, each with
+/// a batch norm, 2 x 2 pooling after every stage, one linear layer; in the cyclic geometry, where rows are left, after global pooling.
 #[derive(Clone, Debug)]
 pub struct Vgg {
     /// Channels of the convolutions, stage by stage.
     pub stages: Vec<Vec<usize>>,
-    /// Classes, pictures, activation and seed; its other fields say nothing here.
+    /// Classes, pictures, geometry, activation and seed; its other fields say nothing here.
     pub common: ResNet,
 }
 
 impl Vgg {
     /// VGG-16 as it is for CIFAR: 13 convolutions and one linear layer.
     #[must_use]
-    pub fn vgg16() -> Self {
+    pub fn vgg16(cyclic: bool) -> Self {
         let stages = vec![vec![64; 2], vec![128; 2], vec![256; 3], vec![512; 3], vec![512; 3]];
-        Self { stages, common: ResNet { cyclic: false, ..ResNet::default() } }
+        Self { stages, common: ResNet { cyclic, ..ResNet::default() } }
     }
 
     /// Makes the network; the same description always gives the same one.
@@ -176,8 +176,7 @@ impl Vgg {
     /// # Errors
     /// [`GraphError`] where sizes are zero or too large, or a stage has no rows and columns left to pool.
     pub fn build(&self) -> Result<Graph, GraphError> {
-        let spec = ResNet { cyclic: false, ..self.common.clone() };
-        let mut net = Calibrated::new(&spec, spec.input())?;
+        let mut net = Calibrated::new(&self.common, self.common.input())?;
         let mut x = NodeId::INPUT;
         for (stage, widths) in self.stages.iter().enumerate() {
             for (i, &width) in widths.iter().enumerate() {
@@ -187,6 +186,9 @@ impl Vgg {
                 x = net.activation(&name("act"), x)?;
             }
             x = net.add(&format!("s{stage}.pool"), Operator::AveragePool(Pool::Square(2)), &[x])?;
+        }
+        if self.common.cyclic {
+            x = net.add("pool", Operator::AveragePool(Pool::Global), &[x])?;
         }
         x = net.linear("fc", x)?;
         let depth = self.stages.iter().map(Vec::len).sum::<usize>() + 3;
@@ -440,12 +442,12 @@ mod tests {
     #[test]
     fn vgg_16_has_its_size() -> Result<(), GraphError> {
         // 313 M multiply-accumulates on 32 x 32 pixels, 14.7 M weights.
-        let graph = Vgg::vgg16().build()?;
+        let graph = Vgg::vgg16(false).build()?;
         assert_eq!(graph.name(), "VGG-16 random");
         assert_eq!(graph.multiply_accumulates() / 1_000_000, 313);
         let all = |op: &str| graph.nodes().iter().filter(|n| n.operator().name() == op).count();
         assert_eq!((all("convolution"), all("average_pool"), all("linear")), (13, 5, 1));
-        let small = Vgg { common: ResNet { height: 16, ..Vgg::vgg16().common }, ..Vgg::vgg16() };
+        let small = Vgg { common: ResNet { height: 16, ..Vgg::vgg16(false).common }, ..Vgg::vgg16(false) };
         assert!(small.build().is_err(), "five poolings need 32 rows");
         Ok(())
     }

@@ -139,6 +139,25 @@ fn pools_are_means() -> Result<(), GraphError> {
     let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT])?;
     let found = Reference::<f64>::new(&builder.finish("global", x)?).forward(&picture)?;
     assert_eq!(found, [11.5 * 24.0 / 32.0, 35.5 * 24.0 / 32.0]);
+
+    // Squares on the ring, twice: 32 positions become 16, then 8.
+    let plane: Vec<f32> = picture[..32].to_vec();
+    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 8), input(1, 4, 8))?;
+    let mut x = NodeId::INPUT;
+    let mut expected: Vec<f64> = plane.iter().map(|v| f64::from(*v)).collect();
+    for (name, left) in [("first", 16), ("second", 8)] {
+        x = builder.add(name, Operator::AveragePool(Pool::Square(2)), &[x])?;
+        assert_eq!(builder.shape(x), Some(Shape::Cyclic { channels: 1, positions: left }));
+        let square = |p: usize| (0..4).map(|i| expected[(2 * p + 8 * (i / 2) + i % 2) % (2 * left)]).sum::<f64>() / 4.0;
+        expected = (0..left).map(square).collect();
+    }
+    assert_eq!(Reference::<f64>::new(&builder.finish("ring", x)?).forward(&plane)?, expected);
+
+    // Other squares there are none, nor is there half of a position.
+    let mut builder = GraphBuilder::new(Geometry::cyclic(1, 2), input(1, 1, 2))?;
+    assert!(builder.add("four", Operator::AveragePool(Pool::Square(4)), &[NodeId::INPUT]).is_err());
+    let x = builder.add("two", Operator::AveragePool(Pool::Square(2)), &[NodeId::INPUT])?;
+    assert!(builder.add("half", Operator::AveragePool(Pool::Square(2)), &[x]).is_err());
     Ok(())
 }
 
