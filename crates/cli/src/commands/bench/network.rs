@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use umbra_ckks::PrecisionStats;
 use umbra_client::Client;
 use umbra_model::Reference;
+use umbra_model::zoo::random_picture;
 use umbra_server::Server;
 
 use super::Spread;
@@ -73,12 +76,8 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     keys.load_all()?;
     let load_s = start.elapsed().as_secs_f64();
 
-    // Any picture will do: times do not depend on it.
-    let input = network.input();
-    let pixels = input.height * input.width;
-    let shade = |i: usize| 30 + 3 * (i % input.width) + 2 * (i % pixels / input.width) + 20 * (i / pixels);
-    let bytes: Vec<u8> = (0..input.len()).map(|i| shade(i).min(255) as u8).collect();
-    let values = input.normalise(&bytes)?;
+    // Times do not depend on the picture; networks with random weights are calibrated for random ones.
+    let values = random_picture(network.input(), &mut ChaCha8Rng::seed_from_u64(1));
     let plain = match &network {
         Network::Graph(graph) => Some(Reference::<f64>::new(graph).forward(&values)?),
         Network::Program(_) => None,
