@@ -98,7 +98,8 @@ pub struct Compilation {
     /// Pictures that are classified at once in the channel layout [default: as many as fit].
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Further network of an ensemble, of the same architecture, in the channel layout; may be repeated.
+    /// Further network of an ensemble, of the same architecture; may be repeated. In the cyclic layout networks run side by side, in the
+    /// channel layout each takes the place of a picture of a batch.
     #[arg(long, value_name = "NETWORK")]
     pub member: Vec<PathBuf>,
     /// Who averages over an ensemble: client, from the logits of every network, or server.

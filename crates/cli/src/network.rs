@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use umbra_compiler::{AddFirst, Average, CompileOptions, Layout, LayoutChoice, Program};
+use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, Program};
 use umbra_model::zoo::{ResNet, Vgg};
 use umbra_model::{Graph, Input, Manifest};
 use umbra_wire::LoadedProgram;
@@ -120,7 +120,7 @@ impl Network {
             Self::Program(program) => program,
         };
         let Program { name, network, layout, .. } = &**program.program();
-        let members = if let Layout::Ensemble { lanes, .. } = layout { *lanes } else { 1 };
+        let members = layout.members();
         if references.is_empty() {
             let shipped = shipped()?;
             if umbra_compiler::network_digest(&shipped) == *network {

@@ -146,13 +146,17 @@ fn encrypted_lanes_are_the_network_each_on_its_picture() {
     let other = Graph::load(files().path("net2")).unwrap();
     let members = [&plain[1], &Reference::<f64>::new(&other).forward(&all[1]).unwrap()];
     assert!(!close(members[0], members[1], 3.0 * LIMIT));
-    let client = compile_ensemble(&[&graph, &other], &exact()).unwrap();
-    let found = evaluate(client, &all[1..2], 2);
-    assert!(found.iter().zip(members).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {members:?}");
-    let options = CompileOptions { average: Average::Server, ..exact() };
-    let found = evaluate(compile_ensemble(&[&graph, &other], &options).unwrap(), &all[1..2], 1);
     let mean: Vec<f64> = members[0].iter().zip(members[1]).map(|(a, b)| (a + b) / 2.0).collect();
-    assert!(close(&found[0], &mean, LIMIT), "{found:?} {mean:?}");
+    // In the cyclic layout side by side.
+    for layout in [LayoutChoice::Channel, LayoutChoice::Cyclic] {
+        let options = CompileOptions { layout, ..exact() };
+        let client = compile_ensemble(&[&graph, &other], &options).unwrap();
+        let found = evaluate(client, &all[1..2], 2);
+        assert!(found.iter().zip(members).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {members:?}");
+        let options = CompileOptions { average: Average::Server, ..options };
+        let found = evaluate(compile_ensemble(&[&graph, &other], &options).unwrap(), &all[1..2], 1);
+        assert!(close(&found[0], &mean, LIMIT), "{found:?} {mean:?}");
+    }
 }
 
 #[test]
@@ -244,11 +248,12 @@ fn simulates_lanes(graph: &Graph) {
 #[test]
 fn an_ensemble_is_averaged_by_client_or_server() {
     let members: Vec<Vec<f64>> = ["net", "net2"].iter().map(|net| plain(net, "ship")).collect();
-    for average in ["client", "server"] {
-        let name = |what: &str| format!("{average}-{what}");
+    let ways = [("channel", "client"), ("channel", "server"), ("cyclic", "client"), ("cyclic", "server")];
+    for (layout, average) in ways {
+        let name = |what: &str| format!("{layout}-{average}-{what}");
         let (program, keys, input, output) = (name("e.umbra"), name("keys"), name("input.ct"), name("output.ct"));
         let (secret, eval) = (format!("{keys}/secret.key"), format!("{keys}/eval.key"));
-        let compile = ["compile", "net", "--member", "net2", "--layout", "channel", "--average", average];
+        let compile = ["compile", "net", "--member", "net2", "--layout", layout, "--average", average];
         run(files(), &[&compile[..], &["-o", &program]].concat());
         run(files(), &["keygen", &program, "--out", &keys]);
         run(files(), &["encrypt", &program, "--key", &secret, &shipped("ship"), "-o", &input]);
@@ -271,6 +276,10 @@ fn an_ensemble_is_averaged_by_client_or_server() {
 fn estimates_name_the_batch() {
     let report = json(&["estimate", "batch.umbra"]);
     assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(1)));
+    for layout in ["cyclic", "channel", "auto"] {
+        let report = json(&["estimate", "net", "--member", "net2", "--layout", layout]);
+        assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(1), Some(2)));
+    }
     let report = json(&["estimate", "net", "--layout", "auto"]);
     assert!(report["pictures"].as_u64() > Some(1));
 }
@@ -292,7 +301,6 @@ fn what_does_not_fit_is_refused_in_one_line() {
     compile(&["--layout", "spiral"], &["spiral", "cyclic, channel, auto"]);
     compile(&["--layout", "channel", "--average", "nobody"], &["nobody", "client or server"]);
     compile(&["--layout", "channel", "--average", "server"], &["server", "ensemble"]);
-    compile(&["--member", "net2"], &["layout", "channel"]);
     compile(&["--layout", "channel", "--member", "net2", "--batch", "2"], &["batch", "ensemble"]);
     compile(&["--layout", "channel", "--member", "wide"], &["member 1", "shapes"]);
     compile(&["--layout", "channel", "--member", "batch.umbra"], &["batch.umbra", "in the clear"]);

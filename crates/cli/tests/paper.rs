@@ -36,12 +36,12 @@ fn tables_and_plots_say_what_was_measured() {
     let out = path("out");
     let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
     let rows = |name: &str| json(name).as_array().unwrap().len();
-    // In the clear, twice clustered; cyclic, batch: simulated and encrypted; the ensemble: plain as well.
-    assert_eq!(rows("accuracy.json"), 3 + 2 * 2 + 3);
+    // In the clear, twice clustered; cyclic, batch: simulated and encrypted; the ensemble: in both layouts, and in the clear.
+    assert_eq!(rows("accuracy.json"), 3 + 2 * 2 + 2 * 2 + 1);
     let accuracy = json("accuracy.json");
     assert!(accuracy.as_array().unwrap().iter().all(|row| row["accuracy, %"].is_number()), "{accuracy}");
-    // Cyclic, one picture, a full batch, the ensemble.
-    assert_eq!(rows("latency.json"), 4);
+    // Cyclic, one picture, a full batch, the ensemble in both layouts.
+    assert_eq!(rows("latency.json"), 5);
     let latency = json("latency.json");
     assert!(latency.as_array().unwrap().iter().all(|row| row["seconds for each"].is_number()), "{latency}");
     assert_eq!(rows("levels.json"), 8);

@@ -121,10 +121,12 @@ impl Program {
         let in_range = |&(colour, tap): &(usize, i64)| colour < channels && tap.unsigned_abs() < positions as u64;
         let lanes = self.layout.lanes();
         let width = slots / positions.max(1);
-        if lanes == 0 || (!self.layout.is_cyclic() && lanes > width) {
-            return Err(invalid("number of lanes", lanes, format!("1 to {width}")));
+        let joined = self.layout.joins_channels();
+        let room = if joined { slots } else { width };
+        if lanes == 0 || lanes > room {
+            return Err(invalid("number of lanes", lanes, format!("1 to {room}")));
         }
-        let capacity = if self.layout.is_cyclic() { width } else { 1 };
+        let capacity = if joined { width } else { 1 };
         let fits = |c: &Vec<Option<(usize, i64)>>| {
             positions <= slots && c.len() == capacity && c.iter().flatten().all(in_range)
         };
@@ -503,6 +505,8 @@ mod tests {
             |p| p.output.step = usize::MAX,
             |p| p.layout = Layout::Batch { lanes: 0 },
             |p| p.layout = Layout::Batch { lanes: 2 },
+            |p| p.layout = Layout::SideBySide { members: 2, averaged: false },
+            |p| p.layout = Layout::SideBySide { members: usize::MAX, averaged: true },
             |p| p.layout = Layout::Ensemble { lanes: usize::MAX, averaged: true },
             |p| p.output.classes = 3,
             |p| p.logit_range = Some([1.0, 0.0]),

@@ -18,7 +18,9 @@ use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Packing};
 use crate::precision::{self, Gain, Injected, Sample};
-use crate::{Average, CompileError, CompileOptions, LayoutChoice, Pass, Program, digest, emit, fuse, redistribute};
+use crate::{
+    Average, CompileError, CompileOptions, LayoutChoice, Pass, Program, digest, emit, fuse, merge, redistribute,
+};
 
 /// Ring degrees offered; the smallest that fits is taken.
 const LOG_N: std::ops::RangeInclusive<u32> = 13..=16;
@@ -52,8 +54,8 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
     compile_ensemble(&[graph], options)
 }
 
-/// Compiles networks of one architecture to a program that evaluates all of them on the same picture: in the channel layout, a
-/// lane each.
+/// Compiles networks of one architecture to a program that evaluates all of them on the same picture: in the channel layout a
+/// lane each, in the cyclic layout side by side.
 ///
 /// # Errors
 /// As [`compile`]; [`CompileError::Member`] for networks that differ in more than their weights.
@@ -65,7 +67,6 @@ pub fn compile_ensemble(graphs: &[&Graph], options: &CompileOptions) -> Result<P
     match options.layout {
         LayoutChoice::Cyclic => with(false),
         LayoutChoice::Channel => with(true),
-        LayoutChoice::Auto if graphs.len() > 1 => with(true),
         LayoutChoice::Auto => match (with(false), with(true)) {
             (Ok(cyclic), Ok(channel)) => {
                 let time = |p: &Program| p.report.seconds / p.layout.pictures() as f64;
@@ -78,7 +79,8 @@ pub fn compile_ensemble(graphs: &[&Graph], options: &CompileOptions) -> Result<P
                 Ok(program)
             }
             (Ok(program), Err(_)) | (Err(_), Ok(program)) => Ok(program),
-            (Err(error), Err(_)) => Err(error),
+            // With zero padding there is no other layout than the channel layout.
+            (Err(error), Err(other)) => Err(if circuit.is_padded() { other } else { error }),
         },
     }
 }
@@ -131,6 +133,12 @@ fn in_layout(
     options: &CompileOptions,
     channel: bool,
 ) -> Result<Program, CompileError> {
+    let merged;
+    let mut circuit = circuit;
+    if !channel && graphs.len() > 1 {
+        merged = merge::side_by_side(circuit, options.average == Average::Server);
+        circuit = &merged;
+    }
     let degrees = match options.log_n {
         Some(log_n) if LOG_N_FORCED.contains(&log_n) => log_n..=log_n,
         Some(log_n) => {
@@ -228,7 +236,12 @@ fn at_degree(
     let packing = if channel {
         Packing::channel(circuit, log_n, options.batch, options.average == Average::Server)?
     } else {
-        Packing::new(circuit, log_n)?
+        let packing = Packing::new(circuit, log_n)?;
+        let (step, room) = (merge::logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
+        if options.average == Average::Client && step > room {
+            return Err(CompileError::TooManyLanes { found: graphs.len(), limit: room, log_n });
+        }
+        packing
     };
     let mut circuit = circuit.clone();
     // The channel layout has no unused channels.

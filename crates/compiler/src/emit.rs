@@ -10,10 +10,11 @@ use crate::circuit::{Affine, Operation as Source};
 use crate::compile::{Plan, used_primes};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
+use crate::merge::logit_step;
 use crate::packing::{Rotation, sources};
 use crate::precision;
 use crate::{
-    CompileOptions, Diagonal, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout,
+    Average, CompileOptions, Diagonal, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout,
     ParametersLiteral, Pass, Program, Report, Step,
 };
 
@@ -77,6 +78,17 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     let output = plan.circuit.output;
     emitter.averaging(output);
     let averaged = !plan.packing.averaging(&plan.circuit.values[output]).is_empty();
+    let layout = match plan.packing.layout() {
+        Layout::Cyclic if graphs.len() > 1 => {
+            Layout::SideBySide { members: graphs.len(), averaged: options.average == Average::Server }
+        }
+        layout => layout,
+    };
+    let step = match layout {
+        Layout::SideBySide { members, averaged: false } => logit_step(members),
+        _ if averaged => 1,
+        _ => plan.packing.step(&plan.circuit.values[output]),
+    };
     let period = if averaged { 1 } else { plan.packing.plaintext_period(&plan.circuit.values[output]) };
     let mut program = Program {
         name: graph.name().into(),
@@ -84,14 +96,14 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
         classes: graph.classes().to_vec(),
         picture: graph.input().clone(),
         logit_range: logit_range(graphs),
-        layout: plan.packing.layout(),
+        layout,
         input,
         output: OutputLayout {
             register: emitter.registers.get(output),
             level: plan.places[output].level,
             scale: emitter.scales[output],
             period,
-            step: if averaged { 1 } else { plan.packing.step(&plan.circuit.values[output]) },
+            step,
             classes: graph.classes().len(),
         },
         parameters,
@@ -379,6 +391,10 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
                 "channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"
             ));
         }
+        Layout::SideBySide { members, averaged } => notes.push(format!(
+            "cyclic layout, {members} networks side by side, averaged by the {}",
+            if averaged { "server" } else { "client" }
+        )),
         Layout::Ensemble { lanes, averaged } => notes.push(format!(
             "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",
             if averaged { "server" } else { "client" }

@@ -1,7 +1,7 @@
 //! From a network to a [`Program`]: a list of encrypted operations with their levels, scales, rotations and keys.
 //!
 //! The passes, in the order [`compile`] runs them, each in a file of its name:
-//! [`circuit`] (the network as affine maps and quadratics), [`fuse`], [`redistribute`], [`packing`], [`precision`] (what each
+//! [`circuit`] (the network as affine maps and quadratics), [`fuse`], [`redistribute`], [`merge`] (ensembles), [`packing`], [`precision`] (what each
 //! rounding does to the logits), [`levels`] (tower reuse, scales), [`chain`] (primes), [`gadgets`], [`bsgs`] and [`keys`] (chosen
 //! by the [`cost`] model).
 
@@ -21,6 +21,7 @@ pub mod fuse;
 pub mod gadgets;
 pub mod keys;
 pub mod levels;
+pub mod merge;
 mod noise;
 mod options;
 pub mod packing;

@@ -248,9 +248,6 @@ impl CompileOptions {
                 let expected = "none for an ensemble, whose members take the lanes that a batch would";
                 return Err(option("batch", batch.to_string(), expected));
             }
-            (LayoutChoice::Cyclic, None) if members > 1 => {
-                return Err(option("layout", "cyclic".into(), "channel for an ensemble"));
-            }
             _ => {}
         }
         if self.average == Average::Server && members < 2 {

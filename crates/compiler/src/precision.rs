@@ -559,7 +559,7 @@ mod tests {
             let exact = forward(&circuit, &sample, |_, _, _| ());
             let gradients = backward(&circuit, &exact, &signs);
             let sum = |values: &[Planes]| values[circuit.output].iter().map(|p| p[0]).sum::<f64>();
-            for at in 0..circuit.values.len() {
+            for (at, gradients) in gradients.iter().enumerate() {
                 let (channel, position) = (circuit.values[at].channels - 1, extent(&circuit.values[at]) - 1);
                 let nudged = |by: f64| {
                     sum(&forward(&circuit, &sample, |id, own, _| {
@@ -568,7 +568,7 @@ mod tests {
                         }
                     }))
                 };
-                let found = gradients[at][channel][position];
+                let found = gradients[channel][position];
                 let expected = (nudged(1e-4) - nudged(-1e-4)) / 2e-4;
                 assert!((found - expected).abs() < 1e-6 + 1e-4 * expected.abs(), "{at}: {found} {expected}");
             }

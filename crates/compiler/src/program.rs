@@ -51,6 +51,13 @@ pub enum Layout {
     /// Channels of one picture, next to one another.
     #[default]
     Cyclic,
+    /// Channels of this many networks that see the same picture, next to one another.
+    SideBySide {
+        /// Networks.
+        members: usize,
+        /// Whether the logits are the mean over the networks. Otherwise each has its own.
+        averaged: bool,
+    },
     /// One channel a ciphertext, of this many pictures.
     Batch {
         /// Pictures that are classified at once.
@@ -77,11 +84,27 @@ impl Layout {
         *self == Self::Cyclic
     }
 
-    /// Slots in use at each position of a channel: pictures, or networks of an ensemble.
+    /// Whether channels lie next to one another, and not in ciphertexts of their own.
+    #[must_use]
+    pub fn joins_channels(&self) -> bool {
+        matches!(self, Self::Cyclic | Self::SideBySide { .. })
+    }
+
+    /// Networks that see the same picture.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        match self {
+            Self::SideBySide { members: n, .. } | Self::Ensemble { lanes: n, .. } => *n,
+            Self::Cyclic | Self::Batch { .. } | Self::Padded { .. } => 1,
+        }
+    }
+
+    /// Pictures of a batch, or networks of an ensemble.
     #[must_use]
     pub fn lanes(&self) -> usize {
         match self {
             Self::Cyclic => 1,
+            Self::SideBySide { members, .. } => *members,
             Self::Batch { lanes } | Self::Padded { lanes } | Self::Ensemble { lanes, .. } => *lanes,
         }
     }
@@ -91,7 +114,7 @@ impl Layout {
     pub fn pictures(&self) -> usize {
         match self {
             Self::Batch { lanes } | Self::Padded { lanes } => *lanes,
-            Self::Cyclic | Self::Ensemble { .. } => 1,
+            Self::Cyclic | Self::SideBySide { .. } | Self::Ensemble { .. } => 1,
         }
     }
 
@@ -99,7 +122,7 @@ impl Layout {
     #[must_use]
     pub fn results(&self) -> usize {
         match self {
-            Self::Ensemble { averaged: true, .. } => 1,
+            Self::SideBySide { averaged: true, .. } | Self::Ensemble { averaged: true, .. } => 1,
             _ => self.lanes(),
         }
     }

@@ -331,8 +331,6 @@ fn what_the_layout_cannot_have_is_named() {
     let two: Vec<&Graph> = two.iter().collect();
     let error = compile_ensemble(&two, &options(Some(2))).unwrap_err();
     assert!(matches!(error, CompileError::Option { option: "batch", .. }));
-    let error = compile_ensemble(&two, &CompileOptions::default()).unwrap_err();
-    assert!(matches!(error, CompileError::Option { option: "layout", .. }));
     let wide = ResNet { widths: vec![600], height: 2, width: 2, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 600, .. })));
     let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();

@@ -4,10 +4,10 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Mode, exact, logits, run};
+use common::{Mode, exact, lanes, logits, run};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{CompileError, CompileOptions, Operation, Pass, Program, compile};
+use umbra_compiler::{Average, CompileError, CompileOptions, Operation, Pass, Program, compile, compile_ensemble};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{
     Convolution, Geometry, Graph, GraphBuilder, Input, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
@@ -202,6 +202,68 @@ fn pools_of_squares_are_left_to_the_convolution_after_them() {
     let graph = b.finish("pools", x).unwrap();
     agree(&graph, &options(&[]));
     agree(&graph, &options(&[Pass::Fuse]));
+}
+
+#[test]
+fn networks_run_side_by_side() {
+    // Small ones share ciphertexts; the others have three at first, of ten channels each, and the picture squared before any weights.
+    let small = |seed| ResNet { activation: Activation::PerChannel, bias: true, seed, ..tiny() }.build().unwrap();
+    let wide = |seed| {
+        let spec = ResNet { widths: vec![10, 18], blocks: 1, height: 32, width: 32, classes: 30, ..tiny() };
+        ResNet { shortcut: Shortcut::ProjectionEverywhere, seed, ..spec }.build().unwrap()
+    };
+    let squared = |seed| {
+        let (geometry, input) = small_input();
+        let mut b = GraphBuilder::new(geometry, input).unwrap();
+        let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25 + 0.01 * seed as f64]));
+        let x = b.add("input square", square(), &[NodeId::INPUT]).unwrap();
+        let x = b.add("conv", convolution(2, 2, 3, 1, seed), &[x]).unwrap();
+        let x = b.add("sum", Operator::Add, &[x, NodeId::INPUT]).unwrap();
+        let x = b.add("square", square(), &[x]).unwrap();
+        let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+        b.finish("squared", x).unwrap()
+    };
+    let ensembles: [Vec<Graph>; 3] =
+        [(1..4).map(small).collect(), (1..3).map(wide).collect(), (1..4).map(squared).collect()];
+    for graphs in &ensembles {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let picture = random_picture(graphs[0].input(), &mut rng);
+        let plains: Vec<Vec<f64>> =
+            graphs.iter().map(|g| Reference::<f64>::new(g).forward(&picture).unwrap()).collect();
+        let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+        let compiled = |graphs: &[Graph], average, without: &[Pass]| {
+            let options = CompileOptions { average, logit_error: 1.0, ..exact(&options(without)) };
+            let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
+            program.check().unwrap();
+            assert_eq!(program.layout.members(), graphs.len());
+            program
+        };
+        for without in [&[][..], &[Pass::Fuse], &[Pass::Redistribute]] {
+            let client = compiled(graphs, Average::Client, without);
+            let (found, rest) = lanes(&client, &run(&client, &picture, Mode::Exact));
+            assert!(rest < 1e-6 && found.len() == graphs.len(), "{rest}");
+            assert!(plains.iter().zip(&found).all(|(a, b)| close(a, b)), "{plains:?} {found:?}");
+        }
+        let server = compiled(graphs, Average::Server, &[]);
+        let members = graphs.len() as f64;
+        let mean: Vec<f64> = (0..plains[0].len()).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / members).collect();
+        let (found, rest) = logits(&server, &run(&server, &picture, Mode::Exact));
+        assert!(rest < 1e-6 && close(&mean, &found), "{mean:?} {found:?}");
+    }
+    // Another last member does not move the logits of the others.
+    let mut others: Vec<Graph> = (1..3).map(small).collect();
+    others.push(small(9));
+    let picture = random_picture(others[0].input(), &mut ChaCha8Rng::seed_from_u64(6));
+    let of = |graphs: &[Graph]| {
+        let options = CompileOptions { logit_error: 0.05, ..exact(&options(&[])) };
+        let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
+        lanes(&program, &run(&program, &picture, Mode::Exact)).0
+    };
+    let (before, after) = (of(&ensembles[0]), of(&others));
+    for (a, b) in before.iter().zip(&after).take(2) {
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9), "{a:?} {b:?}");
+    }
+    assert!((before[2][0] - after[2][0]).abs() > 1e-3);
 }
 
 #[test]

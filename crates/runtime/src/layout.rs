@@ -35,7 +35,7 @@ pub fn pack<P: AsRef<[f32]>>(program: &Program, pictures: &[P]) -> Result<Vec<Ve
     let width = slots / input.positions.max(1);
     // The lanes of each picture, and how many slots of a position a channel takes.
     let (each, step) = match program.layout {
-        Layout::Cyclic | Layout::Padded { .. } => (1, 1),
+        Layout::Cyclic | Layout::SideBySide { .. } | Layout::Padded { .. } => (1, 1),
         Layout::Batch { .. } => (1, width),
         Layout::Ensemble { lanes, .. } => (lanes, width),
     };

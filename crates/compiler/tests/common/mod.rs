@@ -54,7 +54,9 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
                 let at = (p as i64 + tap).rem_euclid(positions as i64) as usize;
                 let width = program.slots() / positions;
                 match program.layout {
-                    Layout::Cyclic => slots[p * channels.len() + c] = value(&pictures[0], colour, at),
+                    Layout::Cyclic | Layout::SideBySide { .. } => {
+                        slots[p * channels.len() + c] = value(&pictures[0], colour, at)
+                    }
                     Layout::Padded { .. } => {
                         for (lane, picture) in pictures.iter().enumerate() {
                             slots[lane * positions + p] = value(picture, colour, at);

@@ -22,6 +22,9 @@ use crate::{Outcome, machine, text};
 #[derive(Serialize)]
 struct Report {
     network: String,
+    log_n: u32,
+    log_qp: f64,
+    levels: usize,
     threads: usize,
     runs: usize,
     /// Pictures that one evaluation classifies.
@@ -111,6 +114,9 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     drop(progress);
     let report = Report {
         network: program.program().name.clone(),
+        log_n: program.program().parameters.log_n,
+        log_qp: program.program().report.log_qp,
+        levels: program.program().parameters.levels.len(),
         threads: machine::threads(),
         runs,
         pictures,
@@ -167,9 +173,12 @@ impl Report {
         let error = self.max_abs_error.map_or(String::new(), |e| format!(", largest error of a logit {e:.4}"));
         let memory = self.peak_rss_bytes.map_or("unknown".into(), text::bytes);
         format!(
-            "{}\n{}, {} runs with {} threads; peak memory {memory} (client included), evaluation keys {}{error}\n{}",
+            "{}\n{}, N = 2^{}, log2 QP = {:.0}, {} levels, {} runs with {} threads; peak memory {memory} (client included), evaluation keys {}{error}\n{}",
             text::table(&steps),
             self.network,
+            self.log_n,
+            self.log_qp,
+            self.levels,
             self.runs,
             self.threads,
             text::bytes(self.eval_key_file_bytes),

@@ -94,7 +94,8 @@ fn variants(arguments: &BenchPaper, graph: &Graph) -> Vec<Variant> {
         members,
     };
     let mut all = Vec::new();
-    if matches!(graph.geometry(), Geometry::Cyclic { .. }) {
+    let cyclic = matches!(graph.geometry(), Geometry::Cyclic { .. });
+    if cyclic {
         all.push(variant("cyclic layout, 1 picture".into(), "cyclic", &["--layout", "cyclic"], 1));
     }
     let one = ["--layout", "channel", "--batch", "1"];
@@ -102,12 +103,17 @@ fn variants(arguments: &BenchPaper, graph: &Graph) -> Vec<Variant> {
     all.push(variant("channel layout, full batch".into(), "channel", &["--layout", "channel"], 1));
     let networks = arguments.member.len() + 1;
     for members in std::iter::successors(Some(2), |m| Some(2 * m)).take_while(|m| *m <= networks) {
-        let mut options = words(&["--layout", "channel"]);
-        for member in &arguments.member[..members - 1] {
-            options.extend(["--member".into(), member.display().to_string()]);
+        for (layout, key) in [("channel", "ensemble"), ("cyclic", "cyclic-ensemble")] {
+            if layout == "cyclic" && !cyclic {
+                continue;
+            }
+            let mut options = words(&["--layout", layout]);
+            for member in &arguments.member[..members - 1] {
+                options.extend(["--member".into(), member.display().to_string()]);
+            }
+            let name = format!("{layout} layout, ensemble of {members}");
+            all.push(Variant { name, key: format!("{key}-{members}"), options, members });
         }
-        let name = format!("channel layout, ensemble of {members}");
-        all.push(Variant { name, key: format!("ensemble-{members}"), options, members });
     }
     all
 }
@@ -224,8 +230,9 @@ impl Results<'_> {
             row(&format!("clustered slice by slice, K = {k}"), "plain", &format!("slice-{k}-plain"), "/accuracy_plain");
         }
         for Variant { name, key, members, .. } in self.variants {
-            if *members > 1 {
-                row(name, "plain", &format!("{key}-simulated"), "/accuracy_plain");
+            // The layout makes no difference.
+            if *members > 1 && !key.starts_with("cyclic") {
+                row(&format!("ensemble of {members}"), "plain", &format!("{key}-simulated"), "/accuracy_plain");
             }
             for how in ["simulated", "encrypted"] {
                 let job = format!("{key}-{how}");
