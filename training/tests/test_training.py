@@ -7,6 +7,7 @@ import torch
 
 from umbra_train import data, recipe, train
 from umbra_train.__main__ import main
+from umbra_train.evaluate import Result
 from umbra_train.graph import GraphError
 
 SMALL = ["network.name='R8-8'", "training.compile=false", "training.bfloat16=false", "training.batch=50", "training.held_out=200"]
@@ -182,6 +183,19 @@ def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, 
     columns = -torch.arange(x.shape[3]) % x.shape[3]  # about column 0, which every stride keeps; a row's end goes on in another row
     expected, mirror, same = (r.network.eval()(part) for r, part in ((straight, x), (mirrored, x[..., columns]), (mirrored, x)))
     assert (mirror - expected).norm() < 0.5 * (same - expected).norm()
+
+
+@pytest.mark.parametrize("name, kept", [("umbra", 10.0), ("relu", 90.0)])
+def test_large_inputs_are_held_against_quadratics_only(name, kept, data_root, tmp_path, monkeypatch):
+    r = recipe.read(name)
+    for change in SMALL:
+        r.change(change)
+    results = iter([Result(10.0, 0, 1.0, {}), Result(90.0, 5, 100.0, {})])
+    monkeypatch.setattr(train, "evaluate", lambda *_: next(results))
+    run = train.Run(r, data_root, tmp_path, 1, limit=50)
+    run.evaluate()
+    run.evaluate()
+    assert train.load(tmp_path / "best.pt")["held_out"]["accuracy"] == kept
 
 
 @pytest.mark.parametrize("name", ["umbra", "paper", "relu"])
