@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
+from . import fused as kernels
+
 
 class TextbookConvolution(nn.Conv2d):
     """Zero padding, stride in both directions."""
@@ -28,13 +30,15 @@ class CyclicConvolution(nn.Conv2d):
     def __init__(self, channels_in, channels_out, kernel, stride, bias, picture):
         super().__init__(channels_in, channels_out, kernel, stride, bias=bias)
         self.picture = picture
+        self.fused = False
 
     def forward(self, x: Tensor, thin: bool = False) -> Tensor:
         stride = (self.stride[0] if thin else 1, self.stride[1])
         if self.kernel_size == (1, 1):
             return conv2d(x[:, :, :: stride[0], :: stride[1]], self.weight, self.bias)
         dilation = row_dilation(x, self.picture)
-        padded = helical_pad(x, self.kernel_size[0] // 2, dilation)
+        pad = kernels.Pad.apply if self.fused and kernels.applies(x) and x.shape[1] % kernels.LANES == 0 else helical_pad
+        padded = pad(x, self.kernel_size[0] // 2, dilation)
         return conv2d(padded, self.weight, self.bias, stride, 0, (dilation, 1))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from . import fused
 from .activation import Activation, activation
 from .convolution import CyclicConvolution, CyclicPool, TextbookConvolution
 
@@ -33,7 +34,7 @@ class Network(nn.Module):
         super().__init__()
         self.nodes, self.description, self.activation_spec = sort(nodes), description, dict(activation_spec)
         self.output = self.nodes[-1]["name"]
-        self.thin = False
+        self.thin = self.fused = False
         self.parts = nn.ModuleDict()
         channels = {INPUT: description["input"]["channels"]}
         size = (description["input"]["height"], description["input"]["width"])
@@ -72,6 +73,17 @@ class Network(nn.Module):
             if part is not None:
                 self.parts[key(name)] = part
             channels[name], shapes[name] = c, (h, w)
+        read, producers = [source for node in self.nodes for source in sources(node)], {node["name"]: node for node in self.nodes}
+        self.norms = {node["name"]: node["input"] for node in self.nodes if node["op"] == "polynomial" and read.count(node["input"]) == 1
+                      and producers.get(node["input"], {}).get("op") == "batch_norm"}
+        """Of an activation: the batch norm that nothing else reads."""
+
+    def use_kernels(self) -> None:
+        """From now on, training steps on a CPU go through `fused` where it covers a node."""
+        self.fused = True
+        for part in self.modules():
+            if isinstance(part, CyclicConvolution):
+                part.fused = True
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x)[0]
@@ -82,10 +94,20 @@ class Network(nn.Module):
         `record`, if given, receives the input of every polynomial by node name.
         """
         values, excesses = {INPUT: x}, []
+        joined = {}
+        if self.fused and fused.applies(x):
+            joined = {name: self.parts[key(norm)] for name, norm in self.norms.items() if fused.covers(self.parts[key(norm)], self.parts[key(name)])}
+        left = {self.norms[name] for name in joined}
         for node in self.nodes:
             inputs = [values[source] for source in sources(node)]
             if node["op"] == "add":
                 y = sum(inputs[1:], inputs[0])
+            elif node["name"] in left:
+                y = inputs[0]
+            elif node["name"] in joined:
+                y, excess = fused.norm_quadratic(joined[node["name"]], self.parts[key(node["name"])], inputs[0])
+                if excess is not None:
+                    excesses.append(excess)
             else:
                 part = self.parts[key(node["name"])]
                 if node["op"] == "polynomial":

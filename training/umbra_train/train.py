@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div
 from tqdm import tqdm
 
-from . import data
+from . import data, fused
 from .evaluate import evaluate
 from .export import read_weights
 from .graph import Network
@@ -101,7 +102,18 @@ class Run:
         self.loss = nn.CrossEntropyLoss(label_smoothing=t["label_smoothing"])
         self.teacher = self.load_teacher(classes) if "distillation" in recipe.values else None
         self.epoch, self.evaluated, self.best, self.began = 0, None, None, time.monotonic()
-        self.step = torch.compile(self.forward) if t["compile"] else self.forward
+        self.step = self.faster() if t["compile"] else self.forward
+
+    def faster(self) -> Callable:
+        """The step through the kernels on a CPU that can compile them, else through PyTorch's compiler."""
+        if self.device.type == "cpu" and self.recipe["training"]["bfloat16"] and self.network.norms:
+            try:
+                fused.kernels()
+                self.network.use_kernels()
+                return self.forward
+            except fused.KernelError as error:
+                tqdm.write(f"training goes through torch.compile, which is slower: {error}")
+        return torch.compile(self.forward)
 
     def load_teacher(self, classes: list[str]) -> Network:
         state = load(Path(self.recipe["distillation"]["teacher"]))

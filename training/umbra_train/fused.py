@@ -1,0 +1,160 @@
+"""Training steps on a CPU through kernels.cpp: batch norm with the quadratic after it in two passes, the cyclic padding in one.
+
+The modules remain the definition: a `Network` told to `use_kernels` calls these while it trains in bfloat16, and its modules for
+what they do not cover (other activations, channels that are no multiple of 16, evaluation).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .activation import Quadratic
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC"]
+LANES = 16
+
+
+class KernelError(RuntimeError):
+    """The kernels cannot be compiled here; the message says why."""
+
+
+class Knobs(ctypes.Structure):
+    """`Activation` of kernels.cpp."""
+
+    _fields_ = [(name, ctypes.c_float) for name in ("c", "b", "a", "noise", "clamp", "range")]
+
+
+@cache
+def kernels() -> ctypes.CDLL:
+    """Compiled once for this processor, into the user's cache folder."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        raise KernelError("no C++ compiler: install g++, or set CXX")
+    text = SOURCE.read_bytes()
+    name = hashlib.sha256(text + " ".join([compiler, *FLAGS, processor()]).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "umbra-train"
+    library = folder / f"kernels-{name}.so"
+    if not library.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                subprocess.run([compiler, *FLAGS, "-o", f"{work}/k.so", str(SOURCE)], check=True, capture_output=True, text=True)
+                os.replace(f"{work}/k.so", library)
+        except OSError as error:
+            raise KernelError(f"{folder}: {error.strerror}") from error
+        except subprocess.CalledProcessError as error:
+            raise KernelError(f"{compiler} refuses {SOURCE.name}: {error.stderr.strip().splitlines()[:1]}; GCC 9 or later compiles it") from error
+    functions = ctypes.CDLL(str(library))
+    functions.umbra_forward.restype = ctypes.c_double
+    return functions
+
+
+def processor() -> str:
+    try:
+        return "".join(sorted({line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "flags"))}))
+    except OSError:
+        return platform.machine()
+
+
+def address(t: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(t.data_ptr())
+
+
+def rows(x: Tensor) -> Tensor:
+    """As the kernels read it: bfloat16, channels last."""
+    return x.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+
+
+class NormQuadratic(torch.autograd.Function):
+    """(x, weight, bias, epsilon, knobs) -> y, norm of what exceeds the range, batch mean, batch variance (biased)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, knobs: Knobs):
+        x = rows(x)
+        channels, count = x.shape[1], x.numel() // x.shape[1]
+        sums = torch.empty(2, channels, dtype=torch.float64)
+        size = ctypes.c_long(count), ctypes.c_long(channels)
+        kernels().umbra_moments(address(x), *size, address(sums))
+        mean, square = sums / count
+        variance = (square - mean * mean).clamp_min(0)
+        inverse = (variance + epsilon).rsqrt()
+        scale = (weight.double() * inverse).float()
+        shift = (bias.double() - mean * weight.double() * inverse).float()
+        y = torch.empty_like(x)
+        norm = math.sqrt(kernels().umbra_forward(address(x), *size, address(scale), address(shift), ctypes.byref(knobs), address(y)) + 1e-12)
+        ctx.save_for_backward(x, weight, mean, inverse, scale, shift)
+        ctx.knobs, ctx.norm, ctx.size = knobs, norm, size
+        mean, variance = mean.float(), variance.float()
+        ctx.mark_non_differentiable(mean, variance)
+        return y, torch.tensor(norm), mean, variance
+
+    @staticmethod
+    def backward(ctx, dy: Tensor, d_norm: Tensor, *_):
+        x, weight, mean, inverse, scale, shift = ctx.saved_tensors
+        dy = rows(dy)
+        penalty = ctypes.c_float(d_norm.item() / ctx.norm)
+        sums = torch.empty(2, len(mean), dtype=torch.float64)
+        g = torch.empty_like(x)
+        kernels().umbra_backward(address(x), address(dy), *ctx.size, address(scale), address(shift), ctypes.byref(ctx.knobs), penalty, address(g), address(sums))
+        count = x.numel() // len(mean)
+        d_bias, d_weight = sums[0], inverse * (sums[1] - mean * sums[0])
+        of_gradient = weight.double() * inverse
+        of_input = -of_gradient * inverse * d_weight / count
+        constant = -of_gradient * d_bias / count - of_input * mean
+        factors = [factor.float() for factor in (of_gradient, of_input, constant)]
+        kernels().umbra_backward_norm(address(x), *ctx.size, *map(address, factors), address(g))
+        return g, d_weight.float(), d_bias.float(), None, None
+
+
+def norm_quadratic(norm: nn.BatchNorm2d, activation: Quadratic, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`activation(norm(x))` while both train; moves the norm's running statistics."""
+    free = math.inf
+    c, b, a = activation.fixed
+    knobs = Knobs(c, b, a, activation.noise, free if activation.clamp is None else activation.clamp, free if activation.range is None else activation.range)
+    y, excess, mean, variance = NormQuadratic.apply(x, norm.weight, norm.bias, norm.eps, knobs)
+    with torch.no_grad():
+        count = x.numel() // x.shape[1]
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+    return y, excess if activation.range is not None else None
+
+
+class Pad(torch.autograd.Function):
+    """`convolution.helical_pad`."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, margin: int, dilation: int):
+        x = rows(x)
+        n, c, h, w = x.shape
+        ctx.shape, ctx.numbers = x.shape, [ctypes.c_long(v) for v in (n, h, w, c, margin, dilation)]
+        y = torch.empty((n, c, h + 2 * margin * dilation, w + 2 * margin), dtype=x.dtype, memory_format=torch.channels_last)
+        kernels().umbra_pad(address(x), *ctx.numbers, address(y))
+        return y
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):
+        dy, dx = rows(dy), torch.empty(ctx.shape, dtype=torch.bfloat16, memory_format=torch.channels_last)
+        kernels().umbra_pad_backward(address(dy), *ctx.numbers, address(dx))
+        return dx, None, None
+
+
+def covers(norm: nn.Module, activation: nn.Module) -> bool:
+    return (isinstance(norm, nn.BatchNorm2d) and isinstance(activation, Quadratic) and activation.fixed is not None and activation.training
+            and norm.momentum is not None and norm.num_features % LANES == 0)
+
+
+def applies(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
