@@ -247,3 +247,8 @@ def test_batches_are_crops_and_flips():
     assert all(sides == {True, False} for sides in seen.values())
     with pytest.raises(data.DataError, match="batch"):
         data.Batches(x, torch.arange(4), 5, torch.Generator())
+
+
+def test_what_is_not_finite_has_no_number():
+    summary = Result(90.0, 1, float("inf"), {}).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "escaping": 1, "worst": None}

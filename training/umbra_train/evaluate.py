@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ class Result:
     """Over the pictures that do not escape."""
 
     def summary(self) -> dict:
-        return {"accuracy": round(self.accuracy, 2), "escaping": self.escaping, "worst": round(self.worst, 3)}
+        """As JSON has it: no number for what is not finite."""
+        return {"accuracy": round(self.accuracy, 2), "escaping": self.escaping, "worst": round(self.worst, 3) if isfinite(self.worst) else None}
 
 
 @torch.no_grad()
