@@ -159,6 +159,9 @@ pub struct Cluster {
     /// Leave biases as they are in modes full and ensemble; they cost no multiplications.
     #[arg(long)]
     pub keep_biases: bool,
+    /// Which codeword a weight becomes.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub assign: Assign,
     /// Folder to write the network to; in mode ensemble its members go to member-1, member-2, ... in it.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
@@ -176,6 +179,17 @@ pub struct Estimate {
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which codeword a weight becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Assign {
+    /// Compensated where all networks carry sample pictures, else nearest; the report says which.
+    Auto,
+    /// The nearest, as in the paper.
+    Nearest,
+    /// One that makes up for the errors of the weights before it, on the network's sample pictures; kept biases are corrected.
+    Compensated,
 }
 
 /// How pictures are classified.

@@ -28,6 +28,8 @@ fn clustered_networks_are_compiled_like_any_other() {
     let report = json(&["cluster", "net", "--mode", "slice", "--k", "6", "--out", "slice", "--json"]);
     let member = &report["members"][0];
     assert_eq!((report["mode"].as_str(), report["k"].as_u64()), (Some("slice"), Some(6)));
+    // Without sample pictures there is nothing to compensate errors on.
+    assert_eq!(report["assignment"], "nearest");
     let count = |key: &str| member[key].as_u64().unwrap();
     assert!(count("multiplications_after") < count("multiplications_before"));
     assert_eq!(member["layers"].as_array().unwrap().len(), 3);
@@ -71,4 +73,22 @@ fn arguments_that_do_not_fit_are_refused() {
     with(&["net", "--mode", "some", "--k", "4"], &["full", "slice", "ensemble"]);
     with(&["net", "--mode", "ensemble", "--k", "4", "--restarts", "0"], &["--restarts"]);
     refused_with(files(), &["cluster", "net", "--mode", "full", "--k", "4", "--out", "net"], &["net", "another"]);
+    with(
+        &["net", "--mode", "slice", "--k", "4", "--assign", "compensated"],
+        &["--assign", "sample pictures", "nearest"],
+    );
+}
+
+#[test]
+fn the_shipped_network_is_compensated() {
+    let report =
+        json(&["cluster", "r20-16-cifar10-cyclic", "--mode", "slice", "--k", "8", "--out", "shipped", "--json"]);
+    assert_eq!(report["assignment"], "compensated");
+    assert!(
+        umbra_model::cluster::Codebooks::load(
+            files().path("shipped"),
+            &umbra_model::Graph::load(files().path("shipped")).unwrap()
+        )
+        .is_ok()
+    );
 }

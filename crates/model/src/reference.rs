@@ -165,7 +165,7 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    fn new(graph: &Graph) -> Self {
+    pub(crate) fn new(graph: &Graph) -> Self {
         let input = graph.input();
         Self::of(graph.geometry(), input)
     }
@@ -240,6 +240,16 @@ impl<T: Real> Step<T> {
             },
             Operator::Linear(l) => Self::Linear(matrix(&l.weight), l.bias.as_ref().map(vector)),
         }
+    }
+
+    /// What a convolution multiplies, `[Ci k k, positions]`; of other nodes, the input.
+    pub(crate) fn unfolded(&self, x: &[T]) -> Vec<T> {
+        let mut columns = Vec::new();
+        match self {
+            Self::Convolution(window, ..) => window.unfold(x, &mut columns),
+            _ => columns.extend_from_slice(x),
+        }
+        columns
     }
 
     /// Evaluates the node; `columns` is scratch memory.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 
-use umbra_model::cluster::{ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, cluster};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use umbra_model::cluster::{Assignment, ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, cluster};
 use umbra_model::zoo::{NormPlacement, ResNet};
 use umbra_model::{
     BatchNorm, Convolution, Geometry, Graph, GraphBuilder, Input, NodeId, Normalisation, Operator, Pool, Reference,
@@ -404,4 +406,98 @@ fn networks_without_convolutions_are_refused() {
     let graph = builder.finish("flat", x).expect("a network");
     let error = cluster(&[graph], &ClusterOptions::new(ClusterMode::Full, 4)).expect_err("refused");
     assert!(matches!(&error, ClusterError::NothingToCluster { network } if network == "flat"), "{error}");
+}
+
+/// Smooth pictures with some noise: neighbouring positions go together, as in photographs.
+fn photographs(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<u8>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let input = graph.input();
+    let picture = |rng: &mut ChaCha8Rng| -> Vec<u8> {
+        let [dx, dy, phase]: [f64; 3] =
+            [rng.random_range(-0.5..0.5), rng.random_range(-0.5..0.5), rng.random_range(0.0..6.0)];
+        (0..input.len())
+            .map(|i| {
+                let (row, column) = (i / input.width % input.height, i % input.width);
+                let wave = (dx * column as f64 + dy * row as f64 + phase).sin();
+                (128.0 + 80.0 * wave + rng.random_range(-30.0..30.0)) as u8
+            })
+            .collect()
+    };
+    (0..count).map(|_| picture(&mut rng)).collect()
+}
+
+fn with_samples(graph: &Graph, samples: Vec<Vec<u8>>) -> Graph {
+    let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a builder");
+    for node in graph.nodes().iter().skip(1) {
+        builder.add(node.name(), node.operator().clone(), node.inputs()).expect("a node");
+    }
+    let description = umbra_model::Description { samples, ..graph.description().clone() };
+    builder.finish_with(description, graph.ranges().clone(), graph.output()).expect("a network")
+}
+
+/// Mean square of the difference of logits, on pictures.
+fn difference(a: &Graph, b: &Graph, pictures: &[Vec<u8>]) -> f64 {
+    let logits = |graph: &Graph, picture: &Vec<u8>| {
+        let picture = graph.input().normalise(picture).expect("of the right size");
+        Reference::<f64>::new(graph).forward(&picture).expect("logits")
+    };
+    let each = pictures.iter().flat_map(|p| logits(a, p).into_iter().zip(logits(b, p)).collect::<Vec<_>>());
+    each.map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+}
+
+#[test]
+fn compensated_errors_move_logits_less() {
+    let (mut nearest, mut compensated) = (0.0, 0.0);
+    for spec in variants() {
+        let graph = build(&spec);
+        let graph = with_samples(&graph, photographs(&graph, 16, 1));
+        let fresh = photographs(&graph, 16, 2);
+        for (mode, k) in [(ClusterMode::Slice, 6), (ClusterMode::Full, 16)] {
+            let mut options = ClusterOptions::new(mode, k);
+            options.keep_biases = true;
+            let error = |options: &ClusterOptions| {
+                let clustered = cluster(std::slice::from_ref(&graph), options).expect("clusters").remove(0);
+                assert_eq!(clustered.graph().description().samples, graph.description().samples);
+                difference(&graph, clustered.graph(), &fresh)
+            };
+            nearest += error(&options);
+            options.assignment = Assignment::Compensated;
+            compensated += error(&options);
+        }
+    }
+    assert!(compensated < 0.2 * nearest, "{compensated} {nearest}");
+}
+
+#[test]
+fn compensated_ensembles_share_the_index_map() {
+    let graphs: Vec<Graph> = (1..=3).map(|seed| build(&network(seed))).collect();
+    let graphs: Vec<Graph> = graphs.iter().map(|g| with_samples(g, photographs(g, 8, 3))).collect();
+    for keep_biases in [false, true] {
+        let mut options = ClusterOptions::new(ClusterMode::Ensemble, 40);
+        (options.assignment, options.keep_biases) = (Assignment::Compensated, keep_biases);
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| cluster(&graphs, &options)).expect("clusters")
+        };
+        let members = with(2);
+        let folder = tempfile::tempdir().expect("a folder");
+        for (member, again) in members.iter().zip(with(1)) {
+            assert_eq!(member.codebooks(), again.codebooks());
+            assert_eq!(member.codebooks().layers()[1].index, members[0].codebooks().layers()[1].index);
+            assert_eq!(member.codebooks().biases(), members[0].codebooks().biases());
+            assert_eq!(member.codebooks().biases().is_empty(), keep_biases);
+            member.save(folder.path()).expect("written");
+            // Weights and clustered biases are codewords to the bit; corrected biases are those of the network.
+            let graph = Graph::load(folder.path()).expect("read");
+            assert_eq!(&Codebooks::load(folder.path(), &graph).expect("codebooks"), member.codebooks());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_compensated_without_sample_pictures() {
+    let mut options = ClusterOptions::new(ClusterMode::Slice, 4);
+    options.assignment = Assignment::Compensated;
+    let error = cluster(&[build(&network(1))], &options).expect_err("no samples");
+    assert!(matches!(error, ClusterError::NoSamples { .. }), "{error}");
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::bail;
 use serde::Serialize;
 use umbra_model::Graph;
-use umbra_model::cluster::{ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
+use umbra_model::cluster::{Assignment, ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
 
-use crate::arguments::{self, Cluster};
+use crate::arguments::{self, Assign, Cluster};
 use crate::network::Network;
 use crate::{Outcome, text};
 
@@ -17,6 +17,7 @@ use crate::{Outcome, text};
 struct Report<'a> {
     mode: String,
     k: usize,
+    assignment: String,
     seconds: f64,
     members: Vec<MemberReport<'a>>,
 }
@@ -37,6 +38,12 @@ pub fn run(arguments: &Cluster) -> anyhow::Result<Outcome> {
     options.seed = arguments.seed;
     options.restarts = arguments.restarts;
     options.keep_biases = arguments.keep_biases;
+    let sampled = graphs.iter().all(|graph| !graph.description().samples.is_empty());
+    options.assignment = match arguments.assign {
+        Assign::Auto if !sampled => Assignment::Nearest,
+        Assign::Nearest => Assignment::Nearest,
+        Assign::Auto | Assign::Compensated => Assignment::Compensated,
+    };
     let folders = match arguments.mode {
         arguments::ClusterMode::Ensemble => {
             (1..=graphs.len()).map(|member| arguments.out.join(format!("member-{member}"))).collect()
@@ -61,14 +68,15 @@ pub fn run(arguments: &Cluster) -> anyhow::Result<Outcome> {
             folder: folder.display().to_string(),
             report: member.report(),
         });
-        let report = Report { mode: options.mode.to_string(), k: options.k, seconds, members: members.collect() };
+        let (mode, assignment) = (options.mode.to_string(), options.assignment.to_string());
+        let report = Report { mode, k: options.k, assignment, seconds, members: members.collect() };
         text::print_json(&report)?;
         return Ok(Outcome::Success);
     }
     for (member, folder) in clustered.iter().zip(&folders) {
         text::print(&describe(member, folder))?;
     }
-    text::print(&format!("\nclustered in {}\n", text::seconds(seconds)))?;
+    text::print(&format!("\ncodewords assigned: {}; clustered in {}\n", options.assignment, text::seconds(seconds)))?;
     Ok(Outcome::Success)
 }
 
@@ -104,6 +112,12 @@ fn remedy(error: umbra_model::cluster::ClusterError, arguments: &Cluster) -> any
         ClusterError::Codewords { found, limit, what } => {
             anyhow::anyhow!("--k: {found} codewords, expected 1 to {limit}, the number of weights {what}")
         }
+        ClusterError::NoSamples { network } => anyhow::anyhow!(
+            "--assign compensated: network {network:?} carries no sample pictures; export it again with some, or use --assign nearest"
+        ),
+        ClusterError::Overflow { network, node } => anyhow::anyhow!(
+            "network {network:?}: values of node {node:?} overflow on its sample pictures; use a larger --k, or --assign nearest"
+        ),
         ClusterError::Architecture { member, .. } => {
             let path = arguments.member.get(member.saturating_sub(2)).unwrap_or(&arguments.network);
             anyhow::anyhow!("{}: {error}", path.display())

@@ -58,6 +58,24 @@ pub enum ClusterError {
         /// What the first network has.
         expected: String,
     },
+    /// Nothing to measure what errors do on.
+    #[error(
+        "network {network:?} has no sample pictures, on which errors are made to cancel; export it with some, or assign to the nearest codeword"
+    )]
+    NoSamples {
+        /// Its name.
+        network: String,
+    },
+    /// Values on the sample pictures are no finite numbers.
+    #[error(
+        "network {network:?}: values of node {node:?} overflow on its sample pictures; use more codewords, or assign to the nearest codeword"
+    )]
+    Overflow {
+        /// Its name.
+        network: String,
+        /// The node.
+        node: String,
+    },
     /// A file of codebooks that is none, or belongs to another network.
     #[error("{}: {what}; cluster the network again", path.display())]
     File {

@@ -18,12 +18,14 @@
 
 mod architecture;
 mod codebooks;
+mod compensate;
 mod error;
 mod line;
 mod report;
 mod scale;
 mod vectors;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -60,6 +62,26 @@ impl fmt::Display for ClusterMode {
     }
 }
 
+/// Which codeword a weight becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Assignment {
+    /// The nearest, as k-means has it.
+    #[default]
+    Nearest,
+    /// One that makes up for the errors of the weights before it, as measured on the network's sample pictures; biases that are
+    /// not clustered are corrected for the mean of what is left. Codewords are those of k-means.
+    Compensated,
+}
+
+impl fmt::Display for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nearest => "nearest",
+            Self::Compensated => "compensated",
+        })
+    }
+}
+
 /// How to cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,14 +96,16 @@ pub struct ClusterOptions {
     pub restarts: NonZeroUsize,
     /// Whether modes `Full` and `Ensemble` leave biases as they are. They are added, not multiplied.
     pub keep_biases: bool,
+    /// Which codeword a weight becomes.
+    pub assignment: Assignment,
 }
 
 impl ClusterOptions {
-    /// Seed 1, three starts, biases clustered with the weights where the mode does so.
+    /// Seed 1, three starts, biases clustered with the weights where the mode does so, the nearest codewords.
     #[must_use]
     pub fn new(mode: ClusterMode, k: usize) -> Self {
         const STARTS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
-        Self { mode, k, seed: 1, restarts: STARTS, keep_biases: false }
+        Self { mode, k, seed: 1, restarts: STARTS, keep_biases: false, assignment: Assignment::Nearest }
     }
 }
 
@@ -127,7 +151,8 @@ impl Clustered {
 /// the number of threads.
 ///
 /// # Errors
-/// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different architectures.
+/// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different architectures;
+/// where errors are compensated, no sample pictures, or so few codewords that the network overflows on them.
 pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Clustered>, ClusterError> {
     let (mode, found) = (options.mode, members.len());
     match (mode, members) {
@@ -138,11 +163,18 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
         _ => architecture::check(members)?,
     }
     let members: Vec<Member> = members.iter().map(|graph| Member::new(graph, options)).collect::<Result<_, _>>()?;
-    let (codes, books) = match mode {
+    let (mut codes, books) = match mode {
         ClusterMode::Slice => slices(&members[0], options.k)?,
         ClusterMode::Full | ClusterMode::Ensemble => jointly(&members, options)?,
     };
-    members.iter().zip(books).map(|(member, books)| member.apply(options, &codes, books)).collect()
+    let graphs = match options.assignment {
+        Assignment::Nearest => members.iter().map(|member| Cow::Borrowed(member.graph)).collect(),
+        Assignment::Compensated => {
+            compensate::compensate(&members, &books, &mut codes)?.into_iter().map(Cow::Owned).collect::<Vec<_>>()
+        }
+    };
+    let each = members.iter().zip(&graphs).zip(books);
+    each.map(|((member, graph), books)| member.apply(graph, options, &codes, books)).collect()
 }
 
 /// A network, its convolutions and biases as they are multiplied.
@@ -177,7 +209,14 @@ impl<'a> Member<'a> {
         scale::convolution(self.graph, self.layers[layer].0.node).map_or(1, crate::Convolution::kernel)
     }
 
-    fn apply(&self, options: &ClusterOptions, codes: &Codes, books: Vec<Vec<f64>>) -> Result<Clustered, ClusterError> {
+    /// `graph`: the network, whose biases may have been corrected.
+    fn apply(
+        &self,
+        graph: &Graph,
+        options: &ClusterOptions,
+        codes: &Codes,
+        books: Vec<Vec<f64>>,
+    ) -> Result<Clustered, ClusterError> {
         let name = |id: NodeId| self.graph.node(id).name().to_string();
         let layers = self.layers.iter().zip(&codes.layers).map(|((layer, _), (columns, index))| LayerCodes {
             node: name(layer.node),
@@ -188,7 +227,7 @@ impl<'a> Member<'a> {
         let biases = self.biases.iter().zip(&codes.biases);
         let biases = biases.map(|((id, _), index)| BiasCodes { node: name(*id), index: index.clone() });
         let codebooks = Codebooks { mode: options.mode, books, layers: layers.collect(), biases: biases.collect() };
-        let graph = codebooks.apply(self.graph, self.description(options))?;
+        let graph = codebooks.apply(graph, self.description(options))?;
         let report = report::report(self.graph, &graph, &codebooks);
         Ok(Clustered { graph, codebooks, report })
     }
@@ -196,8 +235,8 @@ impl<'a> Member<'a> {
     /// The accuracy that training reports is not that of the clustered network.
     fn description(&self, options: &ClusterOptions) -> Description {
         let mut description = self.graph.description().clone();
-        let ClusterOptions { mode, k, seed, restarts, keep_biases } = options;
-        let mut clustering = json!({ "mode": mode.to_string(), "k": k, "keep_biases": keep_biases });
+        let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment } = options;
+        let mut clustering = json!({ "mode": mode.to_string(), "k": k, "keep_biases": keep_biases, "assignment": assignment.to_string() });
         if *mode == ClusterMode::Ensemble {
             clustering["seed"] = json!(seed);
             clustering["restarts"] = json!(restarts);

@@ -62,17 +62,17 @@ pub(super) fn layers(graph: &Graph) -> Vec<Layer> {
     .collect()
 }
 
-/// Nodes that hold a bias of a fused convolution: its last batch norm, or itself.
+/// The node that holds the bias of a fused convolution: its last batch norm, or itself.
+pub(super) fn bias_node(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let Operator::Convolution(convolution) = graph.node(id).operator() else { return None };
+    let after = Chains::new(graph).after(id);
+    let last = after.into_iter().rfind(|&n| matches!(graph.node(n).operator(), Operator::BatchNorm(_)));
+    last.or(convolution.bias.is_some().then_some(id))
+}
+
+/// Nodes that hold a bias of a fused convolution.
 pub(super) fn bias_nodes(graph: &Graph) -> Vec<NodeId> {
-    let chains = Chains::new(graph);
-    let mut nodes = BTreeSet::new();
-    for (id, node) in graph.iter() {
-        if let Operator::Convolution(convolution) = node.operator() {
-            let last =
-                chains.after(id).into_iter().rfind(|&n| matches!(graph.node(n).operator(), Operator::BatchNorm(_)));
-            nodes.extend(last.or(convolution.bias.is_some().then_some(id)));
-        }
-    }
+    let nodes: BTreeSet<NodeId> = graph.iter().filter_map(|(id, _)| bias_node(graph, id)).collect();
     nodes.into_iter().collect()
 }
 
@@ -88,42 +88,52 @@ pub(super) fn rewrite(
     weights: &[(Layer, Vec<f64>)],
     biases: &[(NodeId, Vec<f64>)],
 ) -> Result<Graph, GraphError> {
-    let chains = Chains::new(graph);
     let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone())?;
     for (id, node) in graph.iter().skip(1) {
-        let mut operator = node.operator().clone();
-        let bias = biases.iter().find(|(n, _)| *n == id).map(|(_, b)| b);
-        let tensor = |part: &str, like: &Tensor, values: Vec<f32>| {
-            Tensor::new(&format!("{}.{part}", node.name()), like.shape(), values)
-        };
-        match &mut operator {
-            Operator::Convolution(convolution) => {
-                if let Some((layer, values)) = weights.iter().find(|(layer, _)| layer.node == id) {
-                    let row = row_length(convolution);
-                    let divided = values.chunks_exact(row).zip(&layer.factors).flat_map(|(row, &factor)| {
-                        row.iter().map(move |w| if factor == 0.0 { 0.0 } else { (w / factor) as f32 })
-                    });
-                    convolution.weight = tensor("weight", &convolution.weight, divided.collect())?;
-                }
-                if let (Some(old), Some(new)) = (&convolution.bias, bias) {
-                    let new = new.iter().map(|&b| b as f32).collect();
-                    convolution.bias = Some(tensor("bias", old, new)?);
-                }
-            }
-            Operator::BatchNorm(norm) => {
-                if let Some(new) = bias {
-                    let absorbed = chains.absorbed(id);
-                    let means = norm.mean.values().iter();
-                    let shift = (new.iter().zip(norm.affine()).zip(means.zip(&absorbed)))
-                        .map(|((b, (factor, _)), (&mean, x))| (b - factor * (x - f64::from(mean))) as f32);
-                    norm.shift = tensor("shift", &norm.shift, shift.collect())?;
-                }
-            }
-            _ => {}
-        }
-        builder.add(node.name(), operator, node.inputs())?;
+        builder.add(node.name(), rewritten(graph, id, weights, biases)?, node.inputs())?;
     }
     builder.finish_with(description, graph.ranges().clone(), graph.output())
+}
+
+/// A node of it.
+pub(super) fn rewritten(
+    graph: &Graph,
+    id: NodeId,
+    weights: &[(Layer, Vec<f64>)],
+    biases: &[(NodeId, Vec<f64>)],
+) -> Result<Operator, GraphError> {
+    let node = graph.node(id);
+    let mut operator = node.operator().clone();
+    let bias = biases.iter().find(|(n, _)| *n == id).map(|(_, b)| b);
+    let tensor = |part: &str, like: &Tensor, values: Vec<f32>| {
+        Tensor::new(&format!("{}.{part}", node.name()), like.shape(), values)
+    };
+    match &mut operator {
+        Operator::Convolution(convolution) => {
+            if let Some((layer, values)) = weights.iter().find(|(layer, _)| layer.node == id) {
+                let row = row_length(convolution);
+                let divided = values.chunks_exact(row).zip(&layer.factors).flat_map(|(row, &factor)| {
+                    row.iter().map(move |w| if factor == 0.0 { 0.0 } else { (w / factor) as f32 })
+                });
+                convolution.weight = tensor("weight", &convolution.weight, divided.collect())?;
+            }
+            if let (Some(old), Some(new)) = (&convolution.bias, bias) {
+                let new = new.iter().map(|&b| b as f32).collect();
+                convolution.bias = Some(tensor("bias", old, new)?);
+            }
+        }
+        Operator::BatchNorm(norm) => {
+            if let Some(new) = bias {
+                let absorbed = Chains::new(graph).absorbed(id);
+                let means = norm.mean.values().iter();
+                let shift = (new.iter().zip(norm.affine()).zip(means.zip(&absorbed)))
+                    .map(|((b, (factor, _)), (&mean, x))| (b - factor * (x - f64::from(mean))) as f32);
+                norm.shift = tensor("shift", &norm.shift, shift.collect())?;
+            }
+        }
+        _ => {}
+    }
+    Ok(operator)
 }
 
 /// Affine nodes that are read once, by another affine node of one factor a channel, become one (as the compiler's fusing does).

@@ -49,6 +49,9 @@ struct Variant {
     members: usize,
 }
 
+/// Values of `--assign` that clusters are compared with: the paper's, and ours where the network carries sample pictures.
+const ASSIGNMENTS: [&str; 2] = ["nearest", "compensated"];
+
 /// Runs all jobs that have not been run, then writes the tables and plots.
 pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
     let graph = Network::in_the_clear(&arguments.network)?;
@@ -56,7 +59,7 @@ pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
         super::super::make_folder(&arguments.out.join(folder))?;
     }
     let variants = variants(arguments, &graph);
-    let jobs = jobs(arguments, &variants)?;
+    let jobs = jobs(arguments, &variants, !graph.description().samples.is_empty())?;
     let progress = Progress::items("paper", jobs.len());
     let of = identity(arguments)?;
     let mut done = BTreeMap::new();
@@ -118,7 +121,7 @@ fn variants(arguments: &BenchPaper, graph: &Graph) -> Vec<Variant> {
     all
 }
 
-fn jobs(arguments: &BenchPaper, variants: &[Variant]) -> anyhow::Result<Vec<Job>> {
+fn jobs(arguments: &BenchPaper, variants: &[Variant], sampled: bool) -> anyhow::Result<Vec<Job>> {
     let show = |path: &Path| path.display().to_string();
     let (network, data) = (show(&arguments.network), show(&arguments.data));
     let limit: Vec<String> = arguments.limit.iter().flat_map(|n| ["--limit".to_string(), n.to_string()]).collect();
@@ -148,10 +151,13 @@ fn jobs(arguments: &BenchPaper, variants: &[Variant]) -> anyhow::Result<Vec<Job>
         push(format!("{key}-time"), &[&words(&["bench", "network", &program, "--runs", &runs])]);
     }
     for k in &arguments.k {
-        let folder = show(&arguments.out.join("networks").join(format!("slice-{k}")));
-        let cluster = words(&["cluster", &network, "--mode", "slice", "--k", &k.to_string(), "--out", &folder]);
-        push(format!("slice-{k}-cluster"), &[&cluster]);
-        push(format!("slice-{k}-plain"), &[&plain(&folder), &limit]);
+        for assign in ASSIGNMENTS.into_iter().filter(|assign| sampled || *assign == "nearest") {
+            let folder = show(&arguments.out.join("networks").join(format!("slice-{k}-{assign}")));
+            let k = k.to_string();
+            let options = ["cluster", &network, "--mode", "slice", "--k", &k, "--assign", assign, "--out", &folder];
+            push(format!("slice-{k}-{assign}-cluster"), &[&words(&options)]);
+            push(format!("slice-{k}-{assign}-plain"), &[&plain(&folder), &limit]);
+        }
     }
     if let Some(passes) = Some(&arguments.passes).filter(|p| !p.is_empty()) {
         let all = [&words(&["bench", "passes"])[..], passes, &words(&["--format", "json"])].concat();
@@ -202,9 +208,9 @@ impl Results<'_> {
         self.number(job, pointer).map_or_else(|| "-".into(), show)
     }
 
-    /// The numbers of codewords that there are results of.
-    fn clusters(&self) -> Vec<u64> {
-        let k = |job: &String| job.strip_prefix("slice-")?.strip_suffix("-plain")?.parse().ok();
+    /// The numbers of codewords that there are results of, so assigned.
+    fn clusters(&self, assign: &str) -> Vec<u64> {
+        let k = |job: &String| job.strip_prefix("slice-")?.strip_suffix(&format!("-{assign}-plain"))?.parse().ok();
         let mut all: Vec<u64> = self.done.keys().filter_map(k).collect();
         all.sort_unstable();
         all
@@ -226,8 +232,11 @@ impl Results<'_> {
             ]);
         };
         row("as given", "plain", "plain", "/accuracy_plain");
-        for k in self.clusters() {
-            row(&format!("clustered slice by slice, K = {k}"), "plain", &format!("slice-{k}-plain"), "/accuracy_plain");
+        for assign in ASSIGNMENTS {
+            for k in self.clusters(assign) {
+                let name = format!("clustered slice by slice, K = {k}, {assign}");
+                row(&name, "plain", &format!("slice-{k}-{assign}-plain"), "/accuracy_plain");
+            }
         }
         for Variant { name, key, members, .. } in self.variants {
             // The layout makes no difference.
@@ -336,15 +345,15 @@ impl Results<'_> {
 
     fn plots(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
         let mut plots = Vec::new();
-        let clustered: Vec<(f64, f64)> = (self.clusters().into_iter())
-            .filter_map(|k| Some((k as f64, 100.0 * self.number(&format!("slice-{k}-plain"), "/accuracy_plain")?)))
-            .collect();
-        if let (Some(&(first, _)), Some(&(last, _))) = (clustered.first(), clustered.last()) {
+        let clustered = |assign: &&str| -> (String, Vec<(f64, f64)>) {
+            let at = |k: u64| Some((k as f64, self.number(&format!("slice-{k}-{assign}-plain"), "/accuracy_plain")?));
+            let points = self.clusters(assign).into_iter().filter_map(at).map(|(k, a)| (k, 100.0 * a));
+            (format!("slice by slice, {assign} codewords"), points.collect())
+        };
+        let mut lines: Vec<_> = ASSIGNMENTS.iter().map(clustered).filter(|(_, points)| !points.is_empty()).collect();
+        if let Some((_, [(first, _), .., (last, _)])) = lines.first().map(|(name, points)| (name, points.as_slice())) {
             let plain = 100.0 * self.number("plain", "/accuracy_plain").unwrap_or(f64::NAN);
-            let lines = [
-                ("clustered slice by slice".to_string(), clustered),
-                ("as given".into(), vec![(first, plain), (last, plain)]),
-            ];
+            lines.push(("as given".into(), vec![(*first, plain), (*last, plain)]));
             let axes = ("codewords of a slice", "accuracy in the clear, %");
             plots.push(("clusters", plot::lines("Accuracy against clusters", axes, &lines)?));
         }

@@ -1,0 +1,323 @@
+//! Which weight is which codeword, so that errors cancel where inputs are correlated.
+//!
+//! k-means makes the errors of single weights small. What counts is the error of a sum of inputs times weights: with `e` the errors of a
+//! row, `H` the covariance of its inputs and `H = Q Q'` with `Q` upper triangular, its mean square is
+//!
+//! ```text
+//! e' H e = |Q' e|^2 = sum over i of (Q_ii e_i + sum over j < i of Q_ji e_j)^2
+//! ```
+//!
+//! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
+//! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
+//! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
+//! their `Q_ii^2`. Means and covariances are those of the network's sample pictures, in the network as clustered so far.
+
+use std::borrow::Cow;
+
+use nalgebra::DMatrix;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, Axis};
+use rayon::prelude::*;
+
+use super::scale::{self, Layer};
+use super::{Books, ClusterError, Codes, Member};
+use crate::reference::{Embedding, Step};
+use crate::{Graph, NodeId, Operator};
+
+/// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
+const DAMPING: f64 = 0.01;
+
+/// Replaces the codes, and returns each member with its biases corrected for the mean of what its weights' errors add.
+pub(super) fn compensate(members: &[Member<'_>], books: &Books, codes: &mut Codes) -> Result<Vec<Graph>, ClusterError> {
+    let graph = members[0].graph;
+    let mut walks: Vec<Walk<'_>> = members.iter().map(Walk::new).collect::<Result<_, _>>()?;
+    for (id, node) in graph.iter() {
+        if let Operator::Convolution(_) = node.operator() {
+            let layer = members[0].layers.iter().position(|(layer, _)| layer.node == id);
+            if let Some(layer) = layer {
+                let moments = walks.iter().map(|walk| walk.moments(id)).collect::<Result<Vec<_>, _>>()?;
+                let (columns, index) = &mut codes.layers[layer];
+                let columns: Vec<Vec<&[f64]>> = columns
+                    .iter()
+                    .map(|&column| books.iter().map(|m| m[column as usize].as_slice()).collect())
+                    .collect();
+                assign(&members.iter().map(|m| &m.layers[layer]).collect::<Vec<_>>(), &moments, &columns, index);
+                for ((walk, member), moments) in walks.iter_mut().zip(0..).zip(&moments) {
+                    let chosen =
+                        index.iter().zip(columns.iter().cycle()).map(|(&code, books)| books[member][code as usize]);
+                    walk.choose(layer, chosen.collect(), moments);
+                }
+            }
+        }
+        if let Some(clustered) = members[0].biases.iter().position(|(bias, _)| *bias == id) {
+            let first: Vec<&[f64]> = books.iter().map(|m| m[0].as_slice()).collect();
+            codes.biases[clustered] = (0..node.shape().channels())
+                .map(|channel| {
+                    let wanted: Vec<f64> = walks.iter().map(|walk| walk.bias(id)[channel]).collect();
+                    nearest(&first, &wanted, &vec![1.0; wanted.len()])
+                })
+                .collect();
+            for (walk, book) in walks.iter_mut().zip(&first) {
+                let bias = codes.biases[clustered].iter().map(|&code| book[code as usize]).collect();
+                walk.biases
+                    .iter_mut()
+                    .filter(|(bias, _)| *bias == id)
+                    .for_each(|(_, values)| *values = Vec::clone(&bias));
+            }
+        }
+        walks.par_iter_mut().try_for_each(|walk| walk.evaluate(id))?;
+    }
+    walks
+        .into_iter()
+        .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
+        .collect()
+}
+
+/// Codewords of one layer, the same for all members.
+fn assign(members: &[&(Layer, Vec<f64>)], moments: &[Moments], columns: &[Vec<&[f64]>], index: &mut [u32]) {
+    let row_length = moments[0].means.len();
+    index.par_chunks_exact_mut(row_length).enumerate().for_each(|(row, index)| {
+        // Rows that do not count keep the codewords that they have.
+        if members.iter().all(|(layer, _)| layer.factors[row] == 0.0) {
+            return;
+        }
+        let rows: Vec<&[f64]> = members.iter().map(|(_, weights)| &weights[row * row_length..][..row_length]).collect();
+        let mut errors = vec![vec![0.0; row_length]; members.len()];
+        let (mut wanted, mut importance) = (vec![0.0; members.len()], vec![0.0; members.len()]);
+        for (i, code) in index.iter_mut().enumerate() {
+            let books = &columns[i % columns.len()];
+            for (m, moments) in moments.iter().enumerate() {
+                let (before, own) = moments.factor(i);
+                let carried: f64 = before.iter().zip(&errors[m]).map(|(q, e)| q * e).sum();
+                wanted[m] = rows[m][i] + carried / own;
+                importance[m] = own * own;
+            }
+            *code = nearest(books, &wanted, &importance);
+            for (m, errors) in errors.iter_mut().enumerate() {
+                errors[i] = rows[m][i] - books[m][*code as usize];
+            }
+        }
+    });
+}
+
+/// The code whose values, one a member, are nearest: the first of several.
+fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64]) -> u32 {
+    let distance = |code: usize| -> f64 {
+        books.iter().zip(wanted).zip(importance).map(|((book, w), i)| (book[code] - w).powi(2) * i).sum()
+    };
+    let codes = (0..books[0].len()).map(|code| (code, distance(code)));
+    codes.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(code, _)| code as u32)
+}
+
+/// Of the inputs of a row.
+struct Moments {
+    means: Vec<f64>,
+    /// Row `i` of `Q'`, `i + 1` values, one after the other.
+    factors: Vec<f64>,
+}
+
+impl Moments {
+    /// `None` where the second moments are no finite numbers.
+    fn new(means: Vec<f64>, second: &Array2<f64>) -> Option<Self> {
+        let n = means.len();
+        let mean = second.diag().sum() / n as f64;
+        let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
+        // In reverse order of rows and columns, Q is the ordinary, lower triangular factor.
+        let reversed =
+            DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]] + if i == j { damping } else { 0.0 });
+        let lower = reversed.cholesky()?.unpack();
+        let entries = (0..n).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        Some(Self { means, factors: entries.map(|(i, j)| lower[(n - 1 - j, n - 1 - i)]).collect() })
+    }
+
+    /// `Q_ji` for `j < i`, and `Q_ii`.
+    fn factor(&self, i: usize) -> (&[f64], f64) {
+        let start = i * (i + 1) / 2;
+        (&self.factors[start..start + i], self.factors[start + i])
+    }
+}
+
+/// A member on its sample pictures, up to some node.
+struct Walk<'a> {
+    member: &'a Member<'a>,
+    /// Of each node, each picture's result, while a node is left that reads it.
+    values: Vec<Vec<Vec<f64>>>,
+    last_reader: Vec<usize>,
+    weights: Vec<(Layer, Vec<f64>)>,
+    /// Of every bias node, whether clustered or not.
+    biases: Vec<(NodeId, Vec<f64>)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(member: &'a Member<'a>) -> Result<Self, ClusterError> {
+        let graph = member.graph;
+        if graph.description().samples.is_empty() {
+            return Err(ClusterError::NoSamples { network: graph.name().into() });
+        }
+        let last = |readers: &Vec<NodeId>| readers.iter().map(|id| id.index()).max().unwrap_or(0);
+        let biases = scale::bias_nodes(graph).into_iter().map(|id| (id, scale::biases(graph, id))).collect();
+        let last_reader = graph.readers().iter().map(last).collect();
+        Ok(Self { member, values: Vec::new(), last_reader, weights: Vec::new(), biases })
+    }
+
+    fn bias(&self, id: NodeId) -> &[f64] {
+        self.biases.iter().find(|(bias, _)| *bias == id).map_or(&[], |(_, values)| values)
+    }
+
+    /// Evaluates the next node.
+    fn evaluate(&mut self, id: NodeId) -> Result<(), ClusterError> {
+        let graph = self.member.graph;
+        let node = graph.node(id);
+        let results = if let [first, rest @ ..] = node.inputs() {
+            let operator = scale::rewritten(graph, id, &self.weights, &self.biases)?;
+            let step = Step::<f64>::new(&operator, graph.geometry(), graph.node(*first).shape(), node.shape());
+            let apply = |(picture, x): (usize, &Vec<f64>)| {
+                let other = rest.first().map(|other| self.values[other.index()][picture].as_slice());
+                step.apply(Cow::Borrowed(x), other, &mut Vec::new())
+            };
+            self.values[first.index()].par_iter().enumerate().map(apply).collect::<Vec<_>>()
+        } else {
+            let embedding = Embedding::new(graph);
+            let picture = |bytes: &Vec<u8>| Ok(embedding.embed(&graph.input().normalise(bytes)?));
+            graph.description().samples.iter().map(picture).collect::<Result<Vec<_>, ClusterError>>()?
+        };
+        if results.iter().flatten().any(|v| !v.is_finite()) {
+            return Err(ClusterError::Overflow { network: graph.name().into(), node: node.name().into() });
+        }
+        self.values.push(results);
+        for input in node.inputs() {
+            if self.last_reader[input.index()] == id.index() {
+                self.values[input.index()] = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the inputs of a convolution, over pictures and positions.
+    fn moments(&self, id: NodeId) -> Result<Moments, ClusterError> {
+        let graph = self.member.graph;
+        let node = graph.node(id);
+        let input = node.inputs()[0];
+        let operator = node.operator();
+        let step = Step::<f64>::new(operator, graph.geometry(), graph.node(input).shape(), node.shape());
+        let pictures = &self.values[input.index()];
+        let positions = node.shape().positions();
+        let count = (positions * pictures.len()) as f64;
+        let sums = pictures.par_iter().map(|x| {
+            let columns = step.unfolded(x);
+            // A whole number of rows, so that there is a matrix.
+            let columns = Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default();
+            let mut products = Array2::zeros((columns.nrows(), columns.nrows()));
+            general_mat_mul(1.0, &columns, &columns.t(), 0.0, &mut products);
+            (columns.sum_axis(Axis(1)), products)
+        });
+        let added = sums.reduce_with(|(a, b), (c, d)| (a + c, b + d));
+        let Some((sum, mut second)) = added else {
+            return Err(ClusterError::NoSamples { network: graph.name().into() });
+        };
+        let means: Vec<f64> = sum.iter().map(|s| s / count).collect();
+        second /= count;
+        // Without a bias to correct, means count as errors do.
+        if scale::bias_node(graph, id).is_some() {
+            for ((i, j), v) in second.indexed_iter_mut() {
+                *v -= means[i] * means[j];
+            }
+        }
+        let overflow = || ClusterError::Overflow { network: graph.name().into(), node: node.name().into() };
+        Moments::new(means, &second).ok_or_else(overflow)
+    }
+
+    /// Takes the weights of a layer, and corrects the bias behind it.
+    fn choose(&mut self, layer: usize, chosen: Vec<f64>, moments: &Moments) {
+        let (layer, wanted) = &self.member.layers[layer];
+        let bias = scale::bias_node(self.member.graph, layer.node);
+        if let Some((_, bias)) = self.biases.iter_mut().find(|(id, _)| Some(*id) == bias) {
+            let rows = wanted.chunks_exact(moments.means.len()).zip(chosen.chunks_exact(moments.means.len()));
+            for ((bias, (wanted, chosen)), factor) in bias.iter_mut().zip(rows).zip(&layer.factors) {
+                let added: f64 =
+                    wanted.iter().zip(chosen).zip(&moments.means).map(|((w, c), mean)| (w - c) * mean).sum();
+                if *factor != 0.0 {
+                    *bias += added;
+                }
+            }
+        }
+        self.weights.push((layer.clone(), chosen));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn matrix(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Array2<f64> {
+        Array2::from_shape_fn((rows, columns), |_| rng.random_range(-1.0..1.0))
+    }
+
+    /// Correlated inputs, as second moments.
+    fn second(n: usize, rng: &mut ChaCha8Rng) -> Array2<f64> {
+        let mixing = matrix(n, n, rng);
+        let common = rng.random_range(0.5..2.0);
+        mixing.dot(&mixing.t()) / n as f64 + common
+    }
+
+    /// As published: what is left of a row takes over each error by the inverse of the moments of what is left.
+    fn gptq(row: &[f64], second: &Array2<f64>, book: &[f64]) -> Vec<u32> {
+        let n = row.len();
+        let damping = DAMPING * second.diag().sum() / n as f64;
+        let mut row = row.to_vec();
+        (0..n)
+            .map(|i| {
+                let left =
+                    DMatrix::from_fn(n - i, n - i, |a, b| second[[i + a, i + b]] + if a == b { damping } else { 0.0 });
+                let inverse = left.try_inverse().expect("positive definite");
+                let code = nearest(&[book], &row[i..=i], &[1.0]);
+                let error = (row[i] - book[code as usize]) / inverse[(0, 0)];
+                for j in i..n {
+                    row[j] -= error * inverse[(0, j - i)];
+                }
+                code
+            })
+            .collect()
+    }
+
+    fn layer(rows: usize, weights: &Array2<f64>) -> (Layer, Vec<f64>) {
+        (Layer { node: NodeId::new(1), factors: vec![1.0; rows] }, weights.iter().copied().collect())
+    }
+
+    #[test]
+    fn one_network_is_assigned_as_published() {
+        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+        let (rows, n) = (5, 12);
+        let (weights, second) = (matrix(rows, n, &mut rng), second(n, &mut rng));
+        let books: [Vec<f64>; 2] = [3, 4].map(|k| (0..k).map(|_| rng.random_range(-1.0..1.0)).collect());
+        let moments = Moments::new(vec![0.0; n], &second).expect("finite");
+        let mut index = vec![0; rows * n];
+        assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]]], &mut index);
+        for (row, index) in weights.rows().into_iter().zip(index.chunks_exact(n)) {
+            assert_eq!(gptq(&row.to_vec(), &second, &books[0]), index);
+        }
+        // Kernel columns have codebooks in turn.
+        let moments = Moments::new(vec![0.0; n], &second).expect("finite");
+        assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]], vec![&books[1][..]]], &mut index);
+        assert!(
+            index.iter().step_by(2).all(|&code| code < 3) && index.iter().skip(1).step_by(2).any(|&code| code == 3)
+        );
+    }
+
+    #[test]
+    fn uncorrelated_inputs_leave_the_nearest_codeword() {
+        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+        let (rows, n) = (4, 9);
+        let members: Vec<_> = (0..2).map(|_| layer(rows, &matrix(rows, n, &mut rng))).collect();
+        let books: Vec<Vec<f64>> = (0..2).map(|_| (0..6).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+        let books: Vec<&[f64]> = books.iter().map(Vec::as_slice).collect();
+        let moments: Vec<_> = (0..2).map(|_| Moments::new(vec![0.0; n], &Array2::eye(n)).expect("finite")).collect();
+        let mut index = vec![0; rows * n];
+        assign(&members.iter().collect::<Vec<_>>(), &moments, std::slice::from_ref(&books), &mut index);
+        for (i, &code) in index.iter().enumerate() {
+            assert_eq!(code, nearest(&books, &[members[0].1[i], members[1].1[i]], &[1.0, 1.0]));
+        }
+    }
+}
