@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use nalgebra::DMatrix;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, Axis, Slice};
 use rayon::prelude::*;
 
 use super::scale::{self, Layer};
@@ -26,6 +26,9 @@ use crate::{Graph, NodeId, Operator};
 
 /// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
 const DAMPING: f64 = 0.01;
+
+/// Rows of a matrix of moments that a thread computes at a time.
+const ROWS: usize = 64;
 
 /// Replaces the codes, and returns each member with its biases corrected for the mean of what its weights' errors add.
 pub(super) fn compensate(members: &[Member<'_>], books: &Books, codes: &mut Codes) -> Result<Vec<Graph>, ClusterError> {
@@ -203,20 +206,23 @@ impl<'a> Walk<'a> {
         let pictures = &self.values[input.index()];
         let positions = node.shape().positions();
         let count = (positions * pictures.len()) as f64;
-        let sums = pictures.par_iter().map(|x| {
+        let unfold = |x: &Vec<f64>| {
             let columns = step.unfolded(x);
             // A whole number of rows, so that there is a matrix.
-            let columns = Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default();
-            let mut products = Array2::zeros((columns.nrows(), columns.nrows()));
-            general_mat_mul(1.0, &columns, &columns.t(), 0.0, &mut products);
-            (columns.sum_axis(Axis(1)), products)
-        });
-        let added = sums.reduce_with(|(a, b), (c, d)| (a + c, b + d));
-        let Some((sum, mut second)) = added else {
-            return Err(ClusterError::NoSamples { network: graph.name().into() });
+            Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default()
         };
-        let means: Vec<f64> = sum.iter().map(|s| s / count).collect();
-        second /= count;
+        let columns: Vec<Array2<f64>> = pictures.par_iter().map(unfold).collect();
+        let n = columns[0].nrows();
+        let sum = |row: usize| -> f64 { columns.iter().map(|c| c.row(row).sum()).sum() };
+        let means: Vec<f64> = (0..n).into_par_iter().map(|row| sum(row) / count).collect();
+        // Picture by picture: the result does not depend on the number of threads.
+        let mut second = Array2::zeros((n, n));
+        second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(|(chunk, mut products)| {
+            for columns in &columns {
+                let rows = columns.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
+                general_mat_mul(1.0 / count, &rows, &columns.t(), 1.0, &mut products);
+            }
+        });
         // Without a bias to correct, means count as errors do.
         if scale::bias_node(graph, id).is_some() {
             for ((i, j), v) in second.indexed_iter_mut() {
