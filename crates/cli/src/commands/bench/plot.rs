@@ -20,7 +20,7 @@ pub fn bars(title: &str, axis: &str, bars: &[(String, f64)]) -> anyhow::Result<S
             .margin(12)
             .x_label_area_size(36)
             .y_label_area_size(64)
-            .build_cartesian_2d((0..bars.len().max(1)).into_segmented(), 0.0..top)?;
+            .build_cartesian_2d((0..bars.len().saturating_sub(1)).into_segmented(), 0.0..top)?;
         let name = |place: &SegmentValue<usize>| match place {
             SegmentValue::CenterOf(i) => bars.get(*i).map_or(String::new(), |b| b.0.clone()),
             _ => String::new(),
@@ -28,15 +28,14 @@ pub fn bars(title: &str, axis: &str, bars: &[(String, f64)]) -> anyhow::Result<S
         chart
             .configure_mesh()
             .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
             .x_labels(bars.len().max(1))
             .x_label_formatter(&name)
             .y_desc(axis)
             .draw()?;
         chart.draw_series(bars.iter().enumerate().map(|(i, (_, value))| {
-            let mut bar = Rectangle::new(
-                [(SegmentValue::Exact(i), 0.0), (SegmentValue::Exact(i + 1), *value)],
-                COLOURS[0].filled(),
-            );
+            let end = if i + 1 < bars.len() { SegmentValue::Exact(i + 1) } else { SegmentValue::Last };
+            let mut bar = Rectangle::new([(SegmentValue::Exact(i), 0.0), (end, *value)], COLOURS[0].filled());
             bar.set_margin(0, 0, 14, 14);
             bar
         }))?;
@@ -64,7 +63,7 @@ pub fn lines(
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d((left / 1.2..right * 1.2).log_scale(), low - room..high + room)?;
-        chart.configure_mesh().x_desc(x_axis).y_desc(y_axis).draw()?;
+        chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(x_axis).y_desc(y_axis).draw()?;
         for (i, (name, points)) in lines.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
             let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(4);
