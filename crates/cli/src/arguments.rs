@@ -325,6 +325,9 @@ pub struct BenchPaper {
     /// Another network of the same architecture, for ensembles of the first 2, 4, ... networks; may be repeated.
     #[arg(long, value_name = "NETWORK")]
     pub member: Vec<PathBuf>,
+    /// What `umbra_train export` writes of a ReLU network, to compare with: baseline.json.
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,

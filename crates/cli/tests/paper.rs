@@ -17,6 +17,9 @@ fn tables_and_plots_say_what_was_measured() {
     network(2).build().unwrap().save(path("net2")).unwrap();
     // Three pictures in the format of CIFAR-10.
     let record = |label: u8| std::iter::once(label).chain((0..3072).map(move |i| (i as u8).wrapping_mul(label + 3)));
+    let dataset = network(1).build().unwrap().description().dataset.clone();
+    let baseline = format!(r#"{{"name": "R8", "dataset": {dataset:?}, "accuracy_plain": 33.5, "epochs": 3}}"#);
+    std::fs::write(path("baseline.json"), baseline).unwrap();
     std::fs::write(path("test_batch.bin"), (0..3).flat_map(record).collect::<Vec<u8>>()).unwrap();
     let paper = |out: &str| {
         let mut command = umbra();
@@ -29,17 +32,33 @@ fn tables_and_plots_say_what_was_measured() {
             "--data",
             "test_batch.bin",
         ]);
-        command.args(["--sample", "1", "--runs", "1", "--k", "4,16", "--passes", "8x2", "--out", out]).unwrap()
+        command
+            .args([
+                "--baseline",
+                "baseline.json",
+                "--sample",
+                "1",
+                "--runs",
+                "1",
+                "--k",
+                "4,16",
+                "--passes",
+                "8x2",
+                "--out",
+                out,
+            ])
+            .unwrap()
     };
     let output = paper("out");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let out = path("out");
     let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
     let rows = |name: &str| json(name).as_array().unwrap().len();
-    // In the clear, twice clustered; cyclic, batch: simulated and encrypted; the ensemble: in both layouts, and in the clear.
-    assert_eq!(rows("accuracy.json"), 3 + 2 * 2 + 2 * 2 + 1);
+    // The baseline; in the clear, twice clustered; cyclic, batch: simulated and encrypted; the ensemble: in both layouts, and in the clear.
+    assert_eq!(rows("accuracy.json"), 1 + 3 + 2 * 2 + 2 * 2 + 1);
     let accuracy = json("accuracy.json");
     assert!(accuracy.as_array().unwrap().iter().all(|row| row["accuracy, %"].is_number()), "{accuracy}");
+    assert_eq!((&accuracy[0]["network"], &accuracy[0]["accuracy, %"]), (&"R8, ReLU".into(), &33.5.into()));
     // Cyclic, one picture, a full batch, the ensemble in both layouts.
     assert_eq!(rows("latency.json"), 5);
     let latency = json("latency.json");
@@ -79,5 +98,14 @@ fn what_cannot_be_measured_is_refused() {
     refused(&["missing", "--data", "x"], &["missing"]);
     refused(&["--data", "x"], &["eval", "x"]);
     refused(&["--data", "x", "--k", "0"], &["--k"]);
+    let baseline = folder.path().join("baseline.json");
+    let with = |text: &str, words: &[&str]| {
+        std::fs::write(&baseline, text).unwrap();
+        refused(&["--data", "x", "--baseline", "baseline.json"], &[&["--baseline baseline.json"], words].concat());
+    };
+    with("{}", &["umbra_train export"]);
+    with(r#"{"name": "R", "dataset": "CIFAR-10", "accuracy_plain": 910}"#, &["910", "percentage"]);
+    with(r#"{"name": "R", "dataset": "CIFAR-100", "accuracy_plain": 70}"#, &["CIFAR-100", "CIFAR-10"]);
+    refused(&["--data", "x", "--baseline", "none.json"], &["--baseline none.json"]);
     assert!(!Path::new(&folder.path().join("out/paper.md")).exists());
 }

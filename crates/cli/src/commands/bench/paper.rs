@@ -5,6 +5,7 @@
 //! job its arguments and its report; a job whose arguments, networks or version of the program have changed is run again.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -39,6 +40,40 @@ struct Done {
     report: Value,
 }
 
+/// A ReLU network that was trained for comparison.
+#[derive(Clone, Debug, Deserialize)]
+struct Baseline {
+    name: String,
+    dataset: String,
+    /// In percent, over the whole test set.
+    accuracy_plain: f64,
+}
+
+/// Baselines are about a kilobyte.
+const MAX_BASELINE: u64 = 1 << 20;
+
+impl Baseline {
+    fn read(path: &Path, graph: &Graph) -> anyhow::Result<Self> {
+        let name = path.display();
+        let file = std::fs::File::open(path).with_context(|| format!("--baseline {name}"))?;
+        let mut text = Vec::new();
+        file.take(MAX_BASELINE).read_to_end(&mut text).with_context(|| format!("--baseline {name}"))?;
+        let expected = "expected what umbra_train export writes of a ReLU network";
+        let baseline: Self = serde_json::from_slice(&text).with_context(|| format!("--baseline {name}: {expected}"))?;
+        if !(0.0..=100.0).contains(&baseline.accuracy_plain) {
+            bail!(
+                "--baseline {name}: accuracy_plain is {}, expected a percentage; {expected}",
+                baseline.accuracy_plain
+            );
+        }
+        let dataset = &graph.description().dataset;
+        if baseline.dataset != *dataset {
+            bail!("--baseline {name}: of {}, expected {dataset}, as the network's", baseline.dataset);
+        }
+        Ok(baseline)
+    }
+}
+
 /// A network, or an ensemble, in one layout.
 struct Variant {
     name: String,
@@ -55,6 +90,7 @@ const ASSIGNMENTS: [&str; 2] = ["nearest", "compensated"];
 /// Runs all jobs that have not been run, then writes the tables and plots.
 pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
     let graph = Network::in_the_clear(&arguments.network)?;
+    let baseline = arguments.baseline.as_deref().map(|path| Baseline::read(path, &graph)).transpose()?;
     for folder in ["jobs", "programs", "networks"] {
         super::super::make_folder(&arguments.out.join(folder))?;
     }
@@ -68,7 +104,7 @@ pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
         done.insert(job.name.clone(), job.run(&arguments.out, &of)?);
     }
     drop(progress);
-    let results = Results { graph: &graph, variants: &variants, done: &done };
+    let results = Results { graph: &graph, baseline, variants: &variants, done: &done };
     results.write(arguments)?;
     text::print(&format!("{}\n", arguments.out.join("paper.md").display()))?;
     Ok(Outcome::Success)
@@ -195,6 +231,7 @@ impl Job {
 /// Everything that was reported.
 struct Results<'a> {
     graph: &'a Graph,
+    baseline: Option<Baseline>,
     variants: &'a [Variant],
     done: &'a BTreeMap<String, Done>,
 }
@@ -220,6 +257,11 @@ impl Results<'_> {
     fn accuracy(&self) -> Table {
         let head = ["network", "how", "pictures", "accuracy, %", "as in the clear", "worst logit error"];
         let mut table = Table::new(&head);
+        if let Some(Baseline { name, accuracy_plain, .. }) = &self.baseline {
+            let cells =
+                [format!("{name}, ReLU"), "plain, in training".into(), "all".into(), format!("{accuracy_plain:.2}")];
+            table.rows.push(cells.into_iter().chain(["-".into(), "-".into()]).collect());
+        }
         let mut row = |network: &str, how: &str, job: &str, accuracy: &str| {
             let count = |pointer| self.cell(job, pointer, |n| format!("{n:.0}"));
             table.rows.push(vec![
