@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from umbra_train import fused, networks
+from umbra_train import fused, networks, recipe, train
 from umbra_train.activation import Quadratic
 from umbra_train.convolution import helical_pad
 
@@ -109,3 +109,14 @@ def test_a_compiler_that_is_missing_is_named(monkeypatch, tmp_path):
     with pytest.raises(fused.KernelError, match="No such file"):
         fused.kernels()
     fused.kernels.cache_clear()
+
+
+@pytest.mark.parametrize("name, kind, covered", [("R8-16", "relu-fit", True), ("R8-16", "relu", False), ("R8-16", "learned", False), ("R8-8", "relu-fit", False)])
+def test_only_networks_that_the_kernels_cover_go_without_the_compiler(name, kind, covered, data_root, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda step: compiled.append(step) or step)
+    r = recipe.read("umbra")
+    for change in (f"network.name='{name}'", f"activation.kind='{kind}'", "training.held_out=200", "training.batch=50"):
+        r.change(change)
+    run = train.Run(r, data_root, tmp_path, 1)
+    assert (run.network.fused, compiled == []) == (covered, covered)

@@ -78,6 +78,11 @@ class Network(nn.Module):
                       and producers.get(node["input"], {}).get("op") == "batch_norm"}
         """Of an activation: the batch norm that nothing else reads."""
 
+    def covered(self) -> dict[str, nn.Module]:
+        """The batch norms that the kernels compute, by the activation after them."""
+        pairs = {name: self.parts[key(norm)] for name, norm in self.norms.items()}
+        return {name: norm for name, norm in pairs.items() if fused.covers(norm, self.parts[key(name)])}
+
     def use_kernels(self) -> None:
         """From now on, training steps on a CPU go through `fused` where it covers a node."""
         self.fused = True
@@ -94,9 +99,7 @@ class Network(nn.Module):
         `record`, if given, receives the input of every polynomial by node name.
         """
         values, excesses = {INPUT: x}, []
-        joined = {}
-        if self.fused and fused.applies(x):
-            joined = {name: self.parts[key(norm)] for name, norm in self.norms.items() if fused.covers(self.parts[key(norm)], self.parts[key(name)])}
+        joined = self.covered() if self.fused and fused.applies(x) else {}
         left = {self.norms[name] for name in joined}
         for node in self.nodes:
             inputs = [values[source] for source in sources(node)]

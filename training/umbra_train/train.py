@@ -105,8 +105,9 @@ class Run:
         self.step = self.faster() if t["compile"] else self.forward
 
     def faster(self) -> Callable:
-        """The step through the kernels on a CPU that can compile them, else through PyTorch's compiler."""
-        if self.device.type == "cpu" and self.recipe["training"]["bfloat16"] and self.network.norms:
+        """The step through the kernels on a CPU that can compile them, where they cover all activations; else through PyTorch's compiler."""
+        covered = len(self.network.covered()) == len(self.network.activations()) > 0
+        if self.device.type == "cpu" and self.recipe["training"]["bfloat16"] and covered:
             try:
                 fused.kernels()
                 self.network.use_kernels()

@@ -259,7 +259,7 @@ impl Results<'_> {
         let mut table = Table::new(&head);
         if let Some(Baseline { name, accuracy_plain, .. }) = &self.baseline {
             let cells =
-                [format!("{name}, ReLU"), "plain, in training".into(), "all".into(), format!("{accuracy_plain:.2}")];
+                [format!("{name}, ReLU"), "plain, PyTorch".into(), "all".into(), format!("{accuracy_plain:.2}")];
             table.rows.push(cells.into_iter().chain(["-".into(), "-".into()]).collect());
         }
         let mut row = |network: &str, how: &str, job: &str, accuracy: &str| {
