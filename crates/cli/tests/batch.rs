@@ -33,7 +33,7 @@ fn network(seed: u64) -> ResNet {
     ResNet { shortcut: Shortcut::ProjectionWhereNeeded, ..base }
 }
 
-/// Networks `net`, `net2` and `wide`; program `batch.umbra` for three pictures with keys in `keys`.
+/// Networks `net`, `net2`, `wide`, and with zero padding `textbook` and `textbook2`; program `batch.umbra` for three pictures with keys in `keys`.
 fn files() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
@@ -44,6 +44,9 @@ fn files() -> &'static Fixture {
         network(1).build().unwrap().save(folder.join("net")).unwrap();
         network(2).build().unwrap().save(folder.join("net2")).unwrap();
         ResNet { widths: vec![3, 6], ..network(3) }.build().unwrap().save(folder.join("wide")).unwrap();
+        for (seed, name) in [(4, "textbook"), (5, "textbook2")] {
+            ResNet { cyclic: false, ..network(seed) }.build().unwrap().save(folder.join(name)).unwrap();
+        }
         let fixture = Fixture { folder };
         run(&fixture, &["compile", "net", "--layout", "channel", "--batch", "3", "-o", "batch.umbra"]);
         run(&fixture, &["keygen", "batch.umbra", "--out", "keys"]);
@@ -273,6 +276,39 @@ fn an_ensemble_is_averaged_by_client_or_server() {
 }
 
 #[test]
+fn an_ensemble_with_zero_padding_classifies_a_batch() {
+    let names = ["ship", "cat"];
+    let nets = ["textbook", "textbook2"];
+    let plains = names.map(|name| nets.map(|net| plain(net, name)));
+    let pictures = names.map(shipped);
+    for average in ["client", "server"] {
+        let name = |what: &str| format!("textbook-{average}-{what}");
+        let (program, keys, input, output) = (name("e.umbra"), name("keys"), name("input.ct"), name("output.ct"));
+        let (secret, eval) = (format!("{keys}/secret.key"), format!("{keys}/eval.key"));
+        let options = ["--layout", "channel", "--batch", "3", "--average", average, "-o", &program];
+        run(files(), &[&["compile", nets[0], "--member", nets[1]], &options[..]].concat());
+        run(files(), &["keygen", &program, "--out", &keys]);
+        run(files(), &["encrypt", &program, "--key", &secret, &pictures[0], &pictures[1], "-o", &input]);
+        run(files(), &["infer", &program, "--keys", &eval, &input, "-o", &output]);
+        let report = json(&["decrypt", &program, "--key", &secret, &output, "--pictures", "2"]);
+        let found = report["pictures"].as_array().unwrap();
+        assert_eq!(found.len(), 2);
+        for (found, plains) in found.iter().zip(&plains) {
+            if average == "client" {
+                let members: Vec<Vec<f64>> = found["members"].as_array().unwrap().iter().map(numbers).collect();
+                assert!(members.len() == 2 && members.iter().zip(plains).all(|(a, b)| close(a, b, 0.3)), "{members:?}");
+                assert!(close(&numbers(&found["probabilities"]), &ensemble_probabilities(&members), 1e-9));
+            } else {
+                let mean: Vec<f64> = plains[0].iter().zip(&plains[1]).map(|(a, b)| (a + b) / 2.0).collect();
+                assert!(close(&numbers(&found["logits"]), &mean, 0.3), "{found} {mean:?}");
+            }
+        }
+        let report = json(&["estimate", &program]);
+        assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(2)));
+    }
+}
+
+#[test]
 fn estimates_name_the_batch() {
     let report = json(&["estimate", "batch.umbra"]);
     assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(1)));
@@ -310,13 +346,12 @@ fn what_does_not_fit_is_refused_in_one_line() {
         &["compile", "batch.umbra", "--add-first", "never", "-o", "no.umbra"],
         &["--add-first", "already"],
     );
-    ResNet { cyclic: false, ..network(4) }.build().unwrap().save(files.path("textbook")).unwrap();
     let compile = ["compile", "textbook", "-o", "no.umbra"];
     refused_with(files, &compile, &["zero padding", "channel layout"]);
     let adding = ["--layout", "channel", "--add-first", "always"];
     refused_with(files, &[&compile[..], &adding].concat(), &["add-first", "zero padding"]);
-    let ensemble = ["--layout", "channel", "--member", "textbook"];
-    refused_with(files, &[&compile[..], &ensemble].concat(), &["ensemble", "zero padding", "one by one"]);
+    let ensemble = ["--layout", "channel", "--member", "net"];
+    refused_with(files, &[&compile[..], &ensemble].concat(), &["member 1", "shapes"]);
 
     let picture = shipped("cat");
     let encrypt = ["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", "no.ct"];

@@ -65,10 +65,9 @@ impl Chain {
     /// The primes of some levels, ascending.
     #[must_use]
     pub fn union(&self, levels: std::ops::RangeInclusive<usize>) -> Vec<u16> {
-        let mut all: Vec<u16> = self.levels[levels].iter().flatten().copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let mut present = vec![false; self.primes.len()];
+        self.levels[levels].iter().flatten().for_each(|&p| present[p as usize] = true);
+        (0..).zip(present).filter(|(_, present)| *present).map(|(p, _)| p).collect()
     }
 }
 

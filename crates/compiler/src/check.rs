@@ -126,6 +126,10 @@ impl Program {
         if lanes == 0 || lanes > room {
             return Err(invalid("number of lanes", lanes, format!("1 to {room}")));
         }
+        let members = self.layout.members();
+        if members == 0 || members > MAX_CIPHERTEXTS {
+            return Err(invalid("number of networks", members, format!("1 to {MAX_CIPHERTEXTS}")));
+        }
         let capacity = if joined { width } else { 1 };
         let fits = |c: &Vec<Option<(usize, i64)>>| {
             positions <= slots && c.len() == capacity && c.iter().flatten().all(in_range)
@@ -144,11 +148,11 @@ impl Program {
         if !period.is_power_of_two() || period > slots {
             return Err(invalid("output period", period, format!("a power of two up to {slots}")));
         }
-        let results = self.layout.results();
-        let stepped = step.is_power_of_two() && step <= period && (padded || results <= step);
-        if padded && (step != 1 || period != positions) {
-            let expected = format!("1 and {positions} with zero padding");
-            return Err(invalid("distance and period of logits", format!("{step} and {period}"), expected));
+        // Vectors of logits whose places are next to one another; blocks have places of their own.
+        let results = if padded { self.layout.vectors() } else { self.layout.results() };
+        let stepped = step.is_power_of_two() && step <= period && results <= step;
+        if padded && period != positions {
+            return Err(invalid("period of logits", period, format!("{positions} with zero padding")));
         }
         if !stepped || (self.layout.is_cyclic() && step != 1) {
             let expected = format!("a power of two from {results} to {period}, 1 in the cyclic layout");

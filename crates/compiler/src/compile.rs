@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use umbra_model::Graph;
+use umbra_model::{Geometry, Graph};
 use umbra_model::zoo::random_picture;
 use umbra_ring::primes;
 
@@ -60,9 +60,9 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
 /// # Errors
 /// As [`compile`]; [`CompileError::Member`] for networks that differ in more than their weights.
 pub fn compile_ensemble(graphs: &[&Graph], options: &CompileOptions) -> Result<Program, CompileError> {
-    options.check(graphs.len(), false)?;
+    let padded = graphs.iter().any(|graph| graph.geometry() == Geometry::Textbook);
+    options.check(graphs.len(), padded)?;
     let circuit = passes(graphs, options)?;
-    options.check(graphs.len(), circuit.is_padded())?;
     let with = |channel: bool| in_layout(graphs, &circuit, options, channel);
     match options.layout {
         LayoutChoice::Cyclic => with(false),
@@ -135,7 +135,7 @@ fn in_layout(
 ) -> Result<Program, CompileError> {
     let merged;
     let mut circuit = circuit;
-    if !channel && graphs.len() > 1 {
+    if graphs.len() > 1 && (!channel || circuit.is_padded()) {
         merged = merge::side_by_side(circuit, options.average == Average::Server);
         circuit = &merged;
     }
@@ -236,13 +236,15 @@ fn at_degree(
     let packing = if channel {
         Packing::channel(circuit, log_n, options.batch, options.average == Average::Server)?
     } else {
-        let packing = Packing::new(circuit, log_n)?;
+        Packing::new(circuit, log_n)?
+    };
+    if circuit.others.is_empty() && options.average == Average::Client {
+        // Side by side.
         let (step, room) = (merge::logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
-        if options.average == Average::Client && step > room {
+        if step > room {
             return Err(CompileError::TooManyLanes { found: graphs.len(), limit: room, log_n });
         }
-        packing
-    };
+    }
     let mut circuit = circuit.clone();
     // The channel layout has no unused channels.
     let expand = options.has(Pass::InputExpansion) && !channel;

@@ -78,14 +78,14 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     let output = plan.circuit.output;
     emitter.averaging(output);
     let averaged = !plan.packing.averaging(&plan.circuit.values[output]).is_empty();
+    let (members, by_server) = (graphs.len(), options.average == Average::Server);
     let layout = match plan.packing.layout() {
-        Layout::Cyclic if graphs.len() > 1 => {
-            Layout::SideBySide { members: graphs.len(), averaged: options.average == Average::Server }
-        }
+        Layout::Cyclic if members > 1 => Layout::SideBySide { members, averaged: by_server },
+        Layout::Padded { lanes, .. } => Layout::Padded { lanes, members, averaged: by_server },
         layout => layout,
     };
     let step = match layout {
-        Layout::SideBySide { members, averaged: false } => logit_step(members),
+        Layout::SideBySide { .. } | Layout::Padded { .. } => logit_step(layout.vectors()),
         _ if averaged => 1,
         _ => plan.packing.step(&plan.circuit.values[output]),
     };
@@ -381,23 +381,25 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
             own.iter().map(|k| k.bytes(&program.parameters)).sum::<u64>() as f64 / 1e6
         ));
     }
+    let by = if program.layout.is_averaged() { "server" } else { "client" };
     match program.layout {
         Layout::Cyclic => {}
         Layout::Batch { lanes } => {
             notes.push(format!("channel layout: one channel a ciphertext, {lanes} pictures at once"));
         }
-        Layout::Padded { lanes } => {
+        Layout::Padded { lanes, members, .. } => {
             notes.push(format!(
                 "channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"
             ));
+            if members > 1 {
+                notes.push(format!("{members} networks, each with ciphertexts of its own, averaged by the {by}"));
+            }
         }
-        Layout::SideBySide { members, averaged } => notes.push(format!(
-            "cyclic layout, {members} networks side by side, averaged by the {}",
-            if averaged { "server" } else { "client" }
+        Layout::SideBySide { members, .. } => notes.push(format!(
+            "cyclic layout, {members} networks side by side, averaged by the {by}"
         )),
-        Layout::Ensemble { lanes, averaged } => notes.push(format!(
-            "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {}",
-            if averaged { "server" } else { "client" }
+        Layout::Ensemble { lanes, .. } => notes.push(format!(
+            "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {by}"
         )),
     }
     let linear =

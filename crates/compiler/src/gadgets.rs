@@ -33,12 +33,11 @@ impl<'a> Gadgets<'a> {
         primes.iter().map(|&p| self.logs[p as usize]).sum()
     }
 
-    /// The gadgets worth trying for levels `low..=high`: for every possible number of digits the one with the fewest special
-    /// primes. No digit exceeds the special primes' product by more than `excess` bits.
+    /// The gadgets worth trying for levels `low..=high`, whose primes are `union`: for every possible number of digits the one
+    /// with the fewest special primes. No digit exceeds the special primes' product by more than `excess` bits.
     #[must_use]
-    pub fn candidates(&self, (low, high): (usize, usize), excess: f64) -> Vec<GadgetLiteral> {
+    pub fn candidates(&self, (low, high): (usize, usize), union: &[u16], excess: f64) -> Vec<GadgetLiteral> {
         let mut found: Vec<GadgetLiteral> = Vec::new();
-        let union = self.chain.union(low..=high);
         let mut free: Vec<u16> = (0..self.logs.len() as u16).filter(|p| !union.contains(p)).collect();
         free.sort_by(|a, b| self.logs[*b as usize].total_cmp(&self.logs[*a as usize]));
         for count in 1..=free.len() {
@@ -46,7 +45,7 @@ impl<'a> Gadgets<'a> {
             if most == 0 {
                 break;
             }
-            found.extend(self.gadget((low, high), &union, &free[..count], excess, most));
+            found.extend(self.gadget((low, high), union, &free[..count], excess, most));
         }
         found
     }
@@ -83,13 +82,18 @@ impl<'a> Gadgets<'a> {
                 sizes[lightest] += self.logs[prime as usize];
             }
             digits.iter_mut().for_each(|d| d.sort_unstable());
-            let small = |level: usize, digit: &Vec<u16>| {
-                let kept = digit.iter().filter(|p| self.present[level][**p as usize]);
-                kept.map(|&p| self.logs[p as usize]).sum::<f64>() <= log_p + excess
-            };
-            let fits = (low..=high).all(|level| digits.iter().all(|d| !d.is_empty() && small(level, d)));
-            let gadget = GadgetLiteral { digits, special: special.to_vec() };
-            (fits && (low..=high).all(|level| gadget.serves(&self.chain.levels[level]))).then_some(gadget)
+            // Digits share out the union, which special primes are not in: what is left of [`GadgetLiteral::serves`] is the order.
+            let fits = (low..=high).all(|level| {
+                let mut before = true;
+                digits.iter().all(|digit| {
+                    let kept = digit.iter().filter(|p| self.present[level][**p as usize]);
+                    let (primes, size) = kept.fold((0, 0.0), |(n, size), &p| (n + 1, size + self.logs[p as usize]));
+                    let in_front = before || primes == 0;
+                    before = primes > 0;
+                    !digit.is_empty() && in_front && size <= log_p + excess
+                })
+            });
+            fits.then(|| GadgetLiteral { digits, special: special.to_vec() })
         })
     }
 }
@@ -117,11 +121,11 @@ mod tests {
         let log2 = |list: &[u16]| list.iter().map(|&p| f64::from(pool[p as usize]).log2()).sum::<f64>();
         for low in 0..14 {
             for high in low..14 {
-                let found = gadgets.candidates((low, high), 8.0);
+                let union = chain.union(low..=high);
+                let found = gadgets.candidates((low, high), &union, 8.0);
                 assert!(!found.is_empty(), "{low} to {high}");
                 assert!(found.is_sorted_by(|a, b| a.digits.len() > b.digits.len()));
                 for gadget in found {
-                    let union = chain.union(low..=high);
                     let all: Vec<u16> = gadget.digits.iter().flatten().copied().collect();
                     assert_eq!(all.len(), union.len());
                     assert!(log2(&union) + log2(&gadget.special) <= limit);

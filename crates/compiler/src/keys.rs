@@ -155,12 +155,17 @@ impl Search<'_> {
     fn ranges(&self) -> Vec<Vec<Vec<Range>>> {
         let levels = self.chain.levels.len();
         let gadgets = Gadgets::new(self.chain, self.pool, self.limit);
-        let of = |low: usize, high: usize| -> Vec<Range> {
-            let excess = if high + 1 == levels { self.excess.0 } else { self.excess.1 };
-            let found = gadgets.candidates((low, high), excess);
-            found.into_iter().map(|g| self.range((low, high), g)).collect()
+        let from = |low: usize| -> Vec<Vec<Range>> {
+            let unions: Vec<Vec<u16>> = (low..levels).map(|high| self.chain.union(low..=high)).collect();
+            let of = |high: usize| {
+                let unions = &unions[..=high - low];
+                let excess = if high + 1 == levels { self.excess.0 } else { self.excess.1 };
+                let found = gadgets.candidates((low, high), &unions[high - low], excess);
+                found.into_iter().map(|g| self.range((low, high), unions, g)).collect()
+            };
+            (low..levels).map(of).collect()
         };
-        (0..levels).into_par_iter().map(|low| (low..levels).map(|high| of(low, high)).collect()).collect()
+        (0..levels).into_par_iter().map(from).collect()
     }
 
     fn cut(&self, ranges: &[Vec<Vec<Range>>], keys: &KeyTable, price: f64) -> Option<Choice> {
@@ -257,15 +262,13 @@ impl Search<'_> {
             .plus(apart, outputs as f64)
     }
 
-    /// What does not depend on the price of keys.
-    fn range(&self, (low, high): (usize, usize), gadget: GadgetLiteral) -> Range {
-        let bytes: Vec<f64> = (low..=high)
-            .map(|level| {
-                let union = self.chain.union(low..=level);
-                let limbs = digits_at(&gadget, &union) * (union.len() + gadget.special.len());
-                limbs as f64 * f64::from(self.log_n + 2).exp2()
-            })
-            .collect();
+    /// What does not depend on the price of keys. `unions`: for each level of the range, the primes from the lowest up to it.
+    fn range(&self, (low, high): (usize, usize), unions: &[Vec<u16>], gadget: GadgetLiteral) -> Range {
+        let bytes = |union: &Vec<u16>| {
+            let limbs = digits_at(&gadget, union) * (union.len() + gadget.special.len());
+            limbs as f64 * f64::from(self.log_n + 2).exp2()
+        };
+        let bytes: Vec<f64> = unions.iter().map(bytes).collect();
         let sizes: Vec<SwitchSize> = (low..=high).map(|level| self.size(&gadget, level)).collect();
         let (mut seconds, mut relinearise, mut summed) = (0.0, None, 0.0);
         let mut classes: BTreeMap<usize, (usize, Vec<f64>)> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Ensembles in the cyclic layout: networks side by side are one network whose channels are theirs, one network's after the other's.
+//! Ensembles in the cyclic layout, and of networks with zero padding: networks side by side are one network whose channels are theirs,
+//! one network's after the other's.
 //!
 //! Kernels have blocks on their diagonal, so that what a network takes stays as it is: it shares ciphertexts with others where these
 //! have room, and has ciphertexts of its own where they have not.
@@ -38,10 +39,16 @@ pub fn side_by_side(circuit: &Circuit, averaged: bool) -> Circuit {
                 Term { source, kernel: blocks(kernels, inputs, channels, place) }
             });
             let mut bias = vec![0.0; channels];
+            let positions = own.iter().find_map(|affine| affine.border.as_ref()?.first()).map(Vec::len);
+            let mut border = positions.map(|positions| vec![vec![0.0; positions]; channels]);
             for (member, affine) in own.iter().enumerate() {
                 affine.bias.iter().enumerate().for_each(|(c, b)| bias[place.at(member, c)] += b);
+                for (c, plane) in affine.border.iter().flatten().enumerate() {
+                    let to = border.iter_mut().flat_map(|border| border[place.at(member, c)].iter_mut());
+                    to.zip(plane).for_each(|(to, b)| *to += b);
+                }
             }
-            value.operation = Operation::Affine(Affine::new(terms.collect(), bias));
+            value.operation = Operation::Affine(Affine { border, ..Affine::new(terms.collect(), bias) });
         }
         merged.values.push(value);
         shared.push(one);

@@ -244,7 +244,7 @@ impl CompileOptions {
                 let expected = "none in the cyclic layout, which holds one picture; use the channel layout";
                 return Err(option("batch", batch.to_string(), expected));
             }
-            (_, Some(batch)) if members > 1 => {
+            (_, Some(batch)) if members > 1 && !padded => {
                 let expected = "none for an ensemble, whose members take the lanes that a batch would";
                 return Err(option("batch", batch.to_string(), expected));
             }
@@ -255,10 +255,10 @@ impl CompileOptions {
         }
         if self.add_first == AddFirst::Always {
             let why = match self.layout {
-                LayoutChoice::Channel if members > 1 => "for an ensemble, whose weights differ from lane to lane",
                 LayoutChoice::Channel if padded => {
                     "for a network with zero padding, whose weights differ at the border"
                 }
+                LayoutChoice::Channel if members > 1 => "for an ensemble, whose weights differ from lane to lane",
                 LayoutChoice::Channel => "",
                 _ => "outside the channel layout, in which alone a weight is one number; use that layout",
             };

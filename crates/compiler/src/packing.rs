@@ -12,7 +12,8 @@
 //!
 //! *With zero padding* the lanes of the channel layout are blocks: slot `m P + q` is position `q` of lane `m`. What a tap reads
 //! beyond the picture, which may be of another lane, is multiplied by 0: a weight becomes a plaintext of period `P`, the weight
-//! times the mask of its tap. Rows and columns are both dilated by strides.
+//! times the mask of its tap. Rows and columns are both dilated by strides. Lanes are pictures: a weight of its own for each lane
+//! would be a plaintext of all slots, so that the members of an ensemble are put side by side first ([`crate::merge`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,18 +93,11 @@ impl Packing {
     ///
     /// # Errors
     /// [`CompileError::TooLarge`] as for [`Self::new`]; [`CompileError::TooWide`] where a value has more channels than a register
-    /// may have ciphertexts; [`CompileError::TooManyLanes`]; [`CompileError::Unsupported`] for ensembles with zero padding.
+    /// may have ciphertexts; [`CompileError::TooManyLanes`].
     pub fn channel(circuit: &Circuit, log_n: u32, batch: Option<usize>, averaged: bool) -> Result<Self, CompileError> {
         let Self { slots, grid, .. } = Self::of(circuit, log_n)?;
         let width = slots / grid.positions;
         let (members, padded) = (!circuit.others.is_empty(), circuit.is_padded());
-        if members && padded {
-            return Err(CompileError::Unsupported {
-                node: "input".into(),
-                what: "an ensemble of networks with zero padding".into(),
-                remedy: "compile the members one by one, or train them with cyclic convolutions".into(),
-            });
-        }
         let used = if members { circuit.members().len() } else { batch.unwrap_or(width) };
         if used == 0 || used > width {
             return Err(CompileError::TooManyLanes { found: used, limit: width, log_n });
@@ -137,7 +131,7 @@ impl Packing {
     pub fn layout(&self) -> Layout {
         match self.lanes {
             None => Layout::Cyclic,
-            Some(Lanes { used: lanes, padded: true, .. }) => Layout::Padded { lanes },
+            Some(Lanes { used: lanes, padded: true, .. }) => Layout::Padded { lanes, members: 1, averaged: false },
             Some(Lanes { used: lanes, members: false, .. }) => Layout::Batch { lanes },
             Some(Lanes { used: lanes, averaged, .. }) => Layout::Ensemble { lanes, averaged },
         }

@@ -63,10 +63,17 @@ pub enum Layout {
         /// Pictures that are classified at once.
         lanes: usize,
     },
-    /// One channel a ciphertext, of this many pictures, one after the other; weights have masks, for zero padding.
+    /// One channel a ciphertext, of this many pictures, one after the other; weights have masks, for zero padding. Networks of an
+    /// ensemble have ciphertexts of their own.
     Padded {
         /// Pictures that are classified at once.
         lanes: usize,
+        /// Networks that see each of them.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        members: usize,
+        /// Whether the logits are the mean over the networks. Otherwise each has its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        averaged: bool,
     },
     /// One channel a ciphertext, of this many networks that see the same picture.
     Ensemble {
@@ -94,18 +101,29 @@ impl Layout {
     #[must_use]
     pub fn members(&self) -> usize {
         match self {
-            Self::SideBySide { members: n, .. } | Self::Ensemble { lanes: n, .. } => *n,
-            Self::Cyclic | Self::Batch { .. } | Self::Padded { .. } => 1,
+            Self::SideBySide { members: n, .. } | Self::Padded { members: n, .. } | Self::Ensemble { lanes: n, .. } => *n,
+            Self::Cyclic | Self::Batch { .. } => 1,
         }
     }
 
-    /// Pictures of a batch, or networks of an ensemble.
+    /// Whether the logits are the mean over the networks.
+    #[must_use]
+    pub fn is_averaged(&self) -> bool {
+        match self {
+            Self::SideBySide { averaged, .. } | Self::Padded { averaged, .. } | Self::Ensemble { averaged, .. } => {
+                *averaged
+            }
+            Self::Cyclic | Self::Batch { .. } => false,
+        }
+    }
+
+    /// What shares the slots of a ciphertext: pictures of a batch, or networks of an ensemble.
     #[must_use]
     pub fn lanes(&self) -> usize {
         match self {
             Self::Cyclic => 1,
             Self::SideBySide { members, .. } => *members,
-            Self::Batch { lanes } | Self::Padded { lanes } | Self::Ensemble { lanes, .. } => *lanes,
+            Self::Batch { lanes } | Self::Padded { lanes, .. } | Self::Ensemble { lanes, .. } => *lanes,
         }
     }
 
@@ -113,18 +131,21 @@ impl Layout {
     #[must_use]
     pub fn pictures(&self) -> usize {
         match self {
-            Self::Batch { lanes } | Self::Padded { lanes } => *lanes,
+            Self::Batch { lanes } | Self::Padded { lanes, .. } => *lanes,
             Self::Cyclic | Self::SideBySide { .. } | Self::Ensemble { .. } => 1,
         }
     }
 
-    /// Vectors of logits in a result.
+    /// Vectors of logits of a picture.
+    #[must_use]
+    pub fn vectors(&self) -> usize {
+        if self.is_averaged() { 1 } else { self.members() }
+    }
+
+    /// Vectors of logits in a result, picture by picture.
     #[must_use]
     pub fn results(&self) -> usize {
-        match self {
-            Self::SideBySide { averaged: true, .. } | Self::Ensemble { averaged: true, .. } => 1,
-            _ => self.lanes(),
-        }
+        self.pictures() * self.vectors()
     }
 }
 
@@ -154,8 +175,8 @@ pub struct InputLayout {
 /// Where the logits are after the last step.
 ///
 /// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
-/// every `p`; every other slot holds 0. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`; in
-/// lanes without picture are the logits of a black one.
+/// every `p`; every other slot holds 0. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`, of
+/// the first network, and of the others in the slots after it; in lanes without picture are the logits of a black one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputLayout {

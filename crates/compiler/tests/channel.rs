@@ -34,7 +34,8 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
     program.check().unwrap();
-    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count }) = program.layout else {
+    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count, members: 1, averaged: false }) = program.layout
+    else {
         panic!("{:?}", program.layout)
     };
     let pictures = pictures(graph, count, 5);
@@ -107,7 +108,7 @@ fn zero_padding_is_exact() {
     ];
     for (network, batch) in networks {
         let program = agree(&network.build().unwrap(), &options(batch));
-        assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap() });
+        assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap(), members: 1, averaged: false });
     }
     // Pooling between convolutions, a linear layer over several positions, windows of 2 x 2 and of 3 x 6.
     for common in [ResNet { height: 8, width: 12, ..padded() }, ResNet { height: 4, width: 4, bias: true, ..padded() }]
@@ -245,6 +246,40 @@ fn every_lane_is_a_member_of_the_ensemble() {
 }
 
 #[test]
+fn members_with_zero_padding_see_every_picture_of_a_batch() {
+    let network = |seed| ResNet { cyclic: false, activation: Activation::PerChannel, bias: true, seed, ..tiny() };
+    // A side that is no power of two, and more classes than one ciphertext's slots have room for.
+    for base in [network(0), ResNet { height: 6, width: 12, ..network(0) }, ResNet { height: 4, width: 4, ..network(0) }] {
+        let graphs: Vec<Graph> = (20..23).map(|seed| ResNet { seed, ..base.clone() }.build().unwrap()).collect();
+        let pictures = pictures(&graphs[0], 2, 14);
+        let plains: Vec<Vec<Vec<f64>>> =
+            pictures.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
+        let compiled = |average, without: &[Pass]| {
+            let options = CompileOptions { average, without: without.iter().copied().collect(), ..options(Some(2)) };
+            let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &exact(&options)).unwrap();
+            program.check().unwrap();
+            assert_eq!((program.layout.members(), program.layout.pictures()), (3, 2));
+            let (found, rest) = lanes(&program, &run_batch(&program, &pictures, Mode::Exact));
+            assert!(rest < 1e-6, "{rest}");
+            found
+        };
+        for without in [&[][..], &[Pass::Fuse], &[Pass::Redistribute]] {
+            let found = compiled(Average::Client, without);
+            assert_eq!(found.len(), 6);
+            for (plain, found) in plains.iter().flatten().zip(&found) {
+                assert!(close(plain, found), "{plain:?} {found:?}");
+            }
+        }
+        let found = compiled(Average::Server, &[]);
+        assert_eq!(found.len(), 2);
+        for (plains, found) in plains.iter().zip(&found) {
+            let mean: Vec<f64> = (0..5).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / 3.0).collect();
+            assert!(close(&mean, found), "{mean:?} {found:?}");
+        }
+    }
+}
+
+#[test]
 fn members_must_be_alike() {
     let graphs = members(1);
     let refused = |network: ResNet| {
@@ -335,6 +370,10 @@ fn what_the_layout_cannot_have_is_named() {
     assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 600, .. })));
     let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&textbook, &CompileOptions::default()), Err(CompileError::Unsupported { .. })));
-    let error = compile_ensemble(&[&textbook, &textbook], &options(None)).unwrap_err();
-    assert!(matches!(error, CompileError::Unsupported { .. }));
+    let cyclic = compile_ensemble(&[&textbook, &textbook], &CompileOptions::default());
+    assert!(matches!(cyclic, Err(CompileError::Unsupported { .. })));
+    // The logits of nine members take 16 slots a class, and a picture has eight: 2 x 2 pixels, and as much room to their right.
+    let small = ResNet { cyclic: false, height: 2, width: 2, ..tiny() }.build().unwrap();
+    let error = compile_ensemble(&[&small; 9], &options(None)).unwrap_err();
+    assert_eq!(error, CompileError::TooManyLanes { found: 9, limit: 8, log_n: 16 });
 }

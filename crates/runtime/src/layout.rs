@@ -98,8 +98,8 @@ pub fn read_logits(program: &Program, slots: &[&[f64]]) -> Result<Logits, Runtim
     first.unwrap_or(Err(RuntimeError::Batch { got: 0, limit: program.layout.results() }))
 }
 
-/// Reads the logits of the first `count` lanes out of the slots of the output ciphertexts: of the pictures of a batch, or of the
-/// members of an ensemble.
+/// Reads the first `count` vectors of logits out of the slots of the output ciphertexts: of the pictures of a batch, of the
+/// members of an ensemble, or of each picture's members picture by picture ([`Layout::results`]).
 ///
 /// # Errors
 /// [`RuntimeError::Stray`] when the result is not to be believed; [`RuntimeError::Batch`] for more lanes than there are;
@@ -129,11 +129,15 @@ pub fn read_lanes(
     let blocks = matches!(program.layout, Layout::Padded { .. });
     for (k, slots) in slots.iter().take(wanted).enumerate() {
         if blocks {
-            // A period is a lane, and there are no copies.
-            for (lane, slots) in slots.chunks_exact(period).take(lanes).enumerate() {
-                let own = capacity.min(classes - k * capacity);
-                values[lane].extend_from_slice(&slots[..own]);
-                stray = slots[own..].iter().fold(stray, |a, v| larger(a, v.abs()));
+            // A period is a picture, and there are no copies.
+            let vectors = program.layout.vectors();
+            for (slots, values) in slots.chunks_exact(period).zip(values.chunks_exact_mut(vectors)) {
+                for (slot, &v) in slots.iter().enumerate() {
+                    match values.get_mut(slot % step) {
+                        Some(values) if k * capacity + slot / step < classes => values.push(v),
+                        _ => stray = larger(stray, v.abs()),
+                    }
+                }
             }
             continue;
         }

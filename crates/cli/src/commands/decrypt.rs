@@ -59,7 +59,7 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
     if wanted == 0 || wanted > pictures {
         bail!("--pictures {wanted}: expected 1 to {pictures}, as many as the program classifies at once");
     }
-    let lanes = if matches!(layout, Layout::Batch { .. } | Layout::Padded { .. }) { wanted } else { layout.results() };
+    let lanes = wanted * layout.vectors();
     let about = |error| super::about_file(&arguments.input, error);
     let start = Instant::now();
     let lanes = client.decrypt_lanes_from(&arguments.input, lanes).map_err(about)?;
@@ -67,11 +67,12 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
 
     let result = match layout {
         Layout::Batch { .. } | Layout::Padded { .. } => {
-            let each = |lane: Result<Logits, ClientError>| match lane {
-                Ok(logits) => Ok(OfBatch::Sound(Picture::new(vec![logits], classes)?)),
+            let mut lanes = lanes.into_iter();
+            let mut picture = || match lanes.by_ref().take(layout.vectors()).collect::<Result<Vec<_>, ClientError>>() {
+                Ok(members) => Ok(OfBatch::Sound(Picture::new(members, classes)?)),
                 Err(error) => Ok(OfBatch::Refused { refused: error.to_string() }),
             };
-            Results::Batch { pictures: lanes.into_iter().map(each).collect::<anyhow::Result<_>>()? }
+            Results::Batch { pictures: (0..wanted).map(|_| picture()).collect::<anyhow::Result<_>>()? }
         }
         _ => {
             let members = lanes.into_iter().collect::<Result<Vec<_>, _>>().map_err(about)?;

@@ -80,7 +80,7 @@ impl Costs {
             log_qp_limit: report.log_qp_limit,
             levels: literal.levels.len(),
             pictures: program.layout.pictures(),
-            networks: program.layout.lanes() / program.layout.pictures().max(1),
+            networks: program.layout.members(),
             eval_key_file_bytes: counts.key_file_bytes,
             input_ciphertext_bytes: input.ciphertexts.len() as u64 * (limbs(input.level) * limb + digest_bytes),
             output_ciphertext_bytes: output.ciphertexts() as u64 * 2 * limbs(output.level) * limb,

@@ -60,7 +60,7 @@ pub fn run(arguments: &Eval) -> anyhow::Result<Outcome> {
     let program = if arguments.mode == Mode::Plain { None } else { Some(network.program(&[])?) };
     let graphs = network.graphs(&arguments.reference)?;
     let pictures = Pictures::open(&arguments.data, &graphs[0], arguments.limit.map(usize::from))?;
-    let averaged = program.as_ref().is_some_and(|p| p.program().layout.results() < graphs.len());
+    let averaged = program.as_ref().is_some_and(|p| p.program().layout.is_averaged());
     let plain = plain(&graphs, averaged, &pictures)?;
     let (mode, results) = match (arguments.mode, &program) {
         (Mode::Simulated, Some(program)) => ("simulated", Some(simulated(program, &pictures)?)),
@@ -169,14 +169,13 @@ fn plain(graphs: &[Graph], averaged: bool, pictures: &Pictures) -> anyhow::Resul
 /// The lanes of a result, by picture: `None` where one was refused.
 fn by_picture<E>(program: &LoadedProgram, lanes: Vec<Result<Logits, E>>) -> Vec<Option<Vec<Vec<f64>>>> {
     let lanes: Vec<Option<Vec<f64>>> = lanes.into_iter().map(|lane| lane.ok().map(|l| l.values)).collect();
-    let layout = program.program().layout;
-    lanes.chunks(layout.results() / layout.pictures()).map(|members| members.iter().cloned().collect()).collect()
+    let vectors = program.program().layout.vectors();
+    lanes.chunks(vectors).map(|members| members.iter().cloned().collect()).collect()
 }
 
 /// Lanes to be read for so many pictures.
 fn lanes(program: &LoadedProgram, pictures: usize) -> usize {
-    let layout = program.program().layout;
-    pictures * (layout.results() / layout.pictures())
+    pictures * program.program().layout.vectors()
 }
 
 fn simulated(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {

@@ -210,11 +210,12 @@ pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
     let mut lanes = vec![vec![f64::NAN; classes]; results];
     let mut rest: f64 = 0.0;
     for (k, slots) in output.iter().enumerate() {
-        if let Layout::Padded { .. } = program.layout {
-            for (lane, slots) in slots.chunks_exact(period).enumerate().take(results) {
+        if let Layout::Padded { lanes: pictures, members, averaged } = program.layout {
+            let members = if averaged { 1 } else { members };
+            for (picture, slots) in slots.chunks_exact(period).enumerate().take(pictures) {
                 for (i, x) in slots.iter().enumerate() {
-                    match k * period + i {
-                        class if class < classes => lanes[lane][class] = *x,
+                    match (k * (period / step) + i / step, i % step) {
+                        (class, m) if class < classes && m < members => lanes[picture * members + m][class] = *x,
                         _ => rest = rest.max(x.abs()),
                     }
                 }
