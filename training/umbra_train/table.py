@@ -7,7 +7,7 @@ from pathlib import Path
 
 PLAN = [
     # folder, recipe, changes, seed; in order of worth. A baseline's folder holds no network, only its accuracy.
-    *[(f"r20-16-cifar10-cyclic{'' if seed == 1 else f'-seed{seed}'}", "umbra", [], seed) for seed in (1, 2, 3, 4)],
+    *[(f"r20-16-cifar10-cyclic{'' if seed == 1 else f'-member{seed}'}", "umbra", [], seed) for seed in (1, 2, 3, 4)],
     ("r20-16-cifar10-relu", "relu", [], 1),
     ("r20-16-cifar100-cyclic", "umbra", ['network.dataset="CIFAR-100"'], 1),
     ("r20-16-cifar100-relu", "relu", ['network.dataset="CIFAR-100"'], 1),
