@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use umbra_model::{Geometry, Graph};
 use umbra_model::zoo::random_picture;
+use umbra_model::{Geometry, Graph};
 use umbra_ring::primes;
 
 use crate::bsgs::{self, Inputs, Split};

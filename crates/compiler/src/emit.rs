@@ -395,12 +395,11 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
                 notes.push(format!("{members} networks, each with ciphertexts of its own, averaged by the {by}"));
             }
         }
-        Layout::SideBySide { members, .. } => notes.push(format!(
-            "cyclic layout, {members} networks side by side, averaged by the {by}"
-        )),
-        Layout::Ensemble { lanes, .. } => notes.push(format!(
-            "channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {by}"
-        )),
+        Layout::SideBySide { members, .. } => {
+            notes.push(format!("cyclic layout, {members} networks side by side, averaged by the {by}"))
+        }
+        Layout::Ensemble { lanes, .. } => notes
+            .push(format!("channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {by}")),
     }
     let linear =
         || program.steps.iter().filter_map(|s| if let Operation::Linear(l) = &s.operation { Some(l) } else { None });

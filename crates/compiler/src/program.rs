@@ -101,7 +101,9 @@ impl Layout {
     #[must_use]
     pub fn members(&self) -> usize {
         match self {
-            Self::SideBySide { members: n, .. } | Self::Padded { members: n, .. } | Self::Ensemble { lanes: n, .. } => *n,
+            Self::SideBySide { members: n, .. } | Self::Padded { members: n, .. } | Self::Ensemble { lanes: n, .. } => {
+                *n
+            }
             Self::Cyclic | Self::Batch { .. } => 1,
         }
     }

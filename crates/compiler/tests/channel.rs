@@ -34,7 +34,8 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
     program.check().unwrap();
-    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count, members: 1, averaged: false }) = program.layout
+    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count, members: 1, averaged: false }) =
+        program.layout
     else {
         panic!("{:?}", program.layout)
     };
@@ -249,7 +250,9 @@ fn every_lane_is_a_member_of_the_ensemble() {
 fn members_with_zero_padding_see_every_picture_of_a_batch() {
     let network = |seed| ResNet { cyclic: false, activation: Activation::PerChannel, bias: true, seed, ..tiny() };
     // A side that is no power of two, and more classes than one ciphertext's slots have room for.
-    for base in [network(0), ResNet { height: 6, width: 12, ..network(0) }, ResNet { height: 4, width: 4, ..network(0) }] {
+    for base in
+        [network(0), ResNet { height: 6, width: 12, ..network(0) }, ResNet { height: 4, width: 4, ..network(0) }]
+    {
         let graphs: Vec<Graph> = (20..23).map(|seed| ResNet { seed, ..base.clone() }.build().unwrap()).collect();
         let pictures = pictures(&graphs[0], 2, 14);
         let plains: Vec<Vec<Vec<f64>>> =
