@@ -75,6 +75,18 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert "[R8-8 cyclic](net/)" in (tmp_path / "README.md").read_text()
 
 
+def test_vectors_are_of_the_weights_that_are_stored(trained, data_root, tmp_path):
+    from safetensors.torch import load_file
+
+    command = ["export", str(trained / "best.pt"), "--out", str(tmp_path), "--data", str(data_root), "--device", "cpu", "--half"]
+    assert main(command) == 0
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    weights, vectors = load_file(tmp_path / manifest["weights"]), load_file(tmp_path / "r8-8.vectors.safetensors")
+    assert any(weight.dtype == torch.float16 for weight in weights.values())
+    stored = {name: weight.float() for name, weight in weights.items()}
+    assert torch.allclose(forward(manifest, stored, vectors["inputs"]), vectors["logits"], atol=2e-5)
+
+
 def forward(manifest, weights, x):
     """The manifest once more, read without this package's modules."""
     values = {"input": x}

@@ -12,7 +12,7 @@ import torch
 from . import data, table, train
 from . import recipe as recipes
 from .evaluate import evaluate
-from .export import export, write
+from .export import export, round_to_half, write
 from .graph import GraphError, Network
 
 
@@ -127,6 +127,8 @@ def run_export(options) -> None:
 
 def export_best(options, best: Path, out: Path, half: bool = False) -> None:
     network, state, pictures, labels = best_network(options, best)
+    if half:
+        round_to_half(network)
     result = test(options, network, pictures, labels)
     recipe = state["recipe"]
     seen, *_ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))

@@ -94,9 +94,18 @@ def samples(network: Network, pictures: Tensor) -> Tensor:
     return pictures[worst <= ESCAPE][:SAMPLES].contiguous()
 
 
+@torch.no_grad()
+def round_to_half(network: Network) -> None:
+    """Rounds what `export` stores in half precision, so that accuracy, ranges and vectors are of the weights that are stored."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            parameter.copy_(parameter.half())
+
+
 def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result | None, training: dict, half: bool = False,
            sample: Tensor | None = None) -> None:
-    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training pictures."""
+    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training pictures. `half`: matrices
+    are stored in half precision, which they must have been rounded to (`round_to_half`)."""
     stem = network.description["name"].lower()
     head, tensors = manifest(network, f"{stem}.safetensors", half)
     if result is not None and result.ranges:
