@@ -127,8 +127,8 @@ impl Program {
             return Err(invalid("number of lanes", lanes, format!("1 to {room}")));
         }
         let members = self.layout.members();
-        if members == 0 || members > MAX_CIPHERTEXTS {
-            return Err(invalid("number of networks", members, format!("1 to {MAX_CIPHERTEXTS}")));
+        if members == 0 || members > slots {
+            return Err(invalid("number of networks", members, format!("1 to {slots}")));
         }
         let capacity = if joined { width } else { 1 };
         let fits = |c: &Vec<Option<(usize, i64)>>| {

@@ -67,12 +67,12 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
 
     let result = match layout {
         Layout::Batch { .. } | Layout::Padded { .. } => {
-            let mut lanes = lanes.into_iter();
-            let mut picture = || match lanes.by_ref().take(layout.vectors()).collect::<Result<Vec<_>, ClientError>>() {
+            let picture = |members: Result<Vec<Logits>, ClientError>| match members {
                 Ok(members) => Ok(OfBatch::Sound(Picture::new(members, classes)?)),
                 Err(error) => Ok(OfBatch::Refused { refused: error.to_string() }),
             };
-            Results::Batch { pictures: (0..wanted).map(|_| picture()).collect::<anyhow::Result<_>>()? }
+            let pictures = super::by_picture(lanes, layout.vectors());
+            Results::Batch { pictures: pictures.into_iter().map(picture).collect::<anyhow::Result<_>>()? }
         }
         _ => {
             let members = lanes.into_iter().collect::<Result<Vec<_>, _>>().map_err(about)?;

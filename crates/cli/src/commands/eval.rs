@@ -168,9 +168,8 @@ fn plain(graphs: &[Graph], averaged: bool, pictures: &Pictures) -> anyhow::Resul
 
 /// The lanes of a result, by picture: `None` where one was refused.
 fn by_picture<E>(program: &LoadedProgram, lanes: Vec<Result<Logits, E>>) -> Vec<Option<Vec<Vec<f64>>>> {
-    let lanes: Vec<Option<Vec<f64>>> = lanes.into_iter().map(|lane| lane.ok().map(|l| l.values)).collect();
-    let vectors = program.program().layout.vectors();
-    lanes.chunks(vectors).map(|members| members.iter().cloned().collect()).collect()
+    let pictures = super::by_picture(lanes, program.program().layout.vectors()).into_iter();
+    pictures.map(|members| Some(members.ok()?.into_iter().map(|l| l.values).collect())).collect()
 }
 
 /// Lanes to be read for so many pictures.

@@ -56,3 +56,23 @@ fn about_file(path: &Path, error: umbra_client::ClientError) -> anyhow::Error {
         other => other.into(),
     }
 }
+
+/// The vectors of logits of each picture, so many of them, in order: the first error where one was refused.
+fn by_picture<T, E>(lanes: Vec<Result<T, E>>, vectors: usize) -> Vec<Result<Vec<T>, E>> {
+    let (count, mut lanes) = (lanes.len() / vectors.max(1), lanes.into_iter());
+    // Collected before errors are looked for: those of one picture must not leave its other vectors to the next.
+    let mut next = || lanes.by_ref().take(vectors).collect::<Vec<_>>().into_iter().collect();
+    (0..count).map(|_| next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_member_takes_nothing_from_the_next_picture() {
+        let lanes = vec![Err("a"), Ok(1), Ok(2), Ok(3), Ok(4), Err("b")];
+        assert_eq!(by_picture(lanes, 2), [Err("a"), Ok(vec![2, 3]), Err("b")]);
+        assert_eq!(by_picture(vec![Ok::<_, ()>(1), Ok(2)], 1), [Ok(vec![1]), Ok(vec![2])]);
+    }
+}
