@@ -50,7 +50,7 @@ def test_norm_and_activation(channels, knobs):
             setattr(activation, name, value)
         mine = (x.clone() if kernel else x.float()).requires_grad_()
         assert fused.covers(norm, activation)
-        y, excess = fused.norm_quadratic(norm, activation, mine) if kernel else activation(norm(mine))
+        y, excess = fused.norm_activation(norm, activation, mine) if kernel else activation(norm(mine))
         loss = (y.float() * g.float()).sum() + (0 if excess is None else 30 * excess)
         loss.backward()
         results.append((y, mine.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var, excess))
@@ -71,7 +71,7 @@ def test_noise_has_the_deviation_asked_for():
     for noise in (0.0, 0.1):
         norm, activation = torch.nn.BatchNorm2d(16), Quadratic((0.0, 1.0, 0.0))
         activation.noise = noise
-        values.append(fused.norm_quadratic(norm, activation, x)[0].float())
+        values.append(fused.norm_activation(norm, activation, x)[0].float())
     difference = values[1] - values[0]
     assert abs(difference.std().item() - 0.1) < 0.005 and abs(difference.mean().item()) < 0.002
 

@@ -61,10 +61,11 @@ def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
     x = pictures.float() / 255
     if normalisation["kind"] == "per_picture":
         flat = x.flatten(1)
-        std = flat.std(1).clamp_min(normalisation["min_std"])
-        return (x - flat.mean(1).view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)
-    mean, std = (torch.tensor(normalisation[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-    return (x - mean) / std
+        mean, std = (v.view(-1, 1, 1, 1) for v in (flat.mean(1), flat.std(1).clamp_min(normalisation["min_std"])))
+    else:
+        mean, std = (torch.tensor(normalisation[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    bound = normalisation.get("clip")
+    return ((x - mean) / std).clamp(*((-bound, bound) if bound else (None, float("inf"))))
 
 
 class Batches:

@@ -1,7 +1,7 @@
-"""Training steps on a CPU through kernels.cpp: batch norm with the quadratic after it in two passes, the cyclic padding in one.
+"""Training steps on a CPU through kernels.cpp: batch norm with the activation after it in two passes, the cyclic padding in one.
 
-The modules remain the definition: a `Network` told to `use_kernels` calls these while it trains in bfloat16, and its modules for
-what they do not cover (other activations, channels that are no multiple of 16, evaluation).
+In bfloat16 under autocast, else in single precision. The modules remain the definition: a `Network` told to `use_kernels` calls these
+while it trains, and its modules for what they do not cover (other activations, channels that are no multiple of 16, evaluation).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .activation import Quadratic
+from .activation import Quadratic, Rectifier
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC"]
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi"]
 LANES = 16
+NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float"}
 
 
 class KernelError(RuntimeError):
@@ -34,7 +35,7 @@ class KernelError(RuntimeError):
 class Knobs(ctypes.Structure):
     """`Activation` of kernels.cpp."""
 
-    _fields_ = [(name, ctypes.c_float) for name in ("c", "b", "a", "noise", "clamp", "range")]
+    _fields_ = [(name, ctypes.c_float) for name in ("c", "b", "a", "noise", "low", "high", "range")]
 
 
 @cache
@@ -57,9 +58,7 @@ def kernels() -> ctypes.CDLL:
             raise KernelError(f"{folder}: {error.strerror}") from error
         except subprocess.CalledProcessError as error:
             raise KernelError(f"{compiler} refuses {SOURCE.name}: {error.stderr.strip().splitlines()[:1]}; GCC 9 or later compiles it") from error
-    functions = ctypes.CDLL(str(library))
-    functions.umbra_forward.restype = ctypes.c_double
-    return functions
+    return ctypes.CDLL(str(library))
 
 
 def processor() -> str:
@@ -74,11 +73,17 @@ def address(t: Tensor) -> ctypes.c_void_p:
 
 
 def rows(x: Tensor) -> Tensor:
-    """As the kernels read it: bfloat16, channels last."""
-    return x.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    """As the kernels read it: channels last, in the type that autocast computes in."""
+    kind = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+    return x.to(kind).contiguous(memory_format=torch.channels_last)
 
 
-class NormQuadratic(torch.autograd.Function):
+def call(name: str, x: Tensor, *arguments) -> None:
+    """Calls the kernel for the element type of `x`, its first argument."""
+    getattr(kernels(), f"{name}_{NAMES[x.dtype]}")(address(x), *arguments)
+
+
+class NormActivation(torch.autograd.Function):
     """(x, weight, bias, epsilon, knobs) -> y, norm of what exceeds the range, batch mean, batch variance (biased)."""
 
     @staticmethod
@@ -87,14 +92,15 @@ class NormQuadratic(torch.autograd.Function):
         channels, count = x.shape[1], x.numel() // x.shape[1]
         sums = torch.empty(2, channels, dtype=torch.float64)
         size = ctypes.c_long(count), ctypes.c_long(channels)
-        kernels().umbra_moments(address(x), *size, address(sums))
+        call("moments", x, *size, address(sums))
         mean, square = sums / count
         variance = (square - mean * mean).clamp_min(0)
         inverse = (variance + epsilon).rsqrt()
         scale = (weight.double() * inverse).float()
         shift = (bias.double() - mean * weight.double() * inverse).float()
         y = torch.empty_like(x)
-        norm = math.sqrt(kernels().umbra_forward(address(x), *size, address(scale), address(shift), ctypes.byref(knobs), address(y)) + 1e-12)
+        call("forward", x, *size, address(scale), address(shift), ctypes.byref(knobs), address(y), address(sums))
+        norm = math.sqrt(sums[0].sum().item() + 1e-12)
         ctx.save_for_backward(x, weight, mean, inverse, scale, shift)
         ctx.knobs, ctx.norm, ctx.size = knobs, norm, size
         mean, variance = mean.float(), variance.float()
@@ -104,32 +110,38 @@ class NormQuadratic(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy: Tensor, d_norm: Tensor, *_):
         x, weight, mean, inverse, scale, shift = ctx.saved_tensors
-        dy = rows(dy)
+        dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
         penalty = ctypes.c_float(d_norm.item() / ctx.norm)
         sums = torch.empty(2, len(mean), dtype=torch.float64)
         g = torch.empty_like(x)
-        kernels().umbra_backward(address(x), address(dy), *ctx.size, address(scale), address(shift), ctypes.byref(ctx.knobs), penalty, address(g), address(sums))
+        call("backward", x, address(dy), *ctx.size, address(scale), address(shift), ctypes.byref(ctx.knobs), penalty, address(g), address(sums))
         count = x.numel() // len(mean)
-        d_bias, d_weight = sums[0], inverse * (sums[1] - mean * sums[0])
+        d_bias, d_weight = sums[0].clone(), inverse * (sums[1] - mean * sums[0])
         of_gradient = weight.double() * inverse
         of_input = -of_gradient * inverse * d_weight / count
         constant = -of_gradient * d_bias / count - of_input * mean
         factors = [factor.float() for factor in (of_gradient, of_input, constant)]
-        kernels().umbra_backward_norm(address(x), *ctx.size, *map(address, factors), address(g))
+        call("backward_norm", x, *ctx.size, *map(address, factors), address(g), address(sums))
         return g, d_weight.float(), d_bias.float(), None, None
 
 
-def norm_quadratic(norm: nn.BatchNorm2d, activation: Quadratic, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`activation(norm(x))` while both train; moves the norm's running statistics."""
+def knobs_of(activation: Quadratic | Rectifier) -> Knobs:
     free = math.inf
-    c, b, a = activation.fixed
-    knobs = Knobs(c, b, a, activation.noise, free if activation.clamp is None else activation.clamp, free if activation.range is None else activation.range)
-    y, excess, mean, variance = NormQuadratic.apply(x, norm.weight, norm.bias, norm.eps, knobs)
+    if isinstance(activation, Rectifier):
+        return Knobs(0.0, 1.0, 0.0, 0.0, 0.0, free, free)
+    bound = free if activation.clamp is None else activation.clamp
+    return Knobs(*activation.fixed, activation.noise, -bound, bound, free if activation.range is None else activation.range)
+
+
+def norm_activation(norm: nn.BatchNorm2d, activation: Quadratic | Rectifier, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`activation(norm(x))` while both train; moves the norm's running statistics."""
+    knobs = knobs_of(activation)
+    y, excess, mean, variance = NormActivation.apply(x, norm.weight, norm.bias, norm.eps, knobs)
     with torch.no_grad():
         count = x.numel() // x.shape[1]
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-    return y, excess if activation.range is not None else None
+    return y, excess if math.isfinite(knobs.range) else None
 
 
 class Pad(torch.autograd.Function):
@@ -141,20 +153,21 @@ class Pad(torch.autograd.Function):
         n, c, h, w = x.shape
         ctx.shape, ctx.numbers = x.shape, [ctypes.c_long(v) for v in (n, h, w, c, margin, dilation)]
         y = torch.empty((n, c, h + 2 * margin * dilation, w + 2 * margin), dtype=x.dtype, memory_format=torch.channels_last)
-        kernels().umbra_pad(address(x), *ctx.numbers, address(y))
+        call("pad", x, *ctx.numbers, address(y))
         return y
 
     @staticmethod
     def backward(ctx, dy: Tensor):
-        dy, dx = rows(dy), torch.empty(ctx.shape, dtype=torch.bfloat16, memory_format=torch.channels_last)
-        kernels().umbra_pad_backward(address(dy), *ctx.numbers, address(dx))
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=torch.channels_last)
+        call("pad_backward", dy, *ctx.numbers, address(dx))
         return dx, None, None
 
 
 def covers(norm: nn.Module, activation: nn.Module) -> bool:
-    return (isinstance(norm, nn.BatchNorm2d) and isinstance(activation, Quadratic) and activation.fixed is not None and activation.training
-            and norm.momentum is not None and norm.num_features % LANES == 0)
+    fixed = isinstance(activation, Rectifier) or isinstance(activation, Quadratic) and activation.fixed is not None
+    return (isinstance(norm, nn.BatchNorm2d) and fixed and activation.training and norm.momentum is not None and norm.num_features % LANES == 0)
 
 
 def applies(x: Tensor) -> bool:
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+    return x.device.type == "cpu" and torch.is_grad_enabled()

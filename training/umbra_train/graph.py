@@ -108,7 +108,7 @@ class Network(nn.Module):
             elif node["name"] in left:
                 y = inputs[0]
             elif node["name"] in joined:
-                y, excess = fused.norm_quadratic(joined[node["name"]], self.parts[key(node["name"])], inputs[0])
+                y, excess = fused.norm_activation(joined[node["name"]], self.parts[key(node["name"])], inputs[0])
                 if excess is not None:
                     excesses.append(excess)
             else:

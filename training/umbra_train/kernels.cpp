@@ -1,4 +1,4 @@
-// Batch norm with a quadratic activation, and the cyclic padding, in bfloat16 on channels-last tensors [rows, channels]:
+// Batch norm with a quadratic activation, and the cyclic padding, on channels-last tensors [rows, channels] in bfloat16 or single precision:
 // what PyTorch's compiler makes of the same formulas (activation.py, convolution.py) takes several times as long, because it
 // reduces over rows on one core and derives the padding's gradient element by element. Used by fused.py, tested against the modules.
 //
@@ -15,20 +15,25 @@ typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef uint16_t bfloat16;
 
-static inline floats load(const uint16_t *p) {
+static inline floats load(const float *p) { return *(const floats *)p; }
+
+static inline floats load(const bfloat16 *p) {
     return (floats)(__builtin_convertvector(*(const halves *)p, words) << 16);
 }
 
-static inline void store(uint16_t *p, floats x) { // to nearest, ties to even
+static inline void store(float *p, floats x) { *(floats *)p = x; }
+
+static inline void store(bfloat16 *p, floats x) { // to nearest, ties to even
     words w = (words)x;
     *(halves *)p = __builtin_convertvector((w + 0x7fff + ((w >> 16) & 1)) >> 16, halves);
 }
 
-static inline floats clamp(floats x, float bound) {
-    floats high = floats{} + bound, low = -high;
-    x = x < low ? low : x;
-    return x > high ? high : x;
+static inline floats clamp(floats x, float low, float high) {
+    floats l = floats{} + low, h = floats{} + high;
+    x = x < l ? l : x;
+    return x > h ? h : x;
 }
 
 static inline floats fraction(floats z) {
@@ -37,166 +42,135 @@ static inline floats fraction(floats z) {
 }
 
 typedef struct {
-    float c, b, a;      // the quadratic c + b x + a x^2
-    float noise, clamp; // standard deviation; bound, infinite for none
-    float range;        // beyond it x is penalised; infinite for none
+    float c, b, a;   // the quadratic c + b x + a x^2
+    float noise;     // standard deviation
+    float low, high; // what the quadratic sees is clamped to these; a ReLU is x clamped to [0, infinity]
+    float range;     // beyond it x is penalised; infinite for none
 } Activation;
 
 // What the quadratic sees of x: noise from x's own low bits, as `cheap_noise`, then the clamp.
 static inline floats seen(floats x, const Activation *k, ints *inside) {
     floats t = x;
     if (k->noise != 0) t += k->noise * 2.449489742783178f * (fraction(x * 4093.0f) + fraction(x * 2411.7f) - 1);
-    floats y = clamp(t, k->clamp);
+    floats y = clamp(t, k->low, k->high);
     *inside = t == y;
     return y;
 }
 
-static void rows_of(long rows, long *from, long *to) {
-    long n = omp_get_num_threads(), i = omp_get_thread_num();
-    *from = rows * i / n, *to = rows * (i + 1) / n;
-}
-
-static void collect(double *slots, int threads, long channels, double *sums) {
-    memset(sums, 0, 2 * channels * sizeof *sums);
-    for (int t = 0; t < threads; t++)
-        for (long i = 0; i < 2 * channels; i++) sums[i] += slots[(size_t)t * 2 * channels + i];
-    free(slots);
-}
-
-extern "C" {
-
-// sums[2 * channels]: of x, of x^2.
-void umbra_moments(const uint16_t *x, long rows, long channels, double *sums) {
+// `lanes(c)` makes what visits the elements i = row * channels + c for all rows, LANES channels at a time, and adds to two sums a channel.
+// sums[2 * channels]: all first ones, then all second ones.
+template <typename Lanes> static void visit(long rows, long channels, double *sums, Lanes lanes) {
     int threads = omp_get_max_threads();
     double *slots = static_cast<double *>(calloc(size_t(threads) * 2 * channels, sizeof(double)));
 #pragma omp parallel num_threads(threads)
     {
-        long from, to;
-        rows_of(rows, &from, &to);
-        double *mine = slots + (size_t)omp_get_thread_num() * 2 * channels;
+        long thread = omp_get_thread_num(), from = rows * thread / threads, to = rows * (thread + 1) / threads;
+        double *mine = slots + size_t(thread) * 2 * channels;
         for (long block = from; block < to; block += BLOCK)
             for (long c = 0; c < channels; c += LANES) {
+                auto element = lanes(c);
                 floats first = {}, second = {};
-                for (long r = block; r < to && r < block + BLOCK; r++) {
-                    floats v = load(x + r * channels + c);
-                    first += v, second += v * v;
-                }
+                for (long r = block; r < to && r < block + BLOCK; r++) element(r * channels + c, first, second);
                 for (int i = 0; i < LANES; i++) mine[c + i] += first[i], mine[channels + c + i] += second[i];
             }
     }
-    collect(slots, threads, channels, sums);
+    memset(sums, 0, 2 * channels * sizeof *sums);
+    for (int t = 0; t < threads; t++)
+        for (long i = 0; i < 2 * channels; i++) sums[i] += slots[size_t(t) * 2 * channels + i];
+    free(slots);
 }
 
-// y = the activation of x * scale + shift, by channel; returns the sum of squares of what exceeds the range.
-double umbra_forward(const uint16_t *x, long rows, long channels, const float *scale, const float *shift, const Activation *k, uint16_t *y) {
-    double excess = 0;
-    int threads = omp_get_max_threads();
-    double *slots = static_cast<double *>(calloc(threads, sizeof(double)));
-#pragma omp parallel num_threads(threads)
-    {
-        long from, to;
-        rows_of(rows, &from, &to);
-        for (long block = from; block < to; block += BLOCK) {
-            floats squares = {};
-            for (long c = 0; c < channels; c += LANES) {
-                floats s = *(const floats *)(scale + c), t = *(const floats *)(shift + c);
-                for (long r = block; r < to && r < block + BLOCK; r++) {
-                    floats z = load(x + r * channels + c) * s + t, e = z - clamp(z, k->range);
-                    ints inside;
-                    floats u = seen(z, k, &inside);
-                    squares += e * e;
-                    store(y + r * channels + c, k->c + u * (k->b + k->a * u));
-                }
-            }
-            for (int i = 0; i < LANES; i++) slots[omp_get_thread_num()] += squares[i];
-        }
-    }
-    for (int t = 0; t < threads; t++) excess += slots[t];
-    free(slots);
-    return excess;
+// sums: of x, of x^2.
+template <typename T> static void moments(const T *x, long rows, long channels, double *sums) {
+    visit(rows, channels, sums, [=](long) {
+        return [=](long i, floats &first, floats &second) {
+            floats v = load(x + i);
+            first += v, second += v * v;
+        };
+    });
+}
+
+// y = the activation of x * scale + shift, by channel; sums: of squares of what exceeds the range, of nothing.
+template <typename T>
+static void forward(const T *x, long rows, long channels, const float *scale, const float *shift, const Activation *activation, T *y, double *sums) {
+    Activation k = *activation;
+    visit(rows, channels, sums, [=](long c) {
+        floats s = load(scale + c), t = load(shift + c);
+        return [=, &k](long i, floats &squares, floats &) {
+            floats z = load(x + i) * s + t, e = z - clamp(z, -k.range, k.range);
+            ints inside;
+            floats u = seen(z, &k, &inside);
+            squares += e * e;
+            store(y + i, k.c + u * (k.b + k.a * u));
+        };
+    });
 }
 
 // The gradient at the activation's input z: through the quadratic where the clamp did not act, and of the penalty.
 static inline floats gradient(floats z, floats dy, const Activation *k, float penalty) {
     ints inside;
     floats u = seen(z, k, &inside), through = dy * (k->b + 2 * k->a * u);
-    return (inside ? through : floats{}) + penalty * (z - clamp(z, k->range));
+    return (inside ? through : floats{}) + penalty * (z - clamp(z, -k->range, k->range));
 }
 
-// g: the gradient at the activation's input; sums[2 * channels]: of g, of g x. `penalty`: the gradient of the excess's norm over that norm.
-void umbra_backward(const uint16_t *x, const uint16_t *dy, long rows, long channels, const float *scale, const float *shift, const Activation *k, float penalty,
-                    uint16_t *g, double *sums) {
-    int threads = omp_get_max_threads();
-    double *slots = static_cast<double *>(calloc(size_t(threads) * 2 * channels, sizeof(double)));
-#pragma omp parallel num_threads(threads)
-    {
-        long from, to;
-        rows_of(rows, &from, &to);
-        double *mine = slots + (size_t)omp_get_thread_num() * 2 * channels;
-        for (long block = from; block < to; block += BLOCK)
-            for (long c = 0; c < channels; c += LANES) {
-                floats s = *(const floats *)(scale + c), t = *(const floats *)(shift + c), first = {}, second = {};
-                for (long r = block; r < to && r < block + BLOCK; r++) {
-                    floats v = load(x + r * channels + c);
-                    floats d = gradient(v * s + t, load(dy + r * channels + c), k, penalty);
-                    first += d, second += d * v;
-                    store(g + r * channels + c, d);
-                }
-                for (int i = 0; i < LANES; i++) mine[c + i] += first[i], mine[channels + c + i] += second[i];
-            }
-    }
-    collect(slots, threads, channels, sums);
+// g: the gradient at the activation's input; sums: of g, of g x. `penalty`: the gradient of the excess's norm over that norm.
+template <typename T>
+static void backward(const T *x, const T *dy, long rows, long channels, const float *scale, const float *shift, const Activation *activation, float penalty,
+                     T *g, double *sums) {
+    Activation k = *activation;
+    visit(rows, channels, sums, [=](long c) {
+        floats s = load(scale + c), t = load(shift + c);
+        return [=, &k](long i, floats &first, floats &second) {
+            floats v = load(x + i), d = gradient(v * s + t, load(dy + i), &k, penalty);
+            first += d, second += d * v;
+            store(g + i, d);
+        };
+    });
 }
 
-// g becomes g * of_gradient + x * of_input + constant, by channel: batch norm's gradient with its means folded in.
-void umbra_backward_norm(const uint16_t *x, long rows, long channels, const float *of_gradient, const float *of_input, const float *constant, uint16_t *g) {
-#pragma omp parallel
-    {
-        long from, to;
-        rows_of(rows, &from, &to);
-        for (long block = from; block < to; block += BLOCK)
-            for (long c = 0; c < channels; c += LANES) {
-                floats p = *(const floats *)(of_gradient + c), q = *(const floats *)(of_input + c), o = *(const floats *)(constant + c);
-                for (long r = block; r < to && r < block + BLOCK; r++) {
-                    uint16_t *at = g + r * channels + c;
-                    store(at, load(at) * p + load(x + r * channels + c) * q + o);
-                }
-            }
-    }
+// g becomes g * of_gradient + x * of_input + constant, by channel: batch norm's gradient with its means folded in. sums: of nothing.
+template <typename T>
+static void backward_norm(const T *x, long rows, long channels, const float *of_gradient, const float *of_input, const float *constant, T *g, double *sums) {
+    visit(rows, channels, sums, [=](long c) {
+        floats p = load(of_gradient + c), q = load(of_input + c), o = load(constant + c);
+        return [=](long i, floats &, floats &) { store(g + i, load(g + i) * p + load(x + i) * q + o); };
+    });
 }
 
 // Each padded row is a stretch of the flattened picture, positions modulo their number: row h begins `margin` positions before h * width.
-void umbra_pad(const uint16_t *x, long pictures, long height, long width, long channels, long margin, long dilation, uint16_t *y) {
+template <typename T> static void pad(const T *x, long pictures, long height, long width, long channels, long margin, long dilation, T *y) {
     long above = margin * dilation, positions = height * width, length = width + 2 * margin;
 #pragma omp parallel for
     for (long n = 0; n < pictures; n++)
         for (long row = 0; row < height + 2 * above; row++) {
             long start = ((row - above + 2 * height) % height * width - margin + positions) % positions;
             long whole = start + length <= positions ? length : positions - start;
-            const uint16_t *from = x + n * positions * channels;
-            uint16_t *to = y + (n * (height + 2 * above) + row) * length * channels;
+            const T *from = x + n * positions * channels;
+            T *to = y + (n * (height + 2 * above) + row) * length * channels;
             memcpy(to, from + start * channels, whole * channels * sizeof *x);
             memcpy(to + whole * channels, from, (length - whole) * channels * sizeof *x);
         }
 }
 
 // Adds the stretch of `count` positions from `column` on of every padded row that is row h, to `sums`.
-static void add_rows(float *sums, const uint16_t *dy, long h, long height, long above, long length, long channels, long column, long count) {
+template <typename T>
+static void add_rows(float *sums, const T *dy, long h, long height, long above, long length, long channels, long column, long count) {
     for (long row = (h + above) % height; row < height + 2 * above; row += height) {
-        const uint16_t *from = dy + (row * length + column) * channels;
+        const T *from = dy + (row * length + column) * channels;
         for (long i = 0; i < count * channels; i += LANES) *(floats *)(sums + i) += load(from + i);
     }
 }
 
 // The transpose: dx sums what each position became, in its own row and at the edges of the rows before and after.
-void umbra_pad_backward(const uint16_t *dy, long pictures, long height, long width, long channels, long margin, long dilation, uint16_t *dx) {
+template <typename T>
+static void pad_backward(const T *dy, long pictures, long height, long width, long channels, long margin, long dilation, T *dx) {
     long above = margin * dilation, length = width + 2 * margin;
 #pragma omp parallel
     {
         float *sums = static_cast<float *>(malloc(width * channels * sizeof(float)));
 #pragma omp for
         for (long n = 0; n < pictures; n++) {
-            const uint16_t *from = dy + n * (height + 2 * above) * length * channels;
+            const T *from = dy + n * (height + 2 * above) * length * channels;
             for (long h = 0; h < height; h++) {
                 memset(sums, 0, width * channels * sizeof *sums);
                 add_rows(sums, from, h, height, above, length, channels, margin, width);
@@ -209,4 +183,24 @@ void umbra_pad_backward(const uint16_t *dy, long pictures, long height, long wid
     }
 }
 
-}
+#define EXPORT(T) \
+    extern "C" { \
+    void moments_##T(const T *x, long rows, long channels, double *sums) { moments(x, rows, channels, sums); } \
+    void forward_##T(const T *x, long rows, long channels, const float *scale, const float *shift, const Activation *k, T *y, double *sums) { \
+        forward(x, rows, channels, scale, shift, k, y, sums); \
+    } \
+    void backward_##T(const T *x, const T *dy, long rows, long channels, const float *scale, const float *shift, const Activation *k, float penalty, T *g, double *sums) { \
+        backward(x, dy, rows, channels, scale, shift, k, penalty, g, sums); \
+    } \
+    void backward_norm_##T(const T *x, long rows, long channels, const float *of_gradient, const float *of_input, const float *constant, T *g, double *sums) { \
+        backward_norm(x, rows, channels, of_gradient, of_input, constant, g, sums); \
+    } \
+    void pad_##T(const T *x, long pictures, long height, long width, long channels, long margin, long dilation, T *y) { \
+        pad(x, pictures, height, width, channels, margin, dilation, y); \
+    } \
+    void pad_backward_##T(const T *dy, long pictures, long height, long width, long channels, long margin, long dilation, T *dx) { \
+        pad_backward(dy, pictures, height, width, channels, margin, dilation, dx); \
+    } \
+    }
+EXPORT(bfloat16)
+EXPORT(float)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div
 from tqdm import tqdm
 
-from . import data, fused
+from . import data, fused, grow
 from .evaluate import evaluate
 from .export import read_weights
 from .graph import Network
@@ -82,13 +82,14 @@ class Run:
     def __init__(self, recipe: Recipe, root: str | Path, folder: Path, seed: int, device: str = "cpu", limit: int | None = None):
         torch.manual_seed(seed)
         self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
+        self.bfloat16 = recipe["training"]["bfloat16"] and fast_bfloat16(self.device)
         t, augmentation = recipe["training"], recipe["augmentation"]
         pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
         held, chosen = order[: t["held_out"]], order[t["held_out"] :][:limit]
         self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         normalisation = self.network.description["input"]["normalisation"]
-        dtype = torch.bfloat16 if t["bfloat16"] else torch.float32
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
         inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in pictures[chosen].split(5000)])
         black = data.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), normalisation) if augmentation["padding"] == "black" else None
         self.batches = data.Batches(inputs.to(self.device), labels[chosen].to(self.device), t["batch"], torch.Generator().manual_seed(seed),
@@ -106,8 +107,7 @@ class Run:
 
     def faster(self) -> Callable:
         """The step through the kernels on a CPU that can compile them, where they cover all activations; else through PyTorch's compiler."""
-        covered = len(self.network.covered()) == len(self.network.activations()) > 0
-        if self.device.type == "cpu" and self.recipe["training"]["bfloat16"] and covered:
+        if self.device.type == "cpu" and len(self.network.covered()) == sum(node["op"] == "polynomial" for node in self.network.nodes):
             try:
                 fused.kernels()
                 self.network.use_kernels()
@@ -124,7 +124,7 @@ class Run:
 
     def forward(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> loss, penalty, share of right answers."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe["training"]["bfloat16"]):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits, excesses = self.network.run(x)
             taught = self.teacher(x) if self.teacher is not None else None
         logits = logits.float()
@@ -227,7 +227,8 @@ class Run:
         self.epoch, self.best, self.began = state["epoch"], state["best"], time.monotonic() - state["elapsed"]
 
     def initialise(self, path: Path, mirror: bool = False) -> None:
-        """Takes weights and batch statistics of the same architecture, from a best.pt (of either geometry, of ReLU too) or an exported network's folder.
+        """Takes weights and batch statistics from a best.pt (of either geometry, of ReLU too) or an exported network's folder: of the same architecture,
+        of one with fewer blocks a stage, or of one with other classes, whose classifier is left out.
 
         Mirrored, they compute of a picture what they computed of its mirror image, but for the edges: another member of an ensemble.
         """
@@ -235,8 +236,14 @@ class Run:
         if mirror:
             state = {name: value.flip(3) if value.ndim == 4 else value for name, value in state.items()}
         self.recipe["training"]["start"] = ("mirror image of " if mirror else "") + (path if path.is_dir() else path.parent).resolve().name
+        state = grow.deepen(self.network, grow.without_classifier(self.network, state), self.calibration[:1000].float())
         load_weights(self.network, state, path)
         load_weights(self.average.network, state, path)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Processors without instructions for bfloat16 compute in it tens of times as slowly as in single precision."""
+    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def load_weights(network: Network, state: dict[str, Tensor], path: Path) -> None:

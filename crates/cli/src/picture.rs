@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn draws_two_rows_a_line() {
         let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-        let input = Input { channels: 3, height: 2, width: 1, normalisation };
+        let input = Input { channels: 3, height: 2, width: 1, normalisation, clip: None };
         let picture = Picture::from_bytes(&[1, 2, 3, 4, 5, 6], &input).unwrap();
         assert_eq!(half_blocks(&picture), "  \x1b[38;2;1;3;5m\x1b[48;2;2;4;6m\u{2580}\x1b[0m\n");
     }
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn every_shipped_picture_decodes() {
         let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-        let input = Input { channels: 3, height: 32, width: 32, normalisation };
+        let input = Input { channels: 3, height: 32, width: 32, normalisation, clip: None };
         for (name, _) in SHIPPED {
             assert!(shipped(name, &input).unwrap().notes().is_empty(), "{name}");
         }

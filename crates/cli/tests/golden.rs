@@ -75,6 +75,7 @@ fn program() -> Program {
             height: 2,
             width: 2,
             normalisation: Normalisation::PerChannel { mean: vec![0.5], std: vec![0.25] },
+            clip: None,
         },
         logit_range: Some([-8.0, 8.0]),
         layout: Layout::Cyclic,

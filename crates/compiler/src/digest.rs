@@ -13,6 +13,11 @@ pub fn network_digest(graph: &Graph) -> [u8; 32] {
         Normalisation::PerPicture { min_std } => hasher.numbers([*min_std]),
         Normalisation::PerChannel { mean, std } => hasher.numbers(mean.iter().chain(std).copied()),
     }
+    // Without a bound, digests are what they were before there were bounds.
+    if let Some(bound) = input.clip {
+        hasher.text("clip");
+        hasher.numbers([bound]);
+    }
     hasher.numbers([graph.classes().len() as f64]);
     graph.classes().iter().for_each(|c| hasher.text(c));
     for node in graph.nodes() {

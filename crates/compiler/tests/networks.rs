@@ -115,7 +115,7 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
 
 fn small_input() -> (Geometry, Input) {
     let normalisation = Normalisation::PerChannel { mean: vec![0.5; 2], std: vec![0.25; 2] };
-    (Geometry::cyclic(4, 8), Input { channels: 2, height: 4, width: 8, normalisation })
+    (Geometry::cyclic(4, 8), Input { channels: 2, height: 4, width: 8, normalisation, clip: None })
 }
 
 fn convolution(outputs: usize, inputs: usize, kernel: usize, stride: usize, seed: u64) -> Operator {

@@ -223,7 +223,7 @@ const MAX_CHANNELS: usize = 1 << 14;
 ///
 /// ```
 /// use umbra_model::*;
-/// let input = Input { channels: 3, height: 8, width: 8, normalisation: Normalisation::PerPicture { min_std: 0.05 } };
+/// let input = Input { channels: 3, height: 8, width: 8, normalisation: Normalisation::PerPicture { min_std: 0.05 }, clip: None };
 /// let mut builder = GraphBuilder::new(Geometry::cyclic(8, 8), input)?;
 /// let weight = Tensor::new("weight", [4, 3, 3, 3], vec![0.1; 108])?;
 /// let convolution = Operator::Convolution(Convolution { weight, bias: None, stride: 2 });

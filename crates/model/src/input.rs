@@ -18,6 +18,9 @@ pub struct Input {
     pub width: usize,
     /// From bytes to the network's input.
     pub normalisation: Normalisation,
+    /// Bound of a normalised value on either side, where there is one. Squares take a few pixels far outside the range of training out of
+    /// it altogether; before encryption, a bound costs nothing.
+    pub clip: Option<f64>,
 }
 
 /// How bytes `x` of a picture become numbers.
@@ -45,7 +48,7 @@ impl Input {
         self.channels * self.height * self.width
     }
 
-    /// Normalises one picture: `bytes[C, H, W]`, channel by channel, to as many numbers in the same order.
+    /// Normalises and clips one picture: `bytes[C, H, W]`, channel by channel, to as many numbers in the same order.
     ///
     /// # Errors
     /// [`GraphError::Invalid`] where the number of bytes is another.
@@ -58,7 +61,7 @@ impl Input {
             });
         }
         let unit = |&byte: &u8| f64::from(byte) / 255.0;
-        let values = match &self.normalisation {
+        let mut values: Vec<f32> = match &self.normalisation {
             Normalisation::PerPicture { min_std } => {
                 let n = bytes.len() as f64;
                 let mean = bytes.iter().map(unit).sum::<f64>() / n;
@@ -72,6 +75,9 @@ impl Input {
                 .flat_map(|(plane, (mean, std))| plane.iter().map(move |b| ((unit(b) - mean) / std) as f32))
                 .collect(),
         };
+        if let Some(bound) = self.clip {
+            values.iter_mut().for_each(|v| *v = v.clamp(-bound as f32, bound as f32));
+        }
         Ok(values)
     }
 
@@ -90,6 +96,9 @@ impl Input {
             }
         }
         let positive = |v: &f64| v.is_finite() && *v > 0.0;
+        if let Some(bound) = self.clip.filter(|bound| !positive(bound)) {
+            return invalid("clip", bound.to_string(), "a positive number".into());
+        }
         match &self.normalisation {
             Normalisation::PerPicture { min_std } if !positive(min_std) => {
                 invalid("min_std", min_std.to_string(), "a positive number".into())

@@ -68,8 +68,17 @@ pub(crate) struct InputEntry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum NormalisationEntry {
-    PerPicture { min_std: f64 },
-    PerChannel { mean: Vec<f64>, std: Vec<f64> },
+    PerPicture {
+        min_std: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
+    PerChannel {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -231,17 +240,16 @@ impl Manifest {
         let head = &self.head;
         let tensors =
             SafeTensors::deserialize(weights).map_err(|e| GraphError::WeightsFormat { reason: e.to_string() })?;
-        let input = Input {
-            channels: head.input.channels,
-            height: head.input.height,
-            width: head.input.width,
-            normalisation: match &head.input.normalisation {
-                NormalisationEntry::PerPicture { min_std } => Normalisation::PerPicture { min_std: *min_std },
-                NormalisationEntry::PerChannel { mean, std } => {
-                    Normalisation::PerChannel { mean: mean.clone(), std: std.clone() }
-                }
-            },
+        let (normalisation, clip) = match &head.input.normalisation {
+            NormalisationEntry::PerPicture { min_std, clip } => {
+                (Normalisation::PerPicture { min_std: *min_std }, *clip)
+            }
+            NormalisationEntry::PerChannel { mean, std, clip } => {
+                (Normalisation::PerChannel { mean: mean.clone(), std: std.clone() }, *clip)
+            }
         };
+        let InputEntry { channels, height, width, .. } = head.input;
+        let input = Input { channels, height, width, normalisation, clip };
         input.check()?;
         let geometry = match head.geometry {
             GeometryName::Cyclic => Geometry::cyclic(input.height, input.width),

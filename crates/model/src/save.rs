@@ -63,9 +63,11 @@ impl Graph {
                 height: input.height,
                 width: input.width,
                 normalisation: match &input.normalisation {
-                    Normalisation::PerPicture { min_std } => NormalisationEntry::PerPicture { min_std: *min_std },
+                    Normalisation::PerPicture { min_std } => {
+                        NormalisationEntry::PerPicture { min_std: *min_std, clip: input.clip }
+                    }
                     Normalisation::PerChannel { mean, std } => {
-                        NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone() }
+                        NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone(), clip: input.clip }
                     }
                 },
             },

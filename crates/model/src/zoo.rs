@@ -127,6 +127,7 @@ impl ResNet {
             height: self.height,
             width: self.width,
             normalisation: Normalisation::PerPicture { min_std: 0.05 },
+            clip: None,
         }
     }
 

@@ -365,7 +365,13 @@ fn members_that_do_not_fit_are_refused() {
 /// A network by hand: a norm that switches channels off, and a convolution whose sum is read twice.
 #[test]
 fn channels_without_a_factor_become_zero() {
-    let input = Input { channels: 1, height: 4, width: 4, normalisation: Normalisation::PerPicture { min_std: 0.1 } };
+    let input = Input {
+        channels: 1,
+        height: 4,
+        width: 4,
+        normalisation: Normalisation::PerPicture { min_std: 0.1 },
+        clip: None,
+    };
     let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
     let tensor = |shape: &[usize], values: Vec<f32>| Tensor::new("t", shape, values).expect("a tensor");
     let weight = tensor(&[3, 1, 3, 3], (0..27).map(|i| (i as f32 - 13.0) / 10.0).collect());
@@ -400,7 +406,13 @@ fn channels_without_a_factor_become_zero() {
 
 #[test]
 fn networks_without_convolutions_are_refused() {
-    let input = Input { channels: 1, height: 4, width: 4, normalisation: Normalisation::PerPicture { min_std: 0.1 } };
+    let input = Input {
+        channels: 1,
+        height: 4,
+        width: 4,
+        normalisation: Normalisation::PerPicture { min_std: 0.1 },
+        clip: None,
+    };
     let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
     let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT]).expect("a node");
     let graph = builder.finish("flat", x).expect("a network");

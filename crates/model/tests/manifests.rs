@@ -157,6 +157,7 @@ fn shapes_and_values_that_do_not_fit_are_named() {
     is(|m| m["input"]["height"] = json!(1u64 << 40), &["input: height is 1099511627776, expected 1 to 1024"]);
     is(|m| m["input"]["width"] = json!(0), &["input: width is 0"]);
     is(|m| m["input"]["normalisation"]["min_std"] = json!(0), &["min_std"]);
+    is(|m| m["input"]["normalisation"]["clip"] = json!(-5), &["input: clip is -5, expected a positive number"]);
     is(|m| m["geometry"] = json!("hexagonal"), &["hexagonal", "cyclic", "textbook"]);
     is(|m| m["weights"] = json!("../secret"), &["\"weights\"", "same folder"]);
     is(|m| m["weights"] = json!("/etc/passwd"), &["\"weights\"", "same folder"]);

@@ -14,7 +14,7 @@ fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
 
 fn input(channels: usize, height: usize, width: usize) -> Input {
     let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    Input { channels, height, width, normalisation }
+    Input { channels, height, width, normalisation, clip: None }
 }
 
 /// `y[p, co] = bias[co] + sum_{t, ci} K[co, ci, t] x[stride p + t mod P, ci]`, `t = pitch dr + dc`.

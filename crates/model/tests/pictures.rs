@@ -11,7 +11,7 @@ use umbra_model::{
 };
 
 fn input(channels: usize, height: usize, width: usize) -> Input {
-    Input { channels, height, width, normalisation: Normalisation::PerPicture { min_std: 0.05 } }
+    Input { channels, height, width, normalisation: Normalisation::PerPicture { min_std: 0.05 }, clip: None }
 }
 
 fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
@@ -206,4 +206,6 @@ fn normalisations_follow_their_formulas() {
     let fixed = Input { normalisation: fixed, ..input(2, 1, 2) };
     assert_eq!(fixed.normalise(&[0, 255, 0, 255]), Ok(vec![0.0, 1.0, -1.0, 1.0]));
     assert!(fixed.normalise(&[0; 3]).is_err());
+    let clipped = Input { clip: Some(0.5), ..fixed };
+    assert_eq!(clipped.normalise(&[0, 255, 0, 255]), Ok(vec![0.0, 0.5, -0.5, 0.5]));
 }

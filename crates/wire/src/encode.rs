@@ -54,8 +54,17 @@ struct PictureEntry {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
 enum NormalisationEntry {
-    PerPicture { min_std: f64 },
-    PerChannel { mean: Vec<f64>, std: Vec<f64> },
+    PerPicture {
+        min_std: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
+    PerChannel {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,9 +123,11 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
             height: program.picture.height,
             width: program.picture.width,
             normalisation: match &program.picture.normalisation {
-                Normalisation::PerPicture { min_std } => NormalisationEntry::PerPicture { min_std: *min_std },
+                Normalisation::PerPicture { min_std } => {
+                    NormalisationEntry::PerPicture { min_std: *min_std, clip: program.picture.clip }
+                }
                 Normalisation::PerChannel { mean, std } => {
-                    NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone() }
+                    NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone(), clip: program.picture.clip }
                 }
             },
         },
@@ -165,15 +176,15 @@ pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Progra
         return Err(FormatError::Malformed { what: "number of records", found, expected }.into());
     }
     let PictureEntry { channels, height, width, normalisation } = header.picture;
-    let normalisation = match normalisation {
-        NormalisationEntry::PerPicture { min_std } => Normalisation::PerPicture { min_std },
-        NormalisationEntry::PerChannel { mean, std } => Normalisation::PerChannel { mean, std },
+    let (normalisation, clip) = match normalisation {
+        NormalisationEntry::PerPicture { min_std, clip } => (Normalisation::PerPicture { min_std }, clip),
+        NormalisationEntry::PerChannel { mean, std, clip } => (Normalisation::PerChannel { mean, std }, clip),
     };
     let program = Program {
         name: header.name.into_owned(),
         network: *container.context().bytes(),
         classes: header.classes.into_owned(),
-        picture: Input { channels, height, width, normalisation },
+        picture: Input { channels, height, width, normalisation, clip },
         logit_range: header.logit_range,
         layout: header.layout,
         input: header.input.into_owned(),
