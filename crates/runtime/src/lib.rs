@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod count;
+mod dense;
 pub mod encrypted;
 mod error;
 pub mod layout;

@@ -1,5 +1,6 @@
 //! The simulated interpreter: plain slots, rounded weights, predicted noise.
 
+use crate::dense::Dense;
 use crate::{Logits, RuntimeError, layout};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -22,8 +23,9 @@ pub struct Simulator<'p> {
 struct Simulated {
     /// Deviation of the noise that the step adds to each slot of its result.
     noise: f64,
-    /// Weights as encoded: for each diagonal one period; none where they have masks.
+    /// Weights as encoded: for each diagonal one period; none where they have masks, or are in `dense`.
     weights: Vec<Vec<f64>>,
+    dense: Option<Dense>,
     /// Their scale, for each input ciphertext.
     weight_scales: Vec<f64>,
 }
@@ -69,7 +71,9 @@ impl<'p> Simulator<'p> {
                         let factor = parameters.rescale_factor(step.level_in, step.level_out);
                         let switching = switching_noise(linear, &inputs, switch, &scale_of, step.scale_out * factor);
                         let weight_scales = inputs.iter().map(|i| i.1).collect();
-                        Simulated { noise: switching.hypot(rounding), weights, weight_scales }
+                        let dense = Dense::new(linear, &weights, program.slots());
+                        let weights = if dense.is_some() { Vec::new() } else { weights };
+                        Simulated { noise: switching.hypot(rounding), weights, dense, weight_scales }
                     }
                     _ => return Err(unknown(index, &step.node)),
                 })
@@ -248,6 +252,10 @@ fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) ->
     let slots = inputs.first().map_or(0, |x| x.len() / 2);
     let mut out: Vec<Vec<f64>> =
         (linear.bias.iter()).map(|b| b.iter().copied().cycle().take(slots).collect()).collect();
+    if let Some(dense) = &simulated.dense {
+        dense.apply(&inputs, &mut out);
+        return Ok(out);
+    }
     let add = |y: &mut [f64], d: &Diagonal, w: &[f64]| {
         let r = linear.plan.giant(d) + linear.plan.babies[d.baby as usize];
         let start = r.rem_euclid(slots as i64) as usize;
@@ -279,4 +287,52 @@ fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) ->
         Ok::<(), CkksError>(())
     })?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+    use umbra_compiler::{CompileOptions, LayoutChoice, compile, compile_ensemble};
+    use umbra_model::zoo::{ResNet, Shortcut};
+
+    /// Matrix products, and rotation by rotation.
+    #[test]
+    fn matrices_are_the_same_transforms() {
+        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+        let small = ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() };
+        let wide = ResNet { widths: vec![64, 128], shortcut: Shortcut::ProjectionEverywhere, ..small.clone() };
+        let graphs: Vec<_> = [&small, &wide, &small].map(|net| net.build().expect("a network")).into();
+        let with = |layout| CompileOptions { layout, logit_error: 0.05, ..CompileOptions::default() };
+        let programs = [
+            compile(&graphs[0], &with(LayoutChoice::Cyclic)),
+            compile(&graphs[1], &with(LayoutChoice::Cyclic)),
+            compile(&graphs[0], &with(LayoutChoice::Channel)),
+            compile_ensemble(&[&graphs[0], &graphs[2]], &with(LayoutChoice::Channel)),
+        ];
+        let mut as_matrices = [0; 4];
+        for (program, as_matrices) in programs.into_iter().zip(&mut as_matrices) {
+            let program = program.expect("a program");
+            let slots = program.slots();
+            let states = program.states();
+            for (step, states) in program.steps.iter().zip(&states) {
+                let Operation::Linear(linear) = &step.operation else { continue };
+                let mut slot = || (0..slots).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f64>>();
+                let registers: Vec<Vec<Vec<f64>>> =
+                    states.iter().map(|s| (0..s.map_or(0, |s| s.ciphertexts)).map(|_| slot()).collect()).collect();
+                let weights: Vec<Vec<f64>> =
+                    linear.diagonals.iter().map(|d| d.values.iter().map(|&w| w.into()).collect()).collect();
+                let Some(dense) = Dense::new(linear, &weights, slots) else { continue };
+                *as_matrices += 1;
+                let with = |weights, dense| Simulated { weights, dense, ..Simulated::default() };
+                let found = apply(linear, &with(Vec::new(), Some(dense)), &registers).expect("no masks");
+                let expected = apply(linear, &with(weights, None), &registers).expect("no masks");
+                for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                    assert!((found - expected).abs() < 1e-9, "{}: {found}, expected {expected}", step.node);
+                }
+            }
+        }
+        // Few channels in a long period, and a weight for each of many lanes, would be mostly zeros.
+        assert!(matches!(as_matrices, [0, 4.., 4.., 0]), "{as_matrices:?}");
+    }
 }

@@ -10,7 +10,7 @@
 //! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
-//! their `Q_ii^2`. Means and covariances are those of the network's sample pictures, in the network as clustered so far.
+//! their `Q_ii^2`. Once all have theirs, codewords are fitted to them ([`super::refit`]), and assigned again. Means and covariances are those of the network's sample pictures, in the network as clustered so far.
 
 use std::borrow::Cow;
 
@@ -19,6 +19,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis, Slice};
 use rayon::prelude::*;
 
+use super::refit::{self, Rows};
 use super::scale::{self, Layer};
 use super::{Books, ClusterError, Codes, Member};
 use crate::reference::{Embedding, Step};
@@ -27,13 +28,53 @@ use crate::{Graph, NodeId, Operator};
 /// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
 const DAMPING: f64 = 0.01;
 
+/// How often codewords are fitted to the index map before the last one is made.
+const REFITS: usize = 1;
+
 /// Rows of a matrix of moments that a thread computes at a time.
 const ROWS: usize = 64;
 
-/// Replaces the codes, and returns each member with its biases corrected for the mean of what its weights' errors add.
-pub(super) fn compensate(members: &[Member<'_>], books: &Books, codes: &mut Codes) -> Result<Vec<Graph>, ClusterError> {
+/// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors add.
+pub(super) fn compensate(
+    members: &[Member<'_>],
+    books: &mut Books,
+    codes: &mut Codes,
+) -> Result<Vec<Graph>, ClusterError> {
+    for _ in 0..REFITS {
+        let (_, moments) = walk(members, books, codes)?;
+        for (number, (member, books)) in members.iter().zip(books.iter_mut()).enumerate() {
+            let rows = |layer: usize| {
+                let (Layer { factors, .. }, weights) = &member.layers[layer];
+                let second = &moments[layer][number].second;
+                let n = second.nrows();
+                let counts = |i: usize| factors[i / n] != 0.0;
+                let wanted = weights.iter().enumerate().map(|(i, &w)| if counts(i) { w } else { 0.0 }).collect();
+                let wanted = Array2::from_shape_vec((factors.len(), n), wanted).unwrap_or_default();
+                Rows { wanted, second, places: refit::places(codes, layer, books, counts) }
+            };
+            let rows: Vec<Rows<'_>> = (0..member.layers.len()).map(rows).collect();
+            refit::refit(&rows, books);
+        }
+    }
+    let (walks, _) = walk(members, books, codes)?;
+    walks
+        .into_iter()
+        .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
+        .collect()
+}
+
+/// Of each layer, the moments of each member's inputs.
+type LayerMoments = Vec<Vec<Moments>>;
+
+/// Assigns the codewords, layer by layer, and evaluates the members so clustered on their sample pictures.
+fn walk<'a>(
+    members: &'a [Member<'a>],
+    books: &Books,
+    codes: &mut Codes,
+) -> Result<(Vec<Walk<'a>>, LayerMoments), ClusterError> {
     let graph = members[0].graph;
     let mut walks: Vec<Walk<'_>> = members.iter().map(Walk::new).collect::<Result<_, _>>()?;
+    let mut all: Vec<Vec<Moments>> = (0..members[0].layers.len()).map(|_| Vec::new()).collect();
     for (id, node) in graph.iter() {
         if let Operator::Convolution(_) = node.operator() {
             let layer = members[0].layers.iter().position(|(layer, _)| layer.node == id);
@@ -50,6 +91,7 @@ pub(super) fn compensate(members: &[Member<'_>], books: &Books, codes: &mut Code
                         index.iter().zip(columns.iter().cycle()).map(|(&code, books)| books[member][code as usize]);
                     walk.choose(layer, chosen.collect(), moments);
                 }
+                all[layer] = moments;
             }
         }
         if let Some(clustered) = members[0].biases.iter().position(|(bias, _)| *bias == id) {
@@ -70,10 +112,7 @@ pub(super) fn compensate(members: &[Member<'_>], books: &Books, codes: &mut Code
         }
         walks.par_iter_mut().try_for_each(|walk| walk.evaluate(id))?;
     }
-    walks
-        .into_iter()
-        .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
-        .collect()
+    Ok((walks, all))
 }
 
 /// Codewords of one layer, the same for all members.
@@ -115,22 +154,25 @@ fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64]) -> u32 {
 /// Of the inputs of a row.
 struct Moments {
     means: Vec<f64>,
+    /// `H`, damped.
+    second: Array2<f64>,
     /// Row `i` of `Q'`, `i + 1` values, one after the other.
     factors: Vec<f64>,
 }
 
 impl Moments {
     /// `None` where the second moments are no finite numbers.
-    fn new(means: Vec<f64>, second: &Array2<f64>) -> Option<Self> {
+    fn new(means: Vec<f64>, mut second: Array2<f64>) -> Option<Self> {
         let n = means.len();
         let mean = second.diag().sum() / n as f64;
         let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
+        second.diag_mut().mapv_inplace(|v| v + damping);
         // In reverse order of rows and columns, Q is the ordinary, lower triangular factor.
-        let reversed =
-            DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]] + if i == j { damping } else { 0.0 });
+        let reversed = DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]]);
         let lower = reversed.cholesky()?.unpack();
         let entries = (0..n).flat_map(|i| (0..=i).map(move |j| (i, j)));
-        Some(Self { means, factors: entries.map(|(i, j)| lower[(n - 1 - j, n - 1 - i)]).collect() })
+        let factors = entries.map(|(i, j)| lower[(n - 1 - j, n - 1 - i)]).collect();
+        Some(Self { means, second, factors })
     }
 
     /// `Q_ji` for `j < i`, and `Q_ii`.
@@ -230,7 +272,7 @@ impl<'a> Walk<'a> {
             }
         }
         let overflow = || ClusterError::Overflow { network: graph.name().into(), node: node.name().into() };
-        Moments::new(means, &second).ok_or_else(overflow)
+        Moments::new(means, second).ok_or_else(overflow)
     }
 
     /// Takes the weights of a layer, and corrects the bias behind it.
@@ -298,14 +340,14 @@ mod tests {
         let (rows, n) = (5, 12);
         let (weights, second) = (matrix(rows, n, &mut rng), second(n, &mut rng));
         let books: [Vec<f64>; 2] = [3, 4].map(|k| (0..k).map(|_| rng.random_range(-1.0..1.0)).collect());
-        let moments = Moments::new(vec![0.0; n], &second).expect("finite");
+        let moments = Moments::new(vec![0.0; n], second.clone()).expect("finite");
         let mut index = vec![0; rows * n];
         assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]]], &mut index);
         for (row, index) in weights.rows().into_iter().zip(index.chunks_exact(n)) {
             assert_eq!(gptq(&row.to_vec(), &second, &books[0]), index);
         }
         // Kernel columns have codebooks in turn.
-        let moments = Moments::new(vec![0.0; n], &second).expect("finite");
+        let moments = Moments::new(vec![0.0; n], second.clone()).expect("finite");
         assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]], vec![&books[1][..]]], &mut index);
         assert!(
             index.iter().step_by(2).all(|&code| code < 3) && index.iter().skip(1).step_by(2).any(|&code| code == 3)
@@ -319,7 +361,7 @@ mod tests {
         let members: Vec<_> = (0..2).map(|_| layer(rows, &matrix(rows, n, &mut rng))).collect();
         let books: Vec<Vec<f64>> = (0..2).map(|_| (0..6).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
         let books: Vec<&[f64]> = books.iter().map(Vec::as_slice).collect();
-        let moments: Vec<_> = (0..2).map(|_| Moments::new(vec![0.0; n], &Array2::eye(n)).expect("finite")).collect();
+        let moments: Vec<_> = (0..2).map(|_| Moments::new(vec![0.0; n], Array2::eye(n)).expect("finite")).collect();
         let mut index = vec![0; rows * n];
         assign(&members.iter().collect::<Vec<_>>(), &moments, std::slice::from_ref(&books), &mut index);
         for (i, &code) in index.iter().enumerate() {

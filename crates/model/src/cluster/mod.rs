@@ -21,6 +21,7 @@ mod codebooks;
 mod compensate;
 mod error;
 mod line;
+mod refit;
 mod report;
 mod scale;
 mod vectors;
@@ -69,7 +70,7 @@ pub enum Assignment {
     #[default]
     Nearest,
     /// One that makes up for the errors of the weights before it, as measured on the network's sample pictures; biases that are
-    /// not clustered are corrected for the mean of what is left. Codewords are those of k-means.
+    /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs weigh.
     Compensated,
 }
 
@@ -163,14 +164,14 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
         _ => architecture::check(members)?,
     }
     let members: Vec<Member> = members.iter().map(|graph| Member::new(graph, options)).collect::<Result<_, _>>()?;
-    let (mut codes, books) = match mode {
+    let (mut codes, mut books) = match mode {
         ClusterMode::Slice => slices(&members[0], options.k)?,
         ClusterMode::Full | ClusterMode::Ensemble => jointly(&members, options)?,
     };
     let graphs = match options.assignment {
         Assignment::Nearest => members.iter().map(|member| Cow::Borrowed(member.graph)).collect(),
         Assignment::Compensated => {
-            compensate::compensate(&members, &books, &mut codes)?.into_iter().map(Cow::Owned).collect::<Vec<_>>()
+            compensate::compensate(&members, &mut books, &mut codes)?.into_iter().map(Cow::Owned).collect::<Vec<_>>()
         }
     };
     let each = members.iter().zip(&graphs).zip(books);
