@@ -184,6 +184,9 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     pupil.train()
     assert main(["export", str(best), "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
+    other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)
+    other.initialise(tmp_path / "r")
+    assert torch.equal(other.network.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
 
 
 def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):
@@ -210,7 +213,7 @@ def test_large_inputs_are_held_against_quadratics_only(name, kept, data_root, tm
     assert train.load(tmp_path / "best.pt")["held_out"]["accuracy"] == kept
 
 
-@pytest.mark.parametrize("name", ["umbra", "paper", "relu"])
+@pytest.mark.parametrize("name", ["umbra", "continue", "paper", "relu"])
 def test_recipes_read(name):
     r = recipe.read(name)
     assert r.learning_rate(1.0) == pytest.approx(0, abs=1e-9)

@@ -12,7 +12,7 @@ import torch
 from . import data, table, train
 from . import recipe as recipes
 from .evaluate import evaluate
-from .export import export, round_to_half, write
+from .export import export, export_baseline, round_to_half, write
 from .graph import GraphError, Network
 
 
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value of the recipe")
 
     p = command("train", run_train, "Train by a recipe; resumes if --out holds a checkpoint.")
-    p.add_argument("--recipe", default="umbra", help="umbra, paper, relu, or a .toml file (default: umbra)")
+    p.add_argument("--recipe", default="umbra", help="umbra, continue, paper, relu, or a .toml file (default: umbra)")
     p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
     p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train one after the other, each in OUT/seed<n>")
     p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")
@@ -135,9 +135,7 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
     training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": state["held_out"],
                 "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
     if recipe["activation"]["kind"] == "relu":
-        out.mkdir(parents=True, exist_ok=True)
-        text = {"name": network.description["name"], "dataset": network.description["dataset"], "accuracy_plain": round(result.accuracy, 2), **training}
-        write(out / "baseline.json", lambda path: path.write_text(json.dumps(text, indent=1) + "\n"))
+        export_baseline(network.cpu(), out, result, training, half)
     else:
         export(network.cpu(), out, pictures, labels, result, training, half, seen)
     print(json.dumps({"network": str(out), **result.summary()}))
@@ -154,7 +152,8 @@ def run_zoo(options) -> None:
             continue
         if any((out / file).exists() for file in ("manifest.json", "baseline.json")):
             continue
-        train_one(options, recipes.read(recipe), changes + options.set, options.runs / folder, seed)
+        start = options.zoo / table.STARTS[folder] if folder in table.STARTS else None
+        train_one(options, recipes.read(recipe), changes + options.set, options.runs / folder, seed, start)
         export_best(options, options.runs / folder / "best.pt", out)
         run_table(options)
 

@@ -60,9 +60,24 @@ def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, 
     return {**head, "nodes": nodes, "output": network.output}, tensors
 
 
+def export_baseline(network: Network, folder: Path, result: Result, training: dict, half: bool = False) -> None:
+    """A ReLU network, which nothing runs encrypted: its accuracy, and its state to train on from."""
+    file = f"{network.description['name'].lower()}.safetensors"
+    state = {name: value.half() if half and value.ndim > 1 else value.contiguous() for name, value in network.state_dict().items()
+             if value.is_floating_point()}
+    text = {"name": network.description["name"], "dataset": network.description["dataset"], "accuracy_plain": round(result.accuracy, 2),
+            "weights": file, **training}
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / file, lambda path: save_file(state, path))
+    write(folder / "baseline.json", lambda path: path.write_text(json.dumps(text, indent=1) + "\n"))
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The state of an exported network, as `Network.load_state_dict` takes it: the way back from the zoo to training."""
     try:
+        if (folder / "baseline.json").exists():
+            file = json.loads((folder / "baseline.json").read_text())["weights"]
+            return {name: value.float() for name, value in load_file(folder / Path(file).name).items()}
         manifest = json.loads((folder / "manifest.json").read_text())
         tensors = load_file(folder / Path(manifest["weights"]).name)
         fields = {"weight": "weight", "bias": "bias", "scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var",
@@ -70,7 +85,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return {f"parts.{key(node['name'])}.{own}": tensors[node[field]].float()
                 for node in manifest["nodes"] for field, own in fields.items() if isinstance(node.get(field), str)}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise GraphError(f"{folder}: no exported network ({type(error).__name__}: {error}); expected manifest.json and its weights") from error
+        raise GraphError(f"{folder}: no exported network ({type(error).__name__}: {error}); expected manifest.json, or baseline.json, and its weights") from error
 
 
 @torch.no_grad()

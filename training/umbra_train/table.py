@@ -6,19 +6,22 @@ import json
 from pathlib import Path
 
 PLAN = [
-    # folder, recipe, changes, seed; in order of worth. A baseline's folder holds no network, only its accuracy.
+    # folder, recipe, changes, seed; in order of worth. A baseline's folder holds its accuracy, and its weights to train on from.
     *[(f"r20-16-cifar10-cyclic{'' if seed == 1 else f'-member{seed}'}", "umbra", [], seed) for seed in (1, 2, 3, 4)],
     ("r20-16-cifar10-relu", "relu", [], 1),
     ("r20-16-cifar100-cyclic", "umbra", ['network.dataset="CIFAR-100"'], 1),
     ("r20-16-cifar100-relu", "relu", ['network.dataset="CIFAR-100"'], 1),
     ("r18-cifar10-cyclic", "umbra", ['network.name="R18"'], 1),
     ("r20-64-cifar10-cyclic", "umbra", ['network.name="R20-64"'], 1),
-    ("r32-16-cifar10-cyclic", "umbra", ['network.name="R32-16"'], 1),
+    ("r32-16-cifar10-cyclic", "continue", ['network.name="R32-16"'], 1),
     ("r18-cifar100-cyclic", "umbra", ['network.name="R18"', 'network.dataset="CIFAR-100"'], 1),
     ("r20-64-cifar100-cyclic", "umbra", ['network.name="R20-64"', 'network.dataset="CIFAR-100"'], 1),
     ("r32-16-cifar100-cyclic", "umbra", ['network.name="R32-16"', 'network.dataset="CIFAR-100"'], 1),
     ("r32-64-cifar10-cyclic", "umbra", ['network.name="R32-64"'], 1),
 ]
+
+STARTS = {"r32-16-cifar10-cyclic": "r20-16-cifar10-cyclic"}
+"""Networks that begin as another one of the zoo."""
 
 HEADER = """# The zoo
 

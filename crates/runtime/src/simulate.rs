@@ -332,7 +332,7 @@ mod tests {
                 }
             }
         }
-        // Few channels in a long period, and a weight for each of many lanes, would be mostly zeros.
-        assert!(matches!(as_matrices, [0, 4.., 4.., 0]), "{as_matrices:?}");
+        // Few channels in a long period would be mostly zeros.
+        assert!(matches!(as_matrices, [0, 4.., 4.., 4..]), "{as_matrices:?}");
     }
 }
