@@ -80,7 +80,7 @@ pub fn weights(bytes: &[u8]) -> bool {
 /// PNG and JPEG.
 pub fn picture(bytes: &[u8]) -> bool {
     let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    Picture::decode(bytes, &Input { channels: 3, height: 8, width: 8, normalisation }).is_ok()
+    Picture::decode(bytes, &Input { channels: 3, height: 8, width: 8, normalisation, clip: None }).is_ok()
 }
 
 /// Both data sets.

@@ -333,6 +333,7 @@ mod tests {
             }
         }
         // Few channels in a long period would be mostly zeros.
-        assert!(matches!(as_matrices, [0, 4.., 4.., 4..]), "{as_matrices:?}");
+        let [few, others @ ..] = as_matrices;
+        assert!(few == 0 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
     }
 }
