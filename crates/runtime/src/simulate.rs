@@ -334,6 +334,6 @@ mod tests {
         }
         // Few channels in a long period would be mostly zeros.
         let [few, others @ ..] = as_matrices;
-        assert!(few == 0 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
+        assert!(few < 4 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
     }
 }
