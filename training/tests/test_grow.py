@@ -9,10 +9,10 @@ from umbra_train.graph import GraphError
 SPEC = {"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}
 
 
-def build(name: str, classes: int = 10, spec: dict = SPEC):
+def build(name: str, classes: int = 10, spec: dict = SPEC, norm: str = "input"):
     torch.manual_seed(1)
     return networks.build(name, classes=[str(i) for i in range(classes)], dataset="CIFAR-10", geometry="cyclic",
-                          normalisation={"kind": "per_picture", "min_std": 0.05}, activation=spec)
+                          normalisation={"kind": "per_picture", "min_std": 0.05}, activation=spec, norm=norm)
 
 
 @pytest.mark.parametrize("deeper", ["R14-8", "R20-8"])
@@ -39,8 +39,14 @@ def test_weights_that_fit_stay_and_others_are_refused():
     with pytest.raises(GraphError, match="9 blocks do not grow into 3 blocks"):
         grow.deepen(build("R8-8"), build("R20-8").state_dict(), x)
     learned = {"kind": "learned", "bound": 2.0}
-    with pytest.raises(GraphError, match="l1.act2: only networks of one fixed quadratic grow"):
+    with pytest.raises(GraphError, match="l1.act2: only networks of one fixed quadratic with a linear term grow"):
         grow.deepen(build("R14-8", spec=learned), build("R8-8", spec=learned).state_dict(), x)
+    with pytest.raises(GraphError, match="another network than R14-16: parts.stem__conv.weight"):
+        grow.deepen(build("R14-16"), build("R8-8").state_dict(), x)
+    with pytest.raises(GraphError, match="batch norm behind every residual sum"):
+        grow.deepen(build("R14-8", norm="branch"), build("R8-8", norm="branch").state_dict(), x)
+    vgg = build("VGG16").state_dict()
+    assert grow.deepen(same, vgg, x) is vgg  # which `load_weights` refuses by name
 
 
 def test_a_classifier_of_other_classes_is_left_out():

@@ -182,7 +182,7 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     pupil.initialise(best)
     assert torch.equal(pupil.network.parts["stem__conv"].weight, train.load(best)["network"]["parts.stem__conv.weight"])
     pupil.train()
-    assert main(["export", str(best), "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
+    assert main(["export", str(best), "--half", "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
     other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)
     other.initialise(tmp_path / "r")
@@ -267,3 +267,14 @@ def test_batches_are_crops_and_flips():
 def test_what_is_not_finite_has_no_number():
     summary = Result(90.0, 1, float("inf"), {}).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "escaping": 1, "worst": None}
+
+
+def test_inputs_are_clipped_where_a_recipe_says_so():
+    pictures = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
+    pictures[0, 0, 0, 0] = 255
+    plain = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05})
+    clipped = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05, "clip": 5.0})
+    assert plain.max() > 5 and torch.equal(clipped, plain.clamp(-5, 5))
+    r = small(1, "normalisation.clip=0")
+    with pytest.raises(recipe.RecipeError, match="clip = 0: expected a positive number"):
+        recipe.build(r, ["a"])

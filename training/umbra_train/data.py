@@ -57,15 +57,15 @@ def read(path: Path) -> bytes:
 
 
 def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
-    """uint8 [n, 3, H, W] -> float32, by the manifest's `normalisation`."""
+    """uint8 [n, 3, H, W] -> float32, by the manifest's `normalisation`, clipped where that says so."""
     x = pictures.float() / 255
     if normalisation["kind"] == "per_picture":
         flat = x.flatten(1)
         mean, std = (v.view(-1, 1, 1, 1) for v in (flat.mean(1), flat.std(1).clamp_min(normalisation["min_std"])))
     else:
         mean, std = (torch.tensor(normalisation[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-    bound = normalisation.get("clip")
-    return ((x - mean) / std).clamp(*((-bound, bound) if bound else (None, float("inf"))))
+    x, bound = (x - mean) / std, normalisation.get("clip")
+    return x if bound is None else x.clamp(-bound, bound)
 
 
 class Batches:

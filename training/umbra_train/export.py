@@ -63,10 +63,11 @@ def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, 
 def export_baseline(network: Network, folder: Path, result: Result, training: dict, half: bool = False) -> None:
     """A ReLU network, which nothing runs encrypted: its accuracy, and its state to train on from."""
     file = f"{network.description['name'].lower()}.safetensors"
-    state = {name: value.half() if half and value.ndim > 1 else value.contiguous() for name, value in network.state_dict().items()
-             if value.is_floating_point()}
-    text = {"name": network.description["name"], "dataset": network.description["dataset"], "accuracy_plain": round(result.accuracy, 2),
-            "weights": file, **training}
+    state = {name: value.contiguous() for name, value in network.state_dict().items() if value.is_floating_point()}
+    if half:
+        state = {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+    text = {"name": network.description["name"], "dataset": network.description["dataset"],
+            "accuracy_plain": round(result.accuracy, 2), "weights": file, **training}
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / file, lambda path: save_file(state, path))
     write(folder / "baseline.json", lambda path: path.write_text(json.dumps(text, indent=1) + "\n"))

@@ -63,7 +63,7 @@ def kernels() -> ctypes.CDLL:
 
 def processor() -> str:
     try:
-        return "".join(sorted({line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "flags"))}))
+        return "\n".join(sorted({line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "flags", "Features"))}))
     except OSError:
         return platform.machine()
 

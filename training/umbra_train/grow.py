@@ -13,7 +13,7 @@ from .activation import Quadratic
 from .graph import GraphError, Network, key
 
 SMALL = 0.1
-"""Deviation of what the added blocks' quadratics see: small, since activations have long tails, and still ten times the noise of an encrypted run."""
+"""Deviation of what the added blocks' quadratics see: small, since activations have long tails, and still ten times an encrypted run's noise."""
 BOUND = 4.0
 """Clamps what the quadratics see while deviations are measured: one escaping picture would be all of them."""
 CLASSIFIER = ("parts.fc.weight", "parts.fc.bias")
@@ -37,8 +37,11 @@ def deepen(network: Network, state: dict[str, Tensor], pictures: Tensor) -> dict
     """
     mine = network.state_dict()
     old, new = blocks_of(state), blocks_of(mine)
-    if old == new or not old:
+    if old == new or not old or not new:
         return state
+    sums = [node["input"] for node in network.nodes if node["name"].endswith(".bn2")]
+    if not all(source.endswith(".add") for source in sums) or len(sums) != new:
+        raise GraphError(f"{network.description['name']}: only networks with a batch norm behind every residual sum grow (network.norm = \"input\")")
     firsts = [i for i in range(new) if not i or f"parts.l{i}__shortcut.weight" in mine]
     stages, rest = divmod(old, len(firsts))
     each = new // len(firsts)
@@ -51,6 +54,9 @@ def deepen(network: Network, state: dict[str, Tensor], pictures: Tensor) -> dict
             block, part = name.removeprefix("parts.l").split("__", 1)
             twin = f"parts.l{source[int(block)]}__{part}" if int(block) in source else None
             grown[name] = state.get(twin, value) if twin else torch.zeros_like(value) if part == "conv2.weight" else value
+    other = [name for name, value in grown.items() if name not in mine or value.shape != mine[name].shape]
+    if other:
+        raise GraphError(f"weights of another network than {network.description['name']}: {other[0]}; start from one of the same widths")
     network.load_state_dict(grown, strict=False)
     return settle(network, [i for i in range(new) if i not in source], pictures)
 
@@ -66,8 +72,8 @@ def settle(network: Network, added: list[int], pictures: Tensor) -> dict[str, Te
         factors, before = [], []
         for block in stage:
             norm, act = network.parts[key(f"l{block}.bn2")], network.parts[key(f"l{block}.act2")]
-            if not isinstance(act, Quadratic) or act.fixed is None:
-                raise GraphError(f"node l{block}.act2: only networks of one fixed quadratic grow")
+            if not isinstance(act, Quadratic) or act.fixed is None or not act.fixed[1]:
+                raise GraphError(f"node l{block}.act2: only networks of one fixed quadratic with a linear term grow")
 
             def adapt(norm, x, slope=act.fixed[1], factors=factors, before=before):
                 deviations = x[0].std((0, 2, 3))

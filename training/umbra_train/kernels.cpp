@@ -60,11 +60,12 @@ static inline floats seen(floats x, const Activation *k, ints *inside) {
 // `lanes(c)` makes what visits the elements i = row * channels + c for all rows, LANES channels at a time, and adds to two sums a channel.
 // sums[2 * channels]: all first ones, then all second ones.
 template <typename Lanes> static void visit(long rows, long channels, double *sums, Lanes lanes) {
-    int threads = omp_get_max_threads();
-    double *slots = static_cast<double *>(calloc(size_t(threads) * 2 * channels, sizeof(double)));
-#pragma omp parallel num_threads(threads)
+    int most = omp_get_max_threads();
+    double *slots = static_cast<double *>(calloc(size_t(most) * 2 * channels, sizeof(double)));
+#pragma omp parallel num_threads(most)
     {
-        long thread = omp_get_thread_num(), from = rows * thread / threads, to = rows * (thread + 1) / threads;
+        long threads = omp_get_num_threads(), thread = omp_get_thread_num(); // there may be fewer than asked for
+        long from = rows * thread / threads, to = rows * (thread + 1) / threads;
         double *mine = slots + size_t(thread) * 2 * channels;
         for (long block = from; block < to; block += BLOCK)
             for (long c = 0; c < channels; c += LANES) {
@@ -75,7 +76,7 @@ template <typename Lanes> static void visit(long rows, long channels, double *su
             }
     }
     memset(sums, 0, 2 * channels * sizeof *sums);
-    for (int t = 0; t < threads; t++)
+    for (int t = 0; t < most; t++)
         for (long i = 0; i < 2 * channels; i++) sums[i] += slots[size_t(t) * 2 * channels + i];
     free(slots);
 }

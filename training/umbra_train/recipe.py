@@ -90,7 +90,9 @@ def read(name: str) -> Recipe:
 
 def build(recipe: Recipe, classes: list[str]) -> Network:
     """The recipe's network: `network.name` of the zoo, or `network.module`, a PyTorch module of one's own."""
-    n = recipe["network"]
+    n, clip = recipe["network"], recipe["normalisation"].get("clip")
+    if clip is not None and not 0 < clip < math.inf:
+        raise RecipeError(f"normalisation.clip = {clip}: expected a positive number; leave it out for no bound")
     if "module" in n:
         return adopt.load(n["module"], classes=classes, dataset=n["dataset"], geometry=n["geometry"],
                           normalisation=recipe["normalisation"], activation=recipe["activation"])

@@ -129,6 +129,11 @@ fn programs() {
     let program = LoadedProgram::open(&golden("program.umbra")).unwrap();
     assert_eq!(**program.program(), self::program());
     assert!(encode_program(program.program()).unwrap() == bytes("program.umbra"));
+    // What came later is written where it is there, and read back.
+    let mut clipped = self::program();
+    clipped.picture.clip = Some(5.0);
+    let encoded = encode_program(&clipped).unwrap();
+    assert_eq!(**LoadedProgram::decode(&Container::decode(&encoded[..]).unwrap()).unwrap().program(), clipped);
 }
 
 #[test]

@@ -18,8 +18,8 @@ pub struct Input {
     pub width: usize,
     /// From bytes to the network's input.
     pub normalisation: Normalisation,
-    /// Bound of a normalised value on either side, where there is one. Squares take a few pixels far outside the range of training out of
-    /// it altogether; before encryption, a bound costs nothing.
+    /// Bound of a normalised value on either side, where there is one: squares would take a few pixels that are far outside the
+    /// range of training out of it altogether. Before encryption, a bound costs nothing.
     pub clip: Option<f64>,
 }
 
@@ -76,7 +76,7 @@ impl Input {
                 .collect(),
         };
         if let Some(bound) = self.clip {
-            values.iter_mut().for_each(|v| *v = v.clamp(-bound as f32, bound as f32));
+            values.iter_mut().for_each(|v| *v = v.max(-bound as f32).min(bound as f32));
         }
         Ok(values)
     }

@@ -62,6 +62,15 @@ fn saved_networks_are_loaded_as_they_were() -> Result<(), ModelError> {
         assert_eq!(Graph::load(&path)?, graph);
         assert_eq!(Graph::load(path.join("manifest.json"))?, graph);
     }
+    let path = folder.path().join("network-0");
+    let text = std::fs::read(path.join("manifest.json")).expect("a file");
+    let mut manifest: Value = serde_json::from_slice(&text).expect("JSON");
+    manifest["input"]["normalisation"]["clip"] = json!(5.0);
+    std::fs::write(path.join("manifest.json"), manifest.to_string()).expect("written");
+    let clipped = Graph::load(&path)?;
+    assert_eq!(clipped.input().clip, Some(5.0));
+    clipped.save(folder.path().join("clipped"))?;
+    assert_eq!(Graph::load(folder.path().join("clipped"))?, clipped);
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! A linear transform on slots as matrix products.
 //!
 //! Weights repeat with a period C, so slot `p C + c` of a result is a sum over `j = c + r` of `w_r[c] x[p C + j]`: row `p` of a matrix
-//! of inputs, whose columns are the offsets `j`, times one matrix of weights for all `p`. A convolution's rotations in the cyclic layout are
-//! a few ranges, which cover few more offsets than there are rotations. In the channel layout rotations are multiples of C: every
-//! `c` is a lane of its own, with a matrix of weights of its own.
+//! of inputs, whose columns are the offsets `j`, times one matrix of weights for all `p`. A convolution's rotations in the cyclic
+//! layout are a few ranges, which cover few more offsets than there are rotations. In the channel layout rotations are multiples
+//! of C: every `c` is a lane of its own, with a matrix of weights of its own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,7 +34,9 @@ impl Dense {
     /// `None` where matrices would be mostly zeros. `weights`: of each diagonal one period.
     pub fn new(linear: &Linear, weights: &[Vec<f64>], slots: usize) -> Option<Self> {
         let period = linear.period;
-        if weights.len() != linear.diagonals.len() || weights.iter().any(|w| w.len() != period) {
+        let (count, outputs) = (linear.diagonals.len(), linear.outputs());
+        // With a period below the number of slots, a run fits into an input that is given twice, wherever it begins.
+        if weights.len() != count || weights.iter().any(|w| w.len() != period) || period >= slots {
             return None;
         }
         let rotation = |d: &Diagonal| {
@@ -43,17 +45,20 @@ impl Dense {
         };
         let lanes = linear.diagonals.iter().all(|d| rotation(d) % period as i64 == 0);
         let width = if lanes { 1 } else { period };
+        if width * outputs > WASTE * count {
+            return None;
+        }
         let mut columns: BTreeMap<(usize, i64), usize> = BTreeMap::new();
         for d in &linear.diagonals {
             let r = rotation(d);
             columns.extend((r..r + width as i64).map(|j| ((d.input as usize, j), 0)));
         }
-        if columns.len() * linear.outputs() > WASTE * linear.diagonals.len() {
+        if columns.len() * outputs > WASTE * count {
             return None;
         }
         columns.values_mut().enumerate().for_each(|(column, at)| *at = column);
         let group = |first: usize| {
-            let mut matrix = Array2::zeros((columns.len(), linear.outputs() * width));
+            let mut matrix = Array2::zeros((columns.len(), outputs * width));
             for (d, w) in linear.diagonals.iter().zip(weights) {
                 for (c, w) in w[first..first + width].iter().enumerate() {
                     let column = columns[&(d.input as usize, rotation(d) + c as i64)];
@@ -105,7 +110,8 @@ impl Dense {
         }
     }
 
-    /// The inputs' rows of some positions: column by column where a column's slots are a period apart, row by row where a row's are neighbours.
+    /// The inputs' rows of some positions: column by column where a column's slots are a period apart, row by row where a row's are
+    /// neighbours.
     fn gather(
         &self,
         inputs: &[Vec<f64>],

@@ -10,7 +10,8 @@
 //! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
-//! their `Q_ii^2`. Once all have theirs, codewords are fitted to them ([`super::refit`]), and assigned again. Means and covariances are those of the network's sample pictures, in the network as clustered so far.
+//! their `Q_ii^2`. Once all have theirs, codewords are fitted to them ([`super::refit`]), and assigned again. Means and covariances
+//! are those of the network's sample pictures, in the network as clustered so far.
 
 use std::borrow::Cow;
 
@@ -28,53 +29,51 @@ use crate::{Graph, NodeId, Operator};
 /// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
 const DAMPING: f64 = 0.01;
 
-/// How often codewords are fitted to the index map before the last one is made.
-const REFITS: usize = 1;
-
 /// Rows of a matrix of moments that a thread computes at a time.
 const ROWS: usize = 64;
 
-/// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors add.
+/// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors
+/// add.
 pub(super) fn compensate(
     members: &[Member<'_>],
     books: &mut Books,
     codes: &mut Codes,
 ) -> Result<Vec<Graph>, ClusterError> {
-    for _ in 0..REFITS {
-        let (_, moments) = walk(members, books, codes)?;
-        for (number, (member, books)) in members.iter().zip(books.iter_mut()).enumerate() {
-            let rows = |layer: usize| {
-                let (Layer { factors, .. }, weights) = &member.layers[layer];
-                let second = &moments[layer][number].second;
-                let n = second.nrows();
-                let counts = |i: usize| factors[i / n] != 0.0;
-                let wanted = weights.iter().enumerate().map(|(i, &w)| if counts(i) { w } else { 0.0 }).collect();
-                let wanted = Array2::from_shape_vec((factors.len(), n), wanted).unwrap_or_default();
-                Rows { wanted, second, places: refit::places(codes, layer, books, counts) }
-            };
-            let rows: Vec<Rows<'_>> = (0..member.layers.len()).map(rows).collect();
-            refit::refit(&rows, books);
-        }
+    // Biases that share the codewords would lose theirs.
+    if members[0].biases.is_empty() {
+        fit(members, books, codes)?;
     }
-    let (walks, _) = walk(members, books, codes)?;
-    walks
+    walk(members, books, codes, |_, _| {})?
         .into_iter()
         .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
         .collect()
 }
 
-/// Of each layer, the moments of each member's inputs.
-type LayerMoments = Vec<Vec<Moments>>;
+/// Assigns the codewords once, and fits them to the codes.
+fn fit(members: &[Member<'_>], books: &mut Books, codes: &mut Codes) -> Result<(), ClusterError> {
+    let mut seconds: Vec<Vec<Array2<f64>>> = members.iter().map(|_| Vec::new()).collect();
+    walk(members, books, codes, |member, second| seconds[member].push(second))?;
+    for ((member, books), seconds) in members.iter().zip(books.iter_mut()).zip(&seconds) {
+        let rows = |(layer, second): (usize, _)| {
+            let (Layer { factors, .. }, weights) = &member.layers[layer];
+            Rows { wanted: weights, second, places: refit::places(codes, layer, books, factors) }
+        };
+        let rows: Vec<Rows<'_>> = seconds.iter().enumerate().map(rows).collect();
+        refit::refit(&rows, books);
+    }
+    Ok(())
+}
 
-/// Assigns the codewords, layer by layer, and evaluates the members so clustered on their sample pictures.
+/// Assigns the codewords, layer by layer, and evaluates the members so clustered on their sample pictures. `keep` is given the
+/// second moments of each layer and member, in the order of the layers.
 fn walk<'a>(
     members: &'a [Member<'a>],
     books: &Books,
     codes: &mut Codes,
-) -> Result<(Vec<Walk<'a>>, LayerMoments), ClusterError> {
+    mut keep: impl FnMut(usize, Array2<f64>),
+) -> Result<Vec<Walk<'a>>, ClusterError> {
     let graph = members[0].graph;
     let mut walks: Vec<Walk<'_>> = members.iter().map(Walk::new).collect::<Result<_, _>>()?;
-    let mut all: Vec<Vec<Moments>> = (0..members[0].layers.len()).map(|_| Vec::new()).collect();
     for (id, node) in graph.iter() {
         if let Operator::Convolution(_) = node.operator() {
             let layer = members[0].layers.iter().position(|(layer, _)| layer.node == id);
@@ -91,7 +90,7 @@ fn walk<'a>(
                         index.iter().zip(columns.iter().cycle()).map(|(&code, books)| books[member][code as usize]);
                     walk.choose(layer, chosen.collect(), moments);
                 }
-                all[layer] = moments;
+                moments.into_iter().enumerate().for_each(|(member, moments)| keep(member, moments.second));
             }
         }
         if let Some(clustered) = members[0].biases.iter().position(|(bias, _)| *bias == id) {
@@ -112,7 +111,7 @@ fn walk<'a>(
         }
         walks.par_iter_mut().try_for_each(|walk| walk.evaluate(id))?;
     }
-    Ok((walks, all))
+    Ok(walks)
 }
 
 /// Codewords of one layer, the same for all members.

@@ -70,7 +70,8 @@ pub enum Assignment {
     #[default]
     Nearest,
     /// One that makes up for the errors of the weights before it, as measured on the network's sample pictures; biases that are
-    /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs weigh.
+    /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs
+    /// weigh.
     Compensated,
 }
 

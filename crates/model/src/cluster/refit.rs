@@ -6,8 +6,9 @@
 //! sum over layers and rows of (w - S c)' H (w - S c),      S: from codewords to the weights of a row
 //! ```
 //!
-//! Its minimum solves `(sum S' H S) c = sum S' H w`, which conjugate gradients do without ever making that matrix: `H` times a layer's
-//! weights is one matrix product. Codewords that nothing uses stay as they are.
+//! Its minimum solves `(sum S' H S) c = sum S' H w`, which conjugate gradients do without ever making that matrix: `H` times a
+//! layer's weights is one matrix product. Codewords that no weight uses stay as they are. Where biases
+//! share codewords with weights, nothing is fitted.
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -21,39 +22,40 @@ const SMALLEST_RESIDUAL: f64 = 1e-12;
 
 /// A layer of one member.
 pub(super) struct Rows<'a> {
-    /// `[rows, n]`; rows that do not count are zero.
-    pub wanted: Array2<f64>,
+    /// Row by row, `n` weights each; rows that do not count are zero.
+    pub wanted: &'a [f64],
     /// `H`, `[n, n]`.
     pub second: &'a Array2<f64>,
     /// Position of each weight's codeword among all of them; `None` in rows that do not count.
     pub places: Vec<Option<usize>>,
 }
 
-/// The places of a layer's weights where codebooks stand one after the other.
-pub(super) fn places(
-    codes: &Codes,
-    layer: usize,
-    books: &[Vec<f64>],
-    counts: impl Fn(usize) -> bool,
-) -> Vec<Option<usize>> {
-    let starts: Vec<usize> = books
-        .iter()
-        .scan(0, |at, book| {
-            *at += book.len();
-            Some(*at - book.len())
-        })
-        .collect();
+/// The places of a layer's weights where codebooks stand one after the other; none in rows of factor 0.
+pub(super) fn places(codes: &Codes, layer: usize, books: &[Vec<f64>], factors: &[f64]) -> Vec<Option<usize>> {
+    let start = |book: u32| books[..book as usize].iter().map(Vec::len).sum::<usize>();
     let (columns, index) = &codes.layers[layer];
-    let place = |(i, (&code, &book)): (usize, (&u32, &u32))| counts(i).then(|| starts[book as usize] + code as usize);
-    index.iter().zip(columns.iter().cycle()).enumerate().map(place).collect()
+    let starts: Vec<usize> = columns.iter().map(|&book| start(book)).collect();
+    let rows = index.chunks_exact((index.len() / factors.len().max(1)).max(1));
+    rows.zip(factors)
+        .flat_map(|(row, &factor)| {
+            let places = row.iter().zip(starts.iter().cycle());
+            places.map(move |(&code, start)| (factor != 0.0).then_some(start + code as usize))
+        })
+        .collect()
 }
 
 /// Moves the codewords of one member towards the minimum.
 pub(super) fn refit(layers: &[Rows<'_>], books: &mut [Vec<f64>]) {
     let mut codewords: Vec<f64> = books.concat();
     let count = codewords.len();
-    let gradient = |residuals: &(dyn Fn(&Rows<'_>) -> Array2<f64> + Sync)| -> Vec<f64> {
-        let products: Vec<Array2<f64>> = layers.par_iter().map(|rows| residuals(rows).dot(rows.second)).collect();
+    // S' H times what the closure makes of a weight as wanted and of its codeword's place.
+    let gradient = |of: &(dyn Fn(f64, Option<usize>) -> f64 + Sync)| -> Vec<f64> {
+        let product = |rows: &Rows<'_>| {
+            let n = rows.second.nrows();
+            let at = |(r, i)| of(rows.wanted[r * n + i], rows.places[r * n + i]);
+            Array2::from_shape_fn((rows.wanted.len() / n, n), at).dot(rows.second)
+        };
+        let products: Vec<Array2<f64>> = layers.par_iter().map(product).collect();
         let mut sums = vec![0.0; count];
         for (rows, product) in layers.iter().zip(&products) {
             for (place, value) in rows.places.iter().zip(product) {
@@ -61,10 +63,6 @@ pub(super) fn refit(layers: &[Rows<'_>], books: &mut [Vec<f64>]) {
             }
         }
         sums
-    };
-    let spread = |rows: &Rows<'_>, values: &[f64]| {
-        let weights = rows.places.iter().map(|place| place.map_or(0.0, |place| values[place])).collect();
-        Array2::from_shape_vec(rows.wanted.dim(), weights).unwrap_or_default()
     };
     let mut diagonal = vec![0.0; count];
     for rows in layers {
@@ -77,13 +75,13 @@ pub(super) fn refit(layers: &[Rows<'_>], books: &mut [Vec<f64>]) {
         residual.iter().zip(&diagonal).map(|(r, d)| if *d > 0.0 { r / d } else { 0.0 }).collect()
     };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut residual = gradient(&|rows| &rows.wanted - spread(rows, &codewords));
+    let mut residual = gradient(&|wanted, place| place.map_or(0.0, |place| wanted - codewords[place]));
     let mut scaled = precondition(&residual);
     let mut direction = scaled.clone();
     let mut size = dot(&residual, &scaled);
     let least = SMALLEST_RESIDUAL * size;
     for _ in 0..STEPS {
-        let image = gradient(&|rows| spread(rows, &direction));
+        let image = gradient(&|_, place| place.map_or(0.0, |place| direction[place]));
         let curvature = dot(&direction, &image);
         // Also where there is nothing to do, or values are not finite.
         if !(curvature > 0.0 && size > least) {
@@ -129,23 +127,31 @@ mod tests {
         let layers: Vec<(Vec<u32>, Vec<u32>)> = shapes
             .iter()
             .map(|&(rows, n)| {
-                let code = |i: usize, rng: &mut ChaCha8Rng| if i % 2 == 0 { rng.random_range(0..3) } else { 0 };
+                // Each of the first three at least once.
+                let code = |i: usize, rng: &mut ChaCha8Rng| match i {
+                    8 | 10 | 12 => (i as u32 - 8) / 2,
+                    _ if i.is_multiple_of(2) => rng.random_range(0..3),
+                    _ => 0,
+                };
                 (vec![0, 1], (0..rows * n).map(|i| code(i, &mut rng)).collect())
             })
             .collect();
         let codes = Codes { layers, biases: Vec::new() };
-        let counts = |layer: usize| move |i: usize| layer == 0 || i >= 8;
+        let factors = [vec![1.0; 6], vec![0.0, 2.0, 1.0, 1.0, 1.0]];
+        let wanted: Vec<Vec<f64>> =
+            shapes.iter().map(|&(rows, n)| matrix(rows, n, &mut rng).into_iter().collect()).collect();
         let rows: Vec<Rows<'_>> = (0..2)
             .map(|layer| Rows {
-                wanted: matrix(shapes[layer].0, shapes[layer].1, &mut rng),
+                wanted: &wanted[layer],
                 second: &seconds[layer],
-                places: places(&codes, layer, &books, counts(layer)),
+                places: places(&codes, layer, &books, &factors[layer]),
             })
             .collect();
         let mut left = DMatrix::<f64>::zeros(total, total);
         let mut right = DVector::<f64>::zeros(total);
         for Rows { wanted, second, places } in &rows {
-            for (row, wanted) in places.chunks_exact(second.nrows()).zip(wanted.rows()) {
+            let n = second.nrows();
+            for (row, wanted) in places.chunks_exact(n).zip(wanted.chunks_exact(n)) {
                 for (i, &a) in row.iter().enumerate() {
                     for (j, &b) in row.iter().enumerate() {
                         if let (Some(a), Some(b)) = (a, b) {
