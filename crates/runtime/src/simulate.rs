@@ -333,6 +333,14 @@ mod tests {
             }
         }
         // Few channels in a long period would be mostly zeros.
+        // A picture that overflows takes its batch with it, though matrices leave out what is multiplied by zero.
+        let program = compile(&graphs[0], &with(LayoutChoice::Channel)).expect("a program");
+        let parameters = Parameters::new(program.parameters.clone()).expect("parameters");
+        let simulator = Simulator::new(&program, &parameters).expect("a simulator");
+        let pictures = |first: f32| [vec![first; graphs[0].input().len()], vec![0.5; graphs[0].input().len()]];
+        assert!(simulator.run_lanes(&pictures(0.5), 2, 1).is_ok());
+        let overflow = simulator.run_lanes(&pictures(f32::MAX), 2, 1);
+        assert!(matches!(overflow, Err(RuntimeError::Stray { .. })), "{overflow:?}");
         let [few, others @ ..] = as_matrices;
         assert!(few < 4 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
     }
