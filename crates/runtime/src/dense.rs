@@ -24,10 +24,8 @@ pub(crate) struct Dense {
     period: usize,
     /// Neighbouring slots that one matrix computes: a period, or one.
     width: usize,
-    /// First slot in the period, and weights `[columns, outputs * width]`; of groups that have some.
+    /// First slot in the period, and weights `[columns, outputs * width]`.
     groups: Vec<(usize, Array2<f64>)>,
-    /// First slots of the groups whose weights are all zero.
-    idle: Vec<usize>,
     /// Input ciphertexts and their neighbouring offsets from a group's first slot, in the order of the columns.
     runs: Vec<(usize, Range<i64>)>,
 }
@@ -69,9 +67,7 @@ impl Dense {
             }
             (first, matrix)
         };
-        let all = (0..period).step_by(width).map(group);
-        let (groups, rest): (Vec<_>, Vec<_>) = all.partition(|(_, matrix)| matrix.iter().any(|&w| w != 0.0));
-        let idle = rest.into_iter().map(|(first, _)| first).collect();
+        let groups = (0..period).step_by(width).map(group).collect();
         let mut runs: Vec<(usize, Range<i64>)> = Vec::new();
         for &(input, j) in columns.keys() {
             match runs.last_mut() {
@@ -79,19 +75,13 @@ impl Dense {
                 _ => runs.push((input, j..j + 1)),
             }
         }
-        Some(Self { period, width, groups, idle, runs })
+        Some(Self { period, width, groups, runs })
     }
 
     /// Adds the transform of `inputs` to `out`. Inputs are given twice, one copy after the other.
     pub fn apply(&self, inputs: &[Vec<f64>], out: &mut [Vec<f64>]) {
         let slots = out.first().map_or(0, Vec::len);
         let positions = slots / self.period;
-        // What overflows the modulus reaches all slots, those that are multiplied by zero among them.
-        if !self.idle.is_empty() && inputs.iter().flatten().any(|x| !x.is_finite()) {
-            for out in out.iter_mut().flat_map(|out| out.chunks_exact_mut(self.period)) {
-                self.idle.iter().for_each(|&first| out[first..first + self.width].fill(f64::NAN));
-            }
-        }
         for (first_slot, weights) in &self.groups {
             let columns = weights.nrows();
             let rows = (BLOCK / columns.max(1)).clamp(1, positions);

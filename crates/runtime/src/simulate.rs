@@ -333,7 +333,7 @@ mod tests {
             }
         }
         // Few channels in a long period would be mostly zeros.
-        // A picture that overflows takes its batch with it, though matrices leave out what is multiplied by zero.
+        // A picture that overflows takes its batch with it.
         let program = compile(&graphs[0], &with(LayoutChoice::Channel)).expect("a program");
         let parameters = Parameters::new(program.parameters.clone()).expect("parameters");
         let simulator = Simulator::new(&program, &parameters).expect("a simulator");
