@@ -128,6 +128,16 @@ def test_one_escaping_picture_does_not_move_the_batch_statistics(data_root, tmp_
         assert torch.allclose(r.average.network.state_dict()[name], value, rtol=0.3), name
 
 
+def test_batch_statistics_stay_of_use_where_all_pictures_escape(data_root, tmp_path):
+    r = run(data_root, tmp_path / "c", 1, limit=500)
+    network = r.average.network
+    network.parts["stem__bn"].weight.data.fill_(100.0)
+    train.recalibrate(network, r.calibration.float(), 50)
+    for name, value in network.state_dict().items():
+        if "running_var" in name:
+            assert value.max() < 1e3, name  # quadratics are clamped to c + 8 b + 64 a
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(data_root, tmp_path):
     whole = run(data_root, tmp_path / "whole", 2, limit=100)
     whole.train()

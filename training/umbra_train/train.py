@@ -20,7 +20,7 @@ from torch.nn.functional import kl_div
 from tqdm import tqdm
 
 from . import data, fused, grow
-from .evaluate import evaluate
+from .evaluate import ESCAPE, evaluate
 from .export import read_weights
 from .graph import Network
 from .recipe import Phase, Recipe, build
@@ -52,12 +52,13 @@ class Average:
 def recalibrate(network: Network, inputs: Tensor, batch: int = 250) -> None:
     """Sets batch statistics to the median over batches of training pictures, as the network runs at inference.
 
-    Running averages keep what one escaping picture did to its batch; the median does not see it.
+    Running averages keep what one escaping picture did to its batch; the median does not see it. While the learning rate is high, most
+    batches may hold one: what escapes is clamped where `evaluate` counts it.
     """
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta, thin, knobs = [n.momentum for n in norms], network.thin, [(a.range, a.clamp, a.noise) for a in network.activations()]
     for activation in network.activations():
-        activation.range, activation.clamp, activation.noise = None, None, 0.0
+        activation.range, activation.clamp, activation.noise = None, ESCAPE, 0.0
     for n in norms:
         n.momentum = 1.0
     network.train()
