@@ -197,6 +197,14 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)
     other.initialise(tmp_path / "r")
     assert torch.equal(other.network.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
+    again = train.Run(teacher, data_root, tmp_path / "again", 1, limit=50)
+    again.initialise(tmp_path / "r")
+    again.initialise(best)
+    with pytest.raises(train.TrainingError, match="a quadratic network"):
+        again.initialise(tmp_path / "quadratic" / "best.pt")
+    assert main(["export", str(tmp_path / "quadratic" / "best.pt"), "--out", str(tmp_path / "q"), "--data", str(data_root), "--device", "cpu"]) == 0
+    with pytest.raises(train.TrainingError, match="a quadratic network"):
+        again.initialise(tmp_path / "q")
 
 
 def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):

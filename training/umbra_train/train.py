@@ -229,11 +229,15 @@ class Run:
 
     def initialise(self, path: Path, mirror: bool = False) -> None:
         """Takes weights and batch statistics from a best.pt (of either geometry, of ReLU too) or an exported network's folder: of the same architecture,
-        of one with fewer blocks a stage, or of one with other classes, whose classifier is left out.
+        of one with fewer blocks a stage, or of one with other classes, whose classifier is left out. A ReLU network starts from a ReLU network only.
 
         Mirrored, they compute of a picture what they computed of its mirror image, but for the edges: another member of an ensemble.
         """
-        state = read_weights(path) if path.is_dir() else load(path)["network"]
+        saved = None if path.is_dir() else load(path)
+        state = read_weights(path) if saved is None else saved["network"]
+        from_relu = (path / "baseline.json").exists() if saved is None else saved["recipe"]["activation"]["kind"] == "relu"
+        if self.recipe["activation"]["kind"] == "relu" and not from_relu:
+            raise TrainingError(f"{path}: a quadratic network, whose channels mostly stay where a ReLU is zero; start from a ReLU network, or from scratch")
         if mirror:
             state = {name: value.flip(3) if value.ndim == 4 else value for name, value in state.items()}
         self.recipe["training"]["start"] = ("mirror image of " if mirror else "") + (path if path.is_dir() else path.parent).resolve().name

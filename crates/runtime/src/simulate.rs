@@ -333,15 +333,21 @@ mod tests {
             }
         }
         // Few channels in a long period would be mostly zeros.
-        // A picture that overflows takes its batch with it.
-        let program = compile(&graphs[0], &with(LayoutChoice::Channel)).expect("a program");
+        let [few, others @ ..] = as_matrices;
+        assert!(few < 4 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
+    }
+
+    #[test]
+    fn a_picture_that_overflows_takes_its_batch_with_it() {
+        let net = ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() };
+        let graph = net.build().expect("a network");
+        let options = CompileOptions { layout: LayoutChoice::Channel, logit_error: 0.05, ..CompileOptions::default() };
+        let program = compile(&graph, &options).expect("a program");
         let parameters = Parameters::new(program.parameters.clone()).expect("parameters");
         let simulator = Simulator::new(&program, &parameters).expect("a simulator");
-        let pictures = |first: f32| [vec![first; graphs[0].input().len()], vec![0.5; graphs[0].input().len()]];
+        let pictures = |first: f32| [vec![first; graph.input().len()], vec![0.5; graph.input().len()]];
         assert!(simulator.run_lanes(&pictures(0.5), 2, 1).is_ok());
         let overflow = simulator.run_lanes(&pictures(f32::MAX), 2, 1);
         assert!(matches!(overflow, Err(RuntimeError::Stray { .. })), "{overflow:?}");
-        let [few, others @ ..] = as_matrices;
-        assert!(few < 4 && others.iter().all(|&count| count >= 4), "{as_matrices:?}");
     }
 }
