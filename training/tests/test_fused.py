@@ -110,6 +110,28 @@ def test_a_step_of_a_whole_network():
         assert similarity > 0.98, (name, similarity)
 
 
+@pytest.mark.parametrize("kind, geometry", [("relu", "textbook"), ("relu-fit", "cyclic")])
+def test_a_teacher_of_a_whole_network(kind, geometry, monkeypatch):
+    """In evaluation, where batch statistics stay as they are and activations do not clamp."""
+    torch.manual_seed(4)
+    network = networks.build("R8-16", classes=list("ab"), dataset="CIFAR-10", geometry=geometry, normalisation={"kind": "per_picture", "min_std": 0.05},
+                             activation={"kind": kind, "bound": 2.0, "initial_scale": 0.5}).to(memory_format=CHANNELS_LAST)
+    x = torch.randn(8, 3, 32, 32).to(memory_format=CHANNELS_LAST)
+    network.train()(x)
+    for activation in network.activations():
+        activation.range, activation.clamp, activation.noise = 0.5, 0.5, 0.1
+    network.eval().requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    expected = network(x)
+    calls, inference = [], fused.inference
+    monkeypatch.setattr(fused, "inference", lambda *arguments: calls.append(1) or inference(*arguments))
+    network.use_kernels()
+    found = network(x)
+    assert len(calls) == 7
+    close(found - found.mean(0), expected - expected.mean(0), 1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_a_compiler_that_is_missing_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(tmp_path / "absent"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -231,7 +231,7 @@ def test_large_inputs_are_held_against_quadratics_only(name, kept, data_root, tm
     assert train.load(tmp_path / "best.pt")["held_out"]["accuracy"] == kept
 
 
-@pytest.mark.parametrize("name", ["umbra", "continue", "paper", "relu"])
+@pytest.mark.parametrize("name", ["umbra", "continue", "distil", "paper", "relu"])
 def test_recipes_read(name):
     r = recipe.read(name)
     assert r.learning_rate(1.0) == pytest.approx(0, abs=1e-9)

@@ -129,19 +129,34 @@ def knobs_of(activation: Quadratic | Rectifier) -> Knobs:
     free = math.inf
     if isinstance(activation, Rectifier):
         return Knobs(0.0, 1.0, 0.0, 0.0, 0.0, free, free)
+    if not activation.training:
+        return Knobs(*activation.fixed, 0.0, -free, free, free)
     bound = free if activation.clamp is None else activation.clamp
     return Knobs(*activation.fixed, activation.noise, -bound, bound, free if activation.range is None else activation.range)
 
 
 def norm_activation(norm: nn.BatchNorm2d, activation: Quadratic | Rectifier, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`activation(norm(x))` while both train; moves the norm's running statistics."""
+    """`activation(norm(x))`. While both train, moves the norm's running statistics; else, as in a teacher, has no gradient."""
     knobs = knobs_of(activation)
+    if not norm.training:
+        return inference(norm, knobs, x), None
     y, excess, mean, variance = NormActivation.apply(x, norm.weight, norm.bias, norm.eps, knobs)
     with torch.no_grad():
         count = x.numel() // x.shape[1]
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
     return y, excess if math.isfinite(knobs.range) else None
+
+
+@torch.no_grad()
+def inference(norm: nn.BatchNorm2d, knobs: Knobs, x: Tensor) -> Tensor:
+    x = rows(x)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    y, sums = torch.empty_like(x), torch.empty(2, x.shape[1], dtype=torch.float64)
+    size = ctypes.c_long(x.numel() // x.shape[1]), ctypes.c_long(x.shape[1])
+    call("forward", x, *size, address(scale), address(shift), ctypes.byref(knobs), address(y), address(sums))
+    return y
 
 
 class Pad(torch.autograd.Function):
@@ -166,7 +181,8 @@ class Pad(torch.autograd.Function):
 
 def covers(norm: nn.Module, activation: nn.Module) -> bool:
     fixed = isinstance(activation, Rectifier) or isinstance(activation, Quadratic) and activation.fixed is not None
-    return (isinstance(norm, nn.BatchNorm2d) and fixed and activation.training and norm.momentum is not None and norm.num_features % LANES == 0)
+    return (isinstance(norm, nn.BatchNorm2d) and fixed and norm.training == activation.training and norm.momentum is not None
+            and norm.num_features % LANES == 0)
 
 
 def applies(x: Tensor) -> bool:

@@ -111,7 +111,8 @@ class Run:
         if self.device.type == "cpu" and len(self.network.covered()) == sum(node["op"] == "polynomial" for node in self.network.nodes):
             try:
                 fused.kernels()
-                self.network.use_kernels()
+                for network in filter(None, (self.network, self.teacher)):
+                    network.use_kernels()
                 return self.forward
             except fused.KernelError as error:
                 tqdm.write(f"training goes through torch.compile, which is slower: {error}")
