@@ -99,7 +99,8 @@ pub struct Compilation {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Further network of an ensemble, of the same architecture; may be repeated. In the cyclic layout networks run side by side, in the
-    /// channel layout each takes the place of a picture of a batch, but for zero padding: then all classify the whole batch.
+    /// channel layout a picture takes as many places of a batch as there are networks (the next power of two), but for zero padding:
+    /// then all classify the whole batch.
     #[arg(long, value_name = "NETWORK")]
     pub member: Vec<PathBuf>,
     /// Who averages over an ensemble: client, from the logits of every network, or server.

@@ -119,16 +119,15 @@ impl Program {
         }
         let slots = self.slots();
         let in_range = |&(colour, tap): &(usize, i64)| colour < channels && tap.unsigned_abs() < positions as u64;
-        let lanes = self.layout.lanes();
         let width = slots / positions.max(1);
         let joined = self.layout.joins_channels();
-        let room = if joined { slots } else { width };
-        if lanes == 0 || lanes > room {
-            return Err(invalid("number of lanes", lanes, format!("1 to {room}")));
-        }
-        let members = self.layout.members();
+        let (members, pictures) = (self.layout.members(), self.layout.pictures());
         if members == 0 || members > slots {
             return Err(invalid("number of networks", members, format!("1 to {slots}")));
+        }
+        let room = if joined { slots } else { width } / self.layout.spacing();
+        if pictures == 0 || pictures > room {
+            return Err(invalid("number of pictures", pictures, format!("1 to {room}")));
         }
         let capacity = if joined { width } else { 1 };
         let fits = |c: &Vec<Option<(usize, i64)>>| {
@@ -148,14 +147,15 @@ impl Program {
         if !period.is_power_of_two() || period > slots {
             return Err(invalid("output period", period, format!("a power of two up to {slots}")));
         }
-        // Vectors of logits whose places are next to one another; blocks have places of their own.
-        let results = if padded { self.layout.vectors() } else { self.layout.results() };
-        let stepped = step.is_power_of_two() && step <= period && results <= step;
+        // Lanes of vectors of logits; blocks have places of their own.
+        let others = if padded { 0 } else { (pictures - 1) * self.layout.spacing() };
+        let lanes = others + self.layout.vectors();
+        let stepped = step.is_power_of_two() && step <= period && lanes <= step;
         if padded && period != positions {
             return Err(invalid("period of logits", period, format!("{positions} with zero padding")));
         }
         if !stepped || (self.layout.is_cyclic() && step != 1) {
-            let expected = format!("a power of two from {results} to {period}, 1 in the cyclic layout");
+            let expected = format!("a power of two from {lanes} to {period}, 1 in the cyclic layout");
             return Err(invalid("distance of logits", step, expected));
         }
         if self.logit_range.is_some_and(|[min, max]| !(min.is_finite() && max.is_finite() && min <= max)) {
@@ -513,7 +513,9 @@ mod tests {
             |p| p.layout = Layout::Batch { lanes: 2 },
             |p| p.layout = Layout::SideBySide { members: 2, averaged: false },
             |p| p.layout = Layout::SideBySide { members: usize::MAX, averaged: true },
-            |p| p.layout = Layout::Ensemble { lanes: usize::MAX, averaged: true },
+            |p| p.layout = Layout::Ensemble { pictures: 1, members: usize::MAX, averaged: true },
+            |p| p.layout = Layout::Ensemble { pictures: usize::MAX, members: 2, averaged: true },
+            |p| p.layout = Layout::Ensemble { pictures: 0, members: 1, averaged: false },
             |p| p.output.classes = 3,
             |p| p.logit_range = Some([1.0, 0.0]),
             |p| p.steps[0].destination = 1,

@@ -385,10 +385,11 @@ fn all_gains(
             gain.largest = larger(gain.largest, own.largest);
         }
     }
-    if !packing.averaging(&circuit.values[circuit.output]).is_empty() {
-        // A logit has the errors of all members, each of which has its part of the weights.
+    if packing.averages(&circuit.values[circuit.output]) {
+        // A logit has the errors of all members, each of which has its part of the weights. Those of the logits themselves were seen
+        // in every member: they make them together.
         let members = circuit.members().len() as f64;
-        for gain in &mut gains {
+        for (_, gain) in gains.iter_mut().enumerate().filter(|(id, _)| *id != circuit.output) {
             gain.value *= members;
             gain.weights.iter_mut().for_each(|w| *w *= members);
         }
@@ -502,22 +503,17 @@ fn finish(
         .into_iter()
         .map(|set| {
             let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
-                true if packing.is_padded() => vec![Split::new(set, &packing, (1, 0), true)],
-                true if !packing.is_channel() => bsgs::candidates(set, &packing, options.has(Pass::PairGiants)),
-                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more.
-                _ => vec![Split::none(set, &packing)],
+                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more. Only
+                // what moves results to their place is one.
+                true if packing.is_channel() => vec![Split::new(set, &packing, (1, 0), true)],
+                true => bsgs::candidates(set, &packing, options.has(Pass::PairGiants)),
+                false => vec![Split::none(set, &packing)],
             };
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry(set).or_insert_with_key(splits).clone()
         })
         .collect();
-    let mut steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
-    let logits = &circuit.values[circuit.output];
-    let averaging = packing.averaging(logits);
-    if !averaging.is_empty() {
-        let kind = ShapeKind::Rotations(averaging, packing.ciphertexts(logits));
-        steps.push(Shape { level: places[circuit.output].level, changes: (0, 0), kind });
-    }
+    let steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
     let search = Search {
         chain,
         pool: &pool,

@@ -76,8 +76,6 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     let mut emitter = Emitter { plan, options, registers: Registers::new(plan), scales: Vec::new(), steps: Vec::new() };
     let input = emitter.values(&parameters);
     let output = plan.circuit.output;
-    emitter.averaging(output);
-    let averaged = !plan.packing.averaging(&plan.circuit.values[output]).is_empty();
     let (members, by_server) = (graphs.len(), options.average == Average::Server);
     let layout = match plan.packing.layout() {
         Layout::Cyclic if members > 1 => Layout::SideBySide { members, averaged: by_server },
@@ -86,10 +84,9 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     };
     let step = match layout {
         Layout::SideBySide { .. } | Layout::Padded { .. } => logit_step(layout.vectors()),
-        _ if averaged => 1,
         _ => plan.packing.step(&plan.circuit.values[output]),
     };
-    let period = if averaged { 1 } else { plan.packing.plaintext_period(&plan.circuit.values[output]) };
+    let period = plan.packing.plaintext_period(&plan.circuit.values[output]);
     let mut program = Program {
         name: graph.name().into(),
         network,
@@ -254,20 +251,6 @@ impl Emitter<'_> {
         linear.bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
     }
 
-    /// Adds up the members of an ensemble at the end, where the server is to do that.
-    fn averaging(&mut self, output: usize) {
-        let plan = self.plan;
-        let rotations = plan.packing.averaging(&plan.circuit.values[output]);
-        let (place, register) = (plan.places[output], self.registers.get(output));
-        let shape = Shape {
-            level: place.level,
-            changes: (0, 0),
-            kind: ShapeKind::Rotations(rotations.clone(), plan.packing.ciphertexts(&plan.circuit.values[output])),
-        };
-        let gadget = plan.choice.of_level[place.level];
-        self.sum(output, &shape, &rotations, (register, register), gadget, self.scales[output]);
-    }
-
     fn sum(
         &mut self,
         id: usize,
@@ -398,8 +381,9 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
         Layout::SideBySide { members, .. } => {
             notes.push(format!("cyclic layout, {members} networks side by side, averaged by the {by}"))
         }
-        Layout::Ensemble { lanes, .. } => notes
-            .push(format!("channel layout: one channel a ciphertext, {lanes} networks at once, averaged by the {by}")),
+        Layout::Ensemble { pictures, members, .. } => notes.push(format!(
+            "channel layout: one channel a ciphertext, {pictures} pictures in {members} networks at once, averaged by the {by}"
+        )),
     }
     let linear =
         || program.steps.iter().filter_map(|s| if let Operation::Linear(l) = &s.operation { Some(l) } else { None });

@@ -71,10 +71,10 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
-    /// More pictures or members of an ensemble than there are lanes.
+    /// More pictures and members of an ensemble than there are lanes.
     #[error(
-        "{found} lanes (pictures of a batch, or members of an ensemble) were asked for, at most {limit} fit at N = 2^{log_n}; \
-         use fewer"
+        "{found} lanes (pictures of a batch times members of an ensemble, of which the next power of two counts) were asked for, \
+         at most {limit} fit at N = 2^{log_n}; use fewer"
     )]
     TooManyLanes {
         /// Lanes asked for.

@@ -244,10 +244,6 @@ impl CompileOptions {
                 let expected = "none in the cyclic layout, which holds one picture; use the channel layout";
                 return Err(option("batch", batch.to_string(), expected));
             }
-            (_, Some(batch)) if members > 1 && !padded => {
-                let expected = "none for an ensemble, whose members take the lanes that a batch would";
-                return Err(option("batch", batch.to_string(), expected));
-            }
             _ => {}
         }
         if self.average == Average::Server && members < 2 {

@@ -5,10 +5,11 @@
 //! the position, for stride 2 neither (where `C_out = 2 C_in`).
 //!
 //! *Channel layout.* One channel a ciphertext, `M = n / P` interleaved lanes: slot `q M + m` is position `q` of lane `m`, which
-//! is a picture of a batch or a member of an ensemble. The grid keeps its `P` positions through strides: position `p` of a value
-//! on `P / d` positions is at `q = d p`, and a tap `t` of a convolution that reads it is a rotation by `d t M`. What is computed
-//! at the other `q` is the network on a shifted picture. A weight is one number for all slots (a batch) or one a lane (an
-//! ensemble): nothing depends on the position, no masks here either.
+//! is a picture of a batch. Of an ensemble of `B` networks, lane `i K + j` is picture `i` in network `j`, `K` the power of two from
+//! `B` on. The grid keeps its `P` positions through strides: position `p` of a value on `P / d` positions is at `q = d p`, and a
+//! tap `t` of a convolution that reads it is a rotation by `d t M`. What is computed at the other `q` is the network on a shifted
+//! picture. A weight is one number for all slots (a batch) or one a network (an ensemble): nothing depends on the position or on
+//! the picture, no masks here either.
 //!
 //! *With zero padding* the lanes of the channel layout are blocks: slot `m P + q` is position `q` of lane `m`. What a tap reads
 //! beyond the picture, which may be of another lane, is multiplied by 0: a weight becomes a plaintext of period `P`, the weight
@@ -36,17 +37,25 @@ pub struct Packing {
 struct Lanes {
     /// Slots a position.
     width: usize,
-    /// How many of them are in use.
-    used: usize,
-    /// Whether each has weights of its own.
-    members: bool,
+    /// Pictures in them.
+    pictures: usize,
+    /// Networks that see each picture.
+    members: usize,
     /// Whether the server adds the members up.
     averaged: bool,
     /// Whether they are blocks, and weights have masks.
     padded: bool,
 }
 
-/// A rotation before it is split into steps: `rows` whole rows of pixels, and the rest.
+impl Lanes {
+    /// Lanes a picture.
+    fn spacing(self) -> usize {
+        self.members.next_power_of_two()
+    }
+}
+
+/// A rotation before it is split into steps: `rows` whole rows of pixels, and the rest. In the channel layout, what taps move by, and
+/// by what results are moved to their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rotation {
     /// Rotation by whole rows, in slots, in `(-n/2, n/2]`.
@@ -88,8 +97,8 @@ impl Packing {
         Ok(Self { slots, grid: circuit.grid, lanes: None })
     }
 
-    /// The channel packing of a circuit at `N = 2^log_n`, for a batch of so many pictures (as many as fit where not given); an
-    /// ensemble's lanes are its members, whose logits the server adds up where they are to be `averaged`.
+    /// The channel packing of a circuit at `N = 2^log_n`, for a batch of so many pictures (as many as fit where not given), which
+    /// all members of an ensemble see. The server adds up the members' logits where they are to be `averaged`.
     ///
     /// # Errors
     /// [`CompileError::TooLarge`] as for [`Self::new`]; [`CompileError::TooWide`] where a value has more channels than a register
@@ -97,12 +106,14 @@ impl Packing {
     pub fn channel(circuit: &Circuit, log_n: u32, batch: Option<usize>, averaged: bool) -> Result<Self, CompileError> {
         let Self { slots, grid, .. } = Self::of(circuit, log_n)?;
         let width = slots / grid.positions;
-        let (members, padded) = (!circuit.others.is_empty(), circuit.is_padded());
-        let used = if members { circuit.members().len() } else { batch.unwrap_or(width) };
+        let (members, padded) = (circuit.members().len(), circuit.is_padded());
+        let each = members.next_power_of_two();
+        let pictures = batch.unwrap_or((width / each).max(1));
+        let used = pictures.saturating_mul(each);
         if used == 0 || used > width {
             return Err(CompileError::TooManyLanes { found: used, limit: width, log_n });
         }
-        let lanes = Lanes { width, used, members, averaged: members && averaged, padded };
+        let lanes = Lanes { width, pictures, members, averaged: members > 1 && averaged, padded };
         let packing = Self { slots, grid, lanes: Some(lanes) };
         if let Some(value) = circuit.values.iter().find(|v| packing.ciphertexts(v) > MAX_CIPHERTEXTS) {
             return Err(CompileError::TooWide {
@@ -131,9 +142,9 @@ impl Packing {
     pub fn layout(&self) -> Layout {
         match self.lanes {
             None => Layout::Cyclic,
-            Some(Lanes { used: lanes, padded: true, .. }) => Layout::Padded { lanes, members: 1, averaged: false },
-            Some(Lanes { used: lanes, members: false, .. }) => Layout::Batch { lanes },
-            Some(Lanes { used: lanes, averaged, .. }) => Layout::Ensemble { lanes, averaged },
+            Some(Lanes { pictures: lanes, padded: true, .. }) => Layout::Padded { lanes, members: 1, averaged: false },
+            Some(Lanes { pictures: lanes, members: 1, .. }) => Layout::Batch { lanes },
+            Some(Lanes { pictures, members, averaged, .. }) => Layout::Ensemble { pictures, members, averaged },
         }
     }
 
@@ -149,7 +160,7 @@ impl Packing {
     pub fn capacity(&self, value: &Value) -> usize {
         match self.lanes {
             None => self.distance(value),
-            Some(Lanes { averaged: false, .. }) if value.logits && (value.pooled || value.plane.is_some()) => {
+            Some(_) if value.logits && (value.pooled || value.plane.is_some()) => {
                 let positions = if value.plane.is_some() { self.grid.positions } else { value.positions };
                 value.channels.next_power_of_two().min(positions)
             }
@@ -170,8 +181,7 @@ impl Packing {
             None => self.distance(value),
             Some(Lanes { padded: true, .. }) => 1,
             Some(_) if value.logits => self.capacity(value) * self.distance(value),
-            Some(Lanes { width, members: true, .. }) => width,
-            Some(_) => 1,
+            Some(lanes) => lanes.spacing(),
         }
     }
 
@@ -179,22 +189,6 @@ impl Packing {
     #[must_use]
     pub fn plaintext_period(&self, value: &Value) -> usize {
         if self.is_padded() { self.grid.positions } else { self.period(value) }
-    }
-
-    /// The rotations by which the server adds up the members' logits, one after the other; none where it does not.
-    ///
-    /// They go over a whole period, in which every slot but the members' is 0: so all slots hold the sum in the end, and none a
-    /// part of it.
-    #[must_use]
-    pub fn averaging(&self, value: &Value) -> Vec<Vec<i64>> {
-        if !value.logits || !self.lanes.is_some_and(|l| l.averaged) {
-            return Vec::new();
-        }
-        let period = self.period(value);
-        std::iter::successors(Some(1), |r| Some(2 * r))
-            .take_while(|r| *r < period)
-            .map(|r| vec![self.canonical(r as i64)])
-            .collect()
     }
 
     /// The rotations that add up windows, list by list: a sum of a value and its rotations, which takes the place of the value.
@@ -308,10 +302,26 @@ impl Packing {
     pub(crate) fn put(&self, value: &Value, member: usize, channel: usize, mut visit: impl FnMut(usize)) {
         let first = channel % self.capacity(value) * self.step(value);
         match self.lanes {
-            Some(Lanes { members: true, .. }) => visit(first + member),
-            Some(Lanes { used, .. }) if value.logits => (first..first + used).for_each(visit),
-            _ => visit(first),
+            None | Some(Lanes { padded: true, .. }) => visit(first),
+            Some(lanes) => {
+                let pictures = if value.logits { lanes.pictures } else { 1 };
+                let lane = if self.averages(value) { 0 } else { member };
+                (0..pictures).for_each(|picture| visit(first + picture * lanes.spacing() + lane));
+            }
         }
+    }
+
+    /// Whether a value is the logits that the members of an ensemble make together: in the first lane of each picture, of which those of the
+    /// other members are rotated there.
+    #[must_use]
+    pub fn averages(&self, value: &Value) -> bool {
+        value.logits && self.lanes.is_some_and(|l| l.averaged)
+    }
+
+    /// Whether a rounded weight of a value is one of a member of an ensemble.
+    #[must_use]
+    pub fn belongs(&self, value: &Value, member: usize, rotation: &Rotation) -> bool {
+        !self.averages(value) || rotation.rest == member as i64
     }
 
     /// The same rotation in `(-n/2, n/2]`.
@@ -432,7 +442,8 @@ impl Builder<'_> {
         let pitch = packing.grid.pitch as i64;
         let step = (ci % c_in) as i64 - (co % c_out) as i64;
         let (rows, rest) = if packing.is_channel() {
-            (0, if read.pooled { 0 } else { packing.canonical(tap * c_in as i64) })
+            let taps = if read.pooled { 0 } else { packing.canonical(tap * c_in as i64) };
+            (taps, if packing.averages(self.value) { self.member as i64 } else { 0 })
         } else if read.pooled {
             // The same at every position: neighbours need not be told apart.
             (0, step.rem_euclid(c_in as i64))

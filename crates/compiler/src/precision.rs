@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Value, ValueId};
 use crate::noise;
-use crate::packing::{Diagonals, Packing, sources};
+use crate::packing::{Diagonals, Packing, Rotation, sources};
 
 /// A picture on the ring of positions: colours times positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -440,9 +440,11 @@ pub fn mean_error(
 ) -> Vec<Vec<f64>> {
     let operands = operands(value);
     let capacity = packing.capacity(value);
+    let rotations: Vec<&Rotation> = diagonals.keys().map(|(_, _, rotation)| rotation).collect();
     let mut sums = vec![vec![0.0; packing.period(value)]; packing.ciphertexts(value)];
     each_rounded(circuit, packing, value, diagonals, |diagonal, co, operand, ci, _, _| {
-        for (member, means) in gains[operands[operand]].means.iter().enumerate() {
+        let members = gains[operands[operand]].means.iter().enumerate();
+        for (member, means) in members.filter(|(member, _)| packing.belongs(value, *member, rotations[diagonal])) {
             packing.put(value, member, co, |slot| sums[co / capacity][slot] += errors[diagonal][slot] * means[ci]);
         }
     });

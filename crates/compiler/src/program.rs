@@ -75,10 +75,14 @@ pub enum Layout {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         averaged: bool,
     },
-    /// One channel a ciphertext, of this many networks that see the same picture.
+    /// One channel a ciphertext, of these pictures in these networks.
     Ensemble {
-        /// Networks.
-        lanes: usize,
+        /// Pictures that are classified at once.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        pictures: usize,
+        /// Networks that see each of them.
+        #[serde(alias = "lanes")]
+        members: usize,
         /// Whether the logits are the mean over the networks. Otherwise each lane has those of its own.
         averaged: bool,
     },
@@ -101,8 +105,8 @@ impl Layout {
     #[must_use]
     pub fn members(&self) -> usize {
         match self {
-            Self::SideBySide { members: n, .. } | Self::Padded { members: n, .. } | Self::Ensemble { lanes: n, .. } => {
-                *n
+            Self::SideBySide { members, .. } | Self::Padded { members, .. } | Self::Ensemble { members, .. } => {
+                *members
             }
             Self::Cyclic | Self::Batch { .. } => 1,
         }
@@ -119,22 +123,30 @@ impl Layout {
         }
     }
 
-    /// What shares the slots of a ciphertext: pictures of a batch, or networks of an ensemble.
+    /// Lanes a picture, of what shares the slots of a ciphertext: its networks, and lanes that nothing is in.
     #[must_use]
-    pub fn lanes(&self) -> usize {
+    pub fn spacing(&self) -> usize {
         match self {
-            Self::Cyclic => 1,
-            Self::SideBySide { members, .. } => *members,
-            Self::Batch { lanes } | Self::Padded { lanes, .. } | Self::Ensemble { lanes, .. } => *lanes,
+            Self::Cyclic | Self::Batch { .. } | Self::Padded { .. } => 1,
+            Self::SideBySide { members, .. } | Self::Ensemble { members, .. } => members.next_power_of_two(),
         }
+    }
+
+    /// Which of the vectors of logits in a result a lane has, if any.
+    #[must_use]
+    pub fn result(&self, lane: usize) -> Option<usize> {
+        let (picture, vector) = (lane / self.spacing(), lane % self.spacing());
+        (picture < self.pictures() && vector < self.vectors()).then(|| picture * self.vectors() + vector)
     }
 
     /// Pictures that are classified at once.
     #[must_use]
     pub fn pictures(&self) -> usize {
         match self {
-            Self::Batch { lanes } | Self::Padded { lanes, .. } => *lanes,
-            Self::Cyclic | Self::SideBySide { .. } | Self::Ensemble { .. } => 1,
+            Self::Batch { lanes: pictures }
+            | Self::Padded { lanes: pictures, .. }
+            | Self::Ensemble { pictures, .. } => *pictures,
+            Self::Cyclic | Self::SideBySide { .. } => 1,
         }
     }
 
@@ -156,7 +168,8 @@ impl Layout {
 /// The normalised picture `[channels, height, width]` is laid out on `P` positions `p = pitch * row + column` (pitch: the
 /// width padded to a power of two; positions without pixel are 0). Slot `(p, c)` of ciphertext `k` is
 /// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`. In the channel
-/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`; with zero padding slots `m P + p`.
+/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`, which is the same for all networks of
+/// an ensemble (see [`crate::packing`]); with zero padding slots `m P + p`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputLayout {
@@ -177,7 +190,7 @@ pub struct InputLayout {
 /// Where the logits are after the last step.
 ///
 /// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
-/// every `p`; every other slot holds 0. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`, of
+/// every `p`; every other slot holds 0. The mean over an ensemble is in the first lane of each picture. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`, of
 /// the first network, and of the others in the slots after it; in lanes without picture are the logits of a black one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

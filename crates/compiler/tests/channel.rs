@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Mode, exact, lanes, logits, run, run_batch};
+use common::{Mode, exact, lanes, run_batch};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_compiler::{
@@ -80,7 +80,7 @@ fn every_lane_is_the_network_on_its_picture() {
     for (network, batch) in networks {
         let program = agree(&network.build().unwrap(), &options(batch));
         if let Some(batch) = batch {
-            assert_eq!(program.layout.lanes(), batch);
+            assert_eq!(program.layout.pictures(), batch);
         }
     }
 }
@@ -217,33 +217,66 @@ fn members(count: u64) -> Vec<Graph> {
 }
 
 #[test]
-fn every_lane_is_a_member_of_the_ensemble() {
+fn members_of_an_ensemble_see_every_picture_of_a_batch() {
+    let all = members(3);
+    for (count, batch) in [(3, Some(1)), (3, Some(2)), (2, Some(5)), (3, None)] {
+        let graphs: Vec<&Graph> = all.iter().take(count).collect();
+        let options = |batch| exact(&options(batch));
+        let client = compile_ensemble(&graphs, &options(batch)).unwrap();
+        client.check().unwrap();
+        // As many as fit where there is no other number: N = 2^16 has 512 lanes of 64 positions, and a picture takes four for three.
+        let fit = (client.slots() / 64) / count.next_power_of_two();
+        let filled = batch.unwrap_or(fit);
+        assert_eq!(client.layout, Layout::Ensemble { pictures: filled, members: count, averaged: false });
+        let pictures = pictures(graphs[0], filled, 13);
+        let plains: Vec<Vec<Vec<f64>>> =
+            pictures.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
+        let (found, rest) = lanes(&client, &run_batch(&client, &pictures, Mode::Exact));
+        assert!(rest < 1e-6, "{rest}");
+        assert_eq!(found.len(), filled * count);
+        for (plain, found) in plains.iter().flatten().zip(&found) {
+            assert!(close(plain, found), "{count} {batch:?}: {plain:?} {found:?}");
+        }
+
+        let averaged = CompileOptions { average: Average::Server, ..options(batch) };
+        let server = compile_ensemble(&graphs, &averaged).unwrap();
+        server.check().unwrap();
+        assert_eq!(server.layout, Layout::Ensemble { pictures: filled, members: count, averaged: true });
+        let (found, rest) = lanes(&server, &run_batch(&server, &pictures, Mode::Exact));
+        // There is nothing of single members.
+        assert!(rest < 1e-6, "{rest}");
+        assert_eq!(found.len(), filled);
+        for (plains, found) in plains.iter().zip(&found) {
+            let mean: Vec<f64> = (0..5).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / count as f64).collect();
+            assert!(close(&mean, found), "{count} {batch:?}: {mean:?} {found:?}");
+        }
+        assert_eq!(client.network, server.network);
+        assert_ne!(client.network, compile(graphs[0], &options(None)).unwrap().network);
+    }
+}
+
+#[test]
+fn errors_of_ensembles_are_predicted() {
     let graphs = members(3);
     let graphs: Vec<&Graph> = graphs.iter().collect();
-    let picture = pictures(graphs[0], 1, 13).remove(0);
-    let plains: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, &picture)).collect();
-
-    let options = |batch| exact(&options(batch));
-    let client = compile_ensemble(&graphs, &options(None)).unwrap();
-    assert_eq!(client.layout, Layout::Ensemble { lanes: 3, averaged: false });
-    let (found, rest) = lanes(&client, &run(&client, &picture, Mode::Exact));
-    assert!(rest < 1e-6, "{rest}");
-    for (plain, found) in plains.iter().zip(&found) {
-        assert!(close(plain, found), "{plain:?} {found:?}");
+    for average in [Average::Client, Average::Server] {
+        let program = compile_ensemble(&graphs, &CompileOptions { average, ..options(Some(8)) }).unwrap();
+        let pictures = pictures(graphs[0], 8, 12);
+        let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
+        let exact = |picture: &Vec<f32>| -> Vec<Vec<f64>> {
+            let members: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, picture)).collect();
+            if average == Average::Client {
+                return members;
+            }
+            vec![(0..5).map(|j| members.iter().map(|m| m[j] / 3.0).sum()).collect()]
+        };
+        let exact: Vec<f64> = pictures.iter().flat_map(exact).flatten().collect();
+        let found: Vec<f64> = found.into_iter().flatten().collect();
+        assert_eq!(exact.len(), found.len());
+        let square = exact.iter().zip(&found).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / exact.len() as f64;
+        let ratio = square.sqrt() / program.report.logit_error_std;
+        assert!((0.2..5.0).contains(&ratio), "{average:?}: {ratio}");
     }
-
-    let server = compile_ensemble(&graphs, &CompileOptions { average: Average::Server, ..options(None) }).unwrap();
-    assert_eq!(server.layout, Layout::Ensemble { lanes: 3, averaged: true });
-    let mean: Vec<f64> = (0..5).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / 3.0).collect();
-    let output = run(&server, &picture, Mode::Exact);
-    let (found, _) = logits(&server, &output);
-    assert!(close(&mean, &found), "{mean:?} {found:?}");
-    // Every slot holds the mean: there is nothing of single members.
-    for (slots, mean) in output.iter().zip(&mean) {
-        assert!(slots.iter().all(|x| (x - mean).abs() < 1e-4));
-    }
-    assert_eq!(client.network, server.network);
-    assert_ne!(client.network, compile(graphs[0], &options(None)).unwrap().network);
 }
 
 #[test]
@@ -365,10 +398,11 @@ fn what_the_layout_cannot_have_is_named() {
     assert_eq!(refused(options(Some(513))), CompileError::TooManyLanes { found: 513, limit: 512, log_n: 16 });
     let average = CompileOptions { average: Average::Server, ..options(None) };
     assert!(matches!(refused(average), CompileError::Option { option: "average", .. }));
-    let two = members(2);
-    let two: Vec<&Graph> = two.iter().collect();
-    let error = compile_ensemble(&two, &options(Some(2))).unwrap_err();
-    assert!(matches!(error, CompileError::Option { option: "batch", .. }));
+    // Three members take four lanes a picture.
+    let three = members(3);
+    let three: Vec<&Graph> = three.iter().collect();
+    let error = compile_ensemble(&three, &options(Some(129))).unwrap_err();
+    assert_eq!(error, CompileError::TooManyLanes { found: 516, limit: 512, log_n: 16 });
     let wide = ResNet { widths: vec![600], height: 2, width: 2, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 600, .. })));
     let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();

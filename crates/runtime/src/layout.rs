@@ -4,7 +4,7 @@ use crate::RuntimeError;
 use umbra_compiler::{Layout, OutputLayout, Program};
 
 /// Slot vectors of the input ciphertexts for normalised pictures (`[channels, height, width]`): one, or in the batched layout one
-/// a lane, where lanes without picture are 0. An ensemble sees one picture in all lanes.
+/// a lane, where lanes without picture are 0. The networks of an ensemble have a lane each that sees the same picture.
 ///
 /// # Errors
 /// [`RuntimeError::Picture`] for a wrong number of values, [`RuntimeError::Batch`] for a wrong number of pictures.
@@ -33,11 +33,11 @@ pub fn pack<P: AsRef<[f32]>>(program: &Program, pictures: &[P]) -> Result<Vec<Ve
         return Ok(input.ciphertexts.iter().map(pack).collect());
     }
     let width = slots / input.positions.max(1);
-    // The lanes of each picture, and how many slots of a position a channel takes.
-    let (each, step) = match program.layout {
-        Layout::Cyclic | Layout::SideBySide { .. } | Layout::Padded { .. } => (1, 1),
-        Layout::Batch { .. } => (1, width),
-        Layout::Ensemble { lanes, .. } => (lanes, width),
+    // The lanes of each picture, those of them that are in use, and how many slots of a position a channel takes.
+    let (each, used, step) = if program.layout.joins_channels() {
+        (1, 1, 1)
+    } else {
+        (program.layout.spacing(), program.layout.members(), width)
     };
     Ok((input.ciphertexts.iter())
         .map(|channels| {
@@ -47,7 +47,7 @@ pub fn pack<P: AsRef<[f32]>>(program: &Program, pictures: &[P]) -> Result<Vec<Ve
                     let Some((colour, tap)) = channel else { continue };
                     let at = (p as i64 + tap).rem_euclid(positions) as usize;
                     for (lanes, planes) in out.chunks_mut(each).zip(&planes) {
-                        lanes.fill(planes[*colour][at]);
+                        lanes[..used].fill(planes[*colour][at]);
                     }
                 }
             }
@@ -111,11 +111,11 @@ pub fn read_lanes(
     count: usize,
 ) -> Result<Vec<Result<Logits, RuntimeError>>, RuntimeError> {
     let OutputLayout { period, step, classes, .. } = program.output;
-    let (wanted, lanes) = (program.output.ciphertexts(), program.layout.results());
+    let (wanted, results) = (program.output.ciphertexts(), program.layout.results());
     let wrong =
         |what, got: usize, expected: usize| RuntimeError::Input { what, got: got as f64, expected: expected as f64 };
-    if count == 0 || count > lanes {
-        return Err(RuntimeError::Batch { got: count, limit: lanes });
+    if count == 0 || count > results {
+        return Err(RuntimeError::Batch { got: count, limit: results });
     }
     if slots.len() < wanted {
         return Err(wrong("ciphertexts of logits", slots.len(), wanted));
@@ -123,8 +123,8 @@ pub fn read_lanes(
     if let Some(short) = slots.iter().find(|s| s.len() != program.slots()) {
         return Err(wrong("slots", short.len(), program.slots()));
     }
-    let mut values = vec![Vec::with_capacity(classes); lanes];
-    let (mut stray, mut spread) = (0.0f64, vec![0.0f64; lanes]);
+    let mut values = vec![Vec::with_capacity(classes); results];
+    let (mut stray, mut spread) = (0.0f64, vec![0.0f64; results]);
     let capacity = period / step;
     let blocks = matches!(program.layout, Layout::Padded { .. });
     for (k, slots) in slots.iter().take(wanted).enumerate() {
@@ -144,14 +144,14 @@ pub fn read_lanes(
         let copies = (slots.len() / period) as f64;
         for c in 0..period {
             let column = || slots.iter().skip(c).step_by(period);
-            let (class, lane) = (k * capacity + c / step, c % step);
-            if class >= classes || lane >= lanes {
+            let (class, result) = (k * capacity + c / step, program.layout.result(c % step));
+            let Some(result) = result.filter(|_| class < classes) else {
                 stray = column().fold(stray, |a, v| larger(a, v.abs()));
                 continue;
-            }
+            };
             let mean = column().sum::<f64>() / copies;
-            spread[lane] = column().fold(spread[lane], |a, v| larger(a, (v - mean).abs()));
-            values[lane].push(mean);
+            spread[result] = column().fold(spread[result], |a, v| larger(a, (v - mean).abs()));
+            values[result].push(mean);
         }
     }
     if !sound(stray) {

@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use umbra_client::{Client, ClientError};
-use umbra_compiler::Layout;
 use umbra_model::{ensemble_probabilities, softmax, top_class};
 use umbra_runtime::Logits;
 
@@ -65,19 +64,16 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
     let lanes = client.decrypt_lanes_from(&arguments.input, lanes).map_err(about)?;
     let decrypt_s = start.elapsed().as_secs_f64();
 
-    let result = match layout {
-        Layout::Batch { .. } | Layout::Padded { .. } => {
-            let picture = |members: Result<Vec<Logits>, ClientError>| match members {
-                Ok(members) => Ok(OfBatch::Sound(Picture::new(members, classes)?)),
-                Err(error) => Ok(OfBatch::Refused { refused: error.to_string() }),
-            };
-            let pictures = super::by_picture(lanes, layout.vectors());
-            Results::Batch { pictures: pictures.into_iter().map(picture).collect::<anyhow::Result<_>>()? }
-        }
-        _ => {
-            let members = lanes.into_iter().collect::<Result<Vec<_>, _>>().map_err(about)?;
-            Results::One(Picture::new(members, classes)?)
-        }
+    let result = if layout.joins_channels() {
+        let members = lanes.into_iter().collect::<Result<Vec<_>, _>>().map_err(about)?;
+        Results::One(Picture::new(members, classes)?)
+    } else {
+        let picture = |members: Result<Vec<Logits>, ClientError>| match members {
+            Ok(members) => Ok(OfBatch::Sound(Picture::new(members, classes)?)),
+            Err(error) => Ok(OfBatch::Refused { refused: error.to_string() }),
+        };
+        let pictures = super::by_picture(lanes, layout.vectors());
+        Results::Batch { pictures: pictures.into_iter().map(picture).collect::<anyhow::Result<_>>()? }
     };
     let report = Report { result, classes, decrypt_s };
     if arguments.json {

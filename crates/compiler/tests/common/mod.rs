@@ -67,9 +67,10 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
                             slots[p * width + lane] = value(picture, colour, at);
                         }
                     }
-                    Layout::Ensemble { lanes, .. } => {
-                        for lane in 0..lanes {
-                            slots[p * width + lane] = value(&pictures[0], colour, at);
+                    Layout::Ensemble { members, .. } => {
+                        for (i, picture) in pictures.iter().enumerate() {
+                            let first = p * width + i * members.next_power_of_two();
+                            slots[first..first + members].fill(value(picture, colour, at));
                         }
                     }
                 }
@@ -81,6 +82,7 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
 }
 
 /// Runs a program on one picture; returns every slot of the output register.
+#[allow(dead_code)] // not every test file uses it
 pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
     run_batch(program, &[picture.to_vec()], mode)
 }
@@ -198,6 +200,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
 }
 
 /// The logits, and the largest magnitude in the slots that must be 0.
+#[allow(dead_code)] // not every test file uses it
 pub fn logits(program: &Program, output: &Register) -> (Vec<f64>, f64) {
     let (lanes, rest) = lanes(program, output);
     (lanes[0].clone(), rest)
@@ -223,11 +226,10 @@ pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
             continue;
         }
         for (i, x) in slots.iter().enumerate() {
-            let (class, lane) = (k * (period / step) + i % period / step, i % step);
-            if class >= classes || lane >= results {
-                rest = rest.max(x.abs());
-            } else if i < period {
-                lanes[lane][class] = *x;
+            let class = k * (period / step) + i % period / step;
+            match program.layout.result(i % step) {
+                Some(result) if class < classes => lanes[result][class] = *x,
+                _ => rest = rest.max(x.abs()),
             }
         }
     }
