@@ -194,13 +194,14 @@ class Run:
         tqdm.write(json.dumps(entry))
 
     def evaluate(self) -> dict:
-        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: fewest escaping (quadratics only), then accuracy."""
+        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: of most pictures right, of which those that
+        escape (from a quadratic) are none, whatever their largest logit: they may be refused."""
         network = copy.deepcopy(self.average.network)
         recalibrate(network, self.calibration)
         result = evaluate(network, self.held_inputs, self.held_labels)
         self.evaluated = self.epoch
         # A ReLU has no range to escape from.
-        score = [-result.escaping if network.activations() else 0, result.accuracy]
+        score = result.accuracy - (100 * result.escaping / len(self.held_labels) if network.activations() else 0)
         if self.best is None or score >= self.best:
             self.best = score
             save(self.folder / "best.pt", {"network": network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,
