@@ -192,6 +192,9 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     pupil.initialise(best)
     assert torch.equal(pupil.network.parts["stem__conv"].weight, train.load(best)["network"]["parts.stem__conv.weight"])
     pupil.train()
+    r.values["normalisation"] = {**r["normalisation"], "min_std": 0.1}
+    with pytest.raises(train.TrainingError, match="normalisation"):
+        train.Run(r, data_root, tmp_path / "other", 1, limit=50)
     assert main(["export", str(best), "--half", "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
     other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)
@@ -203,6 +206,8 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     with pytest.raises(train.TrainingError, match="a quadratic network"):
         again.initialise(tmp_path / "quadratic" / "best.pt")
     assert main(["export", str(tmp_path / "quadratic" / "best.pt"), "--out", str(tmp_path / "q"), "--data", str(data_root), "--device", "cpu"]) == 0
+    settings = json.loads((tmp_path / "q" / "manifest.json").read_text())["training"]["settings"]
+    assert settings["distillation"] == {"teacher": "relu", "temperature": 4.0, "weight": 0.7}
     with pytest.raises(train.TrainingError, match="a quadratic network"):
         again.initialise(tmp_path / "q")
 
@@ -224,9 +229,8 @@ def test_escaping_pictures_are_held_against_quadratics_only(name, kept, data_roo
     for change in SMALL:
         r.change(change)
     run = train.Run(r, data_root, tmp_path, 1, limit=50)
-    held = len(run.held_labels)
     # More right, but fewer that do not escape.
-    results = iter([Result(40.0, 0, 1.0, {}), Result(50.0, held // 20, 100.0, {}), Result(60.0, held // 4, 100.0, {})])
+    results = iter([Result(40.0, 40.0, 0, 1.0, {}), Result(50.0, 45.0, 5, 100.0, {}), Result(60.0, 35.0, 50, 100.0, {})])
     monkeypatch.setattr(train, "evaluate", lambda *_: next(results))
     for _ in range(3):
         run.evaluate()
@@ -285,7 +289,7 @@ def test_batches_are_crops_and_flips():
 
 
 def test_what_is_not_finite_has_no_number():
-    summary = Result(90.0, 1, float("inf"), {}).summary()
+    summary = Result(90.0, 90.0, 1, float("inf"), {}).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "escaping": 1, "worst": None}
 
 

@@ -134,6 +134,9 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
     seen, *_ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
     training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": state["held_out"],
                 "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
+    if "distillation" in recipe:
+        # The run it was, not where it was.
+        training["settings"]["distillation"] = {**recipe["distillation"], "teacher": Path(recipe["distillation"]["teacher"]).parent.name}
     if recipe["activation"]["kind"] == "relu":
         export_baseline(network.cpu(), out, result, training, half)
     else:

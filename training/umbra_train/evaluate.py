@@ -17,6 +17,8 @@ ESCAPE = 8.0
 @dataclass
 class Result:
     accuracy: float
+    sound: float
+    """In percent: right, and of pictures that do not escape."""
     escaping: int
     worst: float
     """Largest magnitude of any activation input."""
@@ -39,13 +41,15 @@ def evaluate(network: Network, inputs: Tensor, labels: Tensor, batch: int = 250,
     hooks = []
     if noise:
         hooks = [a.register_forward_pre_hook(lambda _, x: (x[0] + noise * torch.randn_like(x[0]),)) for a in network.activations()]
-    result = Result(0.0, 0, 0.0, {}, NOTHING)
+    result = Result(0.0, 0.0, 0, 0.0, {}, NOTHING)
     for x, y in zip(inputs.split(batch), labels.split(batch)):
         record = {}
         logits, _ = network.run(x.contiguous(memory_format=torch.channels_last), record)
-        result.accuracy += 100 * (logits.argmax(1) == y).sum().item() / len(labels)
+        right = logits.argmax(1) == y
+        result.accuracy += 100 * right.sum().item() / len(labels)
         worst = torch.stack([value.abs().amax((1, 2, 3)) for value in record.values()]).amax(0).nan_to_num(nan=float("inf"))
         tame = worst <= ESCAPE
+        result.sound += 100 * (right & tame).sum().item() / len(labels)
         result.escaping += (~tame).sum().item()
         result.worst = max(result.worst, worst.max().item())
         if tame.any():

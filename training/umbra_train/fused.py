@@ -150,6 +150,7 @@ def norm_activation(norm: nn.BatchNorm2d, activation: Quadratic | Rectifier, x: 
 
 @torch.no_grad()
 def inference(norm: nn.BatchNorm2d, knobs: Knobs, x: Tensor) -> Tensor:
+    """By the norm's running statistics."""
     x = rows(x)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale

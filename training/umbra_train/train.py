@@ -120,6 +120,10 @@ class Run:
 
     def load_teacher(self, classes: list[str]) -> Network:
         state = load(Path(self.recipe["distillation"]["teacher"]))
+        for table, key in (("network", "dataset"), ("normalisation", None)):
+            theirs, mine = (values[table] if key is None else values[table][key] for values in (state["recipe"], self.recipe.values))
+            if theirs != mine:
+                raise TrainingError(f"{self.recipe['distillation']['teacher']}: its {key or table} is {theirs}, expected {mine}; a teacher sees the same pictures")
         teacher = build(Recipe(state["recipe"]), classes).to(self.device, memory_format=torch.channels_last)
         load_weights(teacher, state["network"], Path(self.recipe["distillation"]["teacher"]))
         return teacher.eval().requires_grad_(False)
@@ -194,14 +198,14 @@ class Run:
         tqdm.write(json.dumps(entry))
 
     def evaluate(self) -> dict:
-        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: of most pictures right, of which those that
-        escape (from a quadratic) are none, whatever their largest logit: they may be refused."""
+        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: most pictures right, of those
+        that do not escape (from a quadratic; encrypted, the others may be refused)."""
         network = copy.deepcopy(self.average.network)
         recalibrate(network, self.calibration)
         result = evaluate(network, self.held_inputs, self.held_labels)
         self.evaluated = self.epoch
         # A ReLU has no range to escape from.
-        score = result.accuracy - (100 * result.escaping / len(self.held_labels) if network.activations() else 0)
+        score = result.sound if network.activations() else result.accuracy
         if self.best is None or score >= self.best:
             self.best = score
             save(self.folder / "best.pt", {"network": network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,

@@ -125,7 +125,8 @@ impl Program {
         if members == 0 || members > slots {
             return Err(invalid("number of networks", members, format!("1 to {slots}")));
         }
-        let room = if joined { slots } else { width } / self.layout.spacing();
+        let lanes = if joined { slots } else { width };
+        let room = lanes / self.layout.spacing();
         if pictures == 0 || pictures > room {
             return Err(invalid("number of pictures", pictures, format!("1 to {room}")));
         }

@@ -6,7 +6,8 @@
 
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value};
 
-/// Distance of a class's logits, which are those of the members one after the other and of nobody where there are fewer.
+/// Slots that members take next to one another, and nobody where there are fewer: of a class's logits here, of a picture in the channel
+/// layout.
 #[must_use]
 pub fn logit_step(members: usize) -> usize {
     members.next_power_of_two()

@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Value};
+use crate::merge::logit_step;
 use crate::{CompileError, InputLayout, Layout};
 
 /// Ciphertexts that a value may take at most, see [`crate::Program::check`].
@@ -50,7 +51,7 @@ struct Lanes {
 impl Lanes {
     /// Lanes a picture.
     fn spacing(self) -> usize {
-        self.members.next_power_of_two()
+        logit_step(self.members)
     }
 }
 
@@ -107,9 +108,8 @@ impl Packing {
         let Self { slots, grid, .. } = Self::of(circuit, log_n)?;
         let width = slots / grid.positions;
         let (members, padded) = (circuit.members().len(), circuit.is_padded());
-        let each = members.next_power_of_two();
-        let pictures = batch.unwrap_or((width / each).max(1));
-        let used = pictures.saturating_mul(each);
+        let pictures = batch.unwrap_or((width / logit_step(members)).max(1));
+        let used = pictures.saturating_mul(logit_step(members));
         if used == 0 || used > width {
             return Err(CompileError::TooManyLanes { found: used, limit: width, log_n });
         }
@@ -311,8 +311,8 @@ impl Packing {
         }
     }
 
-    /// Whether a value is the logits that the members of an ensemble make together: in the first lane of each picture, of which those of the
-    /// other members are rotated there.
+    /// Whether a value is the logits that the members of an ensemble make together: in the first lane of each picture, where the others'
+    /// parts are rotated to.
     #[must_use]
     pub fn averages(&self, value: &Value) -> bool {
         value.logits && self.lanes.is_some_and(|l| l.averaged)

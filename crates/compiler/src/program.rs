@@ -15,6 +15,8 @@ use umbra_model::Input;
 
 use umbra_ckks::{Bsgs, Diagonal, KeyId, KeyKind, ParametersLiteral};
 
+use crate::merge::logit_step;
+
 /// A compiled network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
@@ -128,7 +130,7 @@ impl Layout {
     pub fn spacing(&self) -> usize {
         match self {
             Self::Cyclic | Self::Batch { .. } | Self::Padded { .. } => 1,
-            Self::SideBySide { members, .. } | Self::Ensemble { members, .. } => members.next_power_of_two(),
+            Self::SideBySide { members, .. } | Self::Ensemble { members, .. } => logit_step(*members),
         }
     }
 
@@ -190,8 +192,9 @@ pub struct InputLayout {
 /// Where the logits are after the last step.
 ///
 /// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
-/// every `p`; every other slot holds 0. The mean over an ensemble is in the first lane of each picture. With zero padding that of lane `m` is the value of slot `m * period + (j % k) * step`, of
-/// the first network, and of the others in the slots after it; in lanes without picture are the logits of a black one.
+/// every `p`; every other slot holds 0. The mean over an ensemble is in the first lane of each picture. With zero padding that of lane
+/// `m` is the value of slot `m * period + (j % k) * step`, of the first network, and of the others in the slots after it; in lanes
+/// without picture are the logits of a black one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputLayout {
@@ -439,5 +442,20 @@ impl Program {
             a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(self.parameters.primes[i as usize])).product()
         };
         product(&levels[from], &levels[to]) / product(&levels[to], &levels[from])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ensembles_of_one_picture_are_read_as_they_were_written_first() {
+        let layout: Layout =
+            serde_json::from_str(r#"{"kind": "ensemble", "lanes": 3, "averaged": false}"#).expect("a layout");
+        assert_eq!(layout, Layout::Ensemble { pictures: 1, members: 3, averaged: false });
+        assert_eq!((0..5).map(|lane| layout.result(lane)).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), None, None]);
+        let layout = Layout::Ensemble { pictures: 2, members: 3, averaged: true };
+        assert_eq!((0..9).filter_map(|lane| Some((lane, layout.result(lane)?))).collect::<Vec<_>>(), [(0, 0), (4, 1)]);
     }
 }
