@@ -217,7 +217,7 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     def state(self) -> dict:
-        return {"recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "best": self.best, "elapsed": time.monotonic() - self.began,
+        return {"recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "score": self.best, "elapsed": time.monotonic() - self.began,
                 "network": self.network.state_dict(), "average": self.average.network.state_dict(), "average_steps": self.average.steps,
                 "optimizer": self.optimizer.state_dict(), "generator": self.batches.generator.get_state(), "flip": self.batches.flip}
 
@@ -231,7 +231,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.batches.generator.set_state(state["generator"])
         self.average.steps, self.batches.flip = state["average_steps"], state["flip"]
-        self.epoch, self.best, self.began = state["epoch"], state["best"], time.monotonic() - state["elapsed"]
+        self.epoch, self.best, self.began = state["epoch"], state.get("score"), time.monotonic() - state["elapsed"]
 
     def initialise(self, path: Path, mirror: bool = False) -> None:
         """Takes weights and batch statistics from a best.pt (of either geometry, of ReLU too) or an exported network's folder: of the same architecture,
