@@ -32,6 +32,14 @@ def test_a_deeper_network_computes_almost_the_same(deeper, monkeypatch):
     assert all(activation.clamp is None for activation in network.activations())
 
 
+def test_a_deeper_relu_network_computes_the_same():
+    relu = {"kind": "relu", "initial_scale": 0.5}
+    small, x = build("R8-8", spec=relu).train(), torch.randn(16, 3, 32, 32)
+    network = build("R20-8", spec=relu)
+    network.load_state_dict(grow.deepen(network, small.state_dict(), x))
+    torch.testing.assert_close(network.train()(x), small(x), rtol=1e-4, atol=1e-5)
+
+
 def test_weights_that_fit_stay_and_others_are_refused():
     same, x = build("R14-8"), torch.randn(4, 3, 32, 32)
     state = build("R14-8").state_dict()

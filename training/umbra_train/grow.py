@@ -1,15 +1,16 @@
 """Starts a network from weights of a smaller one: fewer blocks a stage, or other classes.
 
-A block with a quadratic cannot be the identity. One whose branch ends in zeros and whose batch norm makes its input small nearly is:
-c + b z + a z^2 with small z is c + b z, and a factor is what the layers after it take back.
+A block with a ReLU whose branch ends in zeros is the identity once its batch norm is: what reaches it is a ReLU's output. A block with a
+quadratic cannot be the identity. One whose batch norm makes its input small nearly is: c + b z + a z^2 with small z is c + b z, and a
+factor is what the layers after it take back.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .activation import Quadratic
+from .activation import Quadratic, Rectifier
 from .graph import GraphError, Network, key
 
 SMALL = 0.1
@@ -61,6 +62,12 @@ def deepen(network: Network, state: dict[str, Tensor], pictures: Tensor) -> dict
     return settle(network, [i for i in range(new) if i not in source], pictures)
 
 
+def be_identity(norm: nn.BatchNorm2d, x: tuple[Tensor]) -> None:
+    variance, mean = torch.var_mean(x[0], (0, 2, 3), correction=0)
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.copy_(mean)
+
+
 @torch.no_grad()
 def settle(network: Network, added: list[int], pictures: Tensor) -> dict[str, Tensor]:
     """Sets the batch norms of the added blocks from what reaches them, in one pass, and takes their factors back after each stage."""
@@ -72,6 +79,9 @@ def settle(network: Network, added: list[int], pictures: Tensor) -> dict[str, Te
         factors, before = [], []
         for block in stage:
             norm, act = network.parts[key(f"l{block}.bn2")], network.parts[key(f"l{block}.act2")]
+            if isinstance(act, Rectifier):
+                hooks.append(norm.register_forward_pre_hook(be_identity))
+                continue
             if not isinstance(act, Quadratic) or act.fixed is None or not act.fixed[1]:
                 raise GraphError(f"node l{block}.act2: only networks of one fixed quadratic with a linear term grow")
 
