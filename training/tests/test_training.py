@@ -200,6 +200,13 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)
     other.initialise(tmp_path / "r")
     assert torch.equal(other.network.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
+    exported = small(1)
+    exported.values["distillation"] = {**r["distillation"], "teacher": str(tmp_path / "r")}
+    taught = train.Run(exported, data_root, tmp_path / "other", 1, limit=50)
+    assert torch.equal(taught.teacher.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
+    exported["distillation"]["teacher"] = str(tmp_path / "quadratic")
+    with pytest.raises(GraphError, match="no ReLU network to learn from"):
+        train.Run(exported, data_root, tmp_path / "other", 1, limit=50)
     again = train.Run(teacher, data_root, tmp_path / "again", 1, limit=50)
     again.initialise(tmp_path / "r")
     again.initialise(best)
@@ -210,6 +217,15 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     assert settings["distillation"] == {"teacher": "relu", "temperature": 4.0, "weight": 0.7}
     with pytest.raises(train.TrainingError, match="a quadratic network"):
         again.initialise(tmp_path / "q")
+
+
+def test_stretched_pictures_keep_their_direction(data_root, tmp_path):
+    run = train.Run(small(1), data_root, tmp_path, 1, limit=50)
+    x = torch.randn(64, 3, 8, 8)
+    factors = (run.stretch(x, 0.2) / x).flatten(1)
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
+    assert factors.min() >= 0.799 and factors.max() <= 1.201 and factors[:, 0].std() > 0.05
+    assert run.stretch(x, 0.0) is x
 
 
 def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):

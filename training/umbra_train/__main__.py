@@ -136,8 +136,10 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
                 "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
     if "distillation" in recipe:
         # The run it was, not where it was.
-        training["settings"]["distillation"] = {**recipe["distillation"], "teacher": Path(recipe["distillation"]["teacher"]).parent.name}
+        teacher = Path(recipe["distillation"]["teacher"])
+        training["settings"]["distillation"] = {**recipe["distillation"], "teacher": (teacher.parent if teacher.suffix else teacher).name}
     if recipe["activation"]["kind"] == "relu":
+        training["settings"] |= {table: recipe[table] for table in ("network", "normalisation")}  # what a manifest says elsewhere
         export_baseline(network.cpu(), out, result, training, half)
     else:
         export(network.cpu(), out, pictures, labels, result, training, half, seen)

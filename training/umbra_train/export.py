@@ -89,6 +89,17 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise GraphError(f"{folder}: no exported network ({type(error).__name__}: {error}); expected manifest.json, or baseline.json, and its weights") from error
 
 
+def read_baseline(folder: Path) -> dict:
+    """An exported ReLU network as a best.pt has it: `recipe` and `network`."""
+    try:
+        settings = json.loads((folder / "baseline.json").read_text())["settings"]
+        settings["network"], settings["normalisation"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GraphError(f"{folder}: no ReLU network to learn from ({type(error).__name__}: {error}); expected a best.pt, or a folder with "
+                         "a baseline.json that says network and normalisation") from error
+    return {"recipe": settings, "network": read_weights(folder)}
+
+
 @torch.no_grad()
 def vectors(network: Network, pictures: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Test vectors over the first pictures given: everything a reader needs to compare itself with PyTorch in float32."""

@@ -20,7 +20,7 @@ class RecipeError(ValueError):
 
 @dataclass
 class Phase:
-    """From progress `start` on: what the activations do while training."""
+    """From progress `start` on: what the activations do while training, and the range 1 +- gain of factors that pictures are stretched by."""
 
     name: str
     start: float
@@ -28,6 +28,7 @@ class Phase:
     clamp: float | None = None
     noise: float = 0.0
     thin: bool = False
+    gain: float = 0.0
 
     def apply(self, network: Network) -> None:
         network.thin = self.thin

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from . import data, fused, grow
 from .evaluate import ESCAPE, evaluate
-from .export import read_weights
+from .export import read_baseline, read_weights
 from .graph import Network
 from .recipe import Phase, Recipe, build
 
@@ -119,13 +119,14 @@ class Run:
         return torch.compile(self.forward)
 
     def load_teacher(self, classes: list[str]) -> Network:
-        state = load(Path(self.recipe["distillation"]["teacher"]))
+        path = Path(self.recipe["distillation"]["teacher"])
+        state = read_baseline(path) if path.is_dir() else load(path)
         for table, key in (("network", "dataset"), ("normalisation", None)):
             theirs, mine = (values[table] if key is None else values[table][key] for values in (state["recipe"], self.recipe.values))
             if theirs != mine:
-                raise TrainingError(f"{self.recipe['distillation']['teacher']}: its {key or table} is {theirs}, expected {mine}; a teacher sees the same pictures")
+                raise TrainingError(f"{path}: its {key or table} is {theirs}, expected {mine}; a teacher sees the same pictures")
         teacher = build(Recipe(state["recipe"]), classes).to(self.device, memory_format=torch.channels_last)
-        load_weights(teacher, state["network"], Path(self.recipe["distillation"]["teacher"]))
+        load_weights(teacher, state["network"], path)
         return teacher.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,7 +164,7 @@ class Run:
                     break
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.recipe.learning_rate(self.progress(steps))
-                totals += self.update(x, y, zeta, task_weight)
+                totals += self.update(self.stretch(x, phase.gain), y, zeta, task_weight)
                 steps += 1
                 bar.set_postfix(accuracy=f"{100 * totals[2].item() / steps:.1f} %")
             if not steps:
@@ -172,6 +173,13 @@ class Run:
             self.finish_epoch(phase, time.monotonic() - start, steps, totals / steps)
         if self.evaluated != self.epoch:
             self.evaluate()
+
+    def stretch(self, x: Tensor, gain: float) -> Tensor:
+        """Each picture by a factor of its own, even over 1 - gain..1 + gain."""
+        if not gain:
+            return x
+        factors = 1 + gain * (2 * torch.rand(len(x), 1, 1, 1, generator=self.batches.generator) - 1)
+        return x * factors.to(x)
 
     def update(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> Tensor:
         self.optimizer.zero_grad()

@@ -12,43 +12,20 @@
 
 #![expect(clippy::needless_range_loop, reason = "one index into several arrays of registers")]
 
+use super::wide::{EVEN, Factor, Spread, V, join_even_odd, splat};
 use crate::Modulus;
 use crate::ntt::{LastLevel, Wide, wide_quotient};
 use std::arch::x86_64::*;
 
-type V = __m512i;
 /// A pass works on `2^K <= 8` rows, two registers of each at once to hide latencies.
 type Rows = [[V; 2]; 8];
 
 /// `log2` of the words of the largest block that is finished in the cache.
 const LOG_BLOCK: u32 = 12;
-const EVEN: __mmask16 = 0x5555;
 
 /// A block in 64-bit words.
 #[repr(align(64))]
 struct Scratch(#[expect(dead_code, reason = "written through pointers")] [u64; 1 << LOG_BLOCK]);
-
-/// Constants of a transform, spread over registers.
-#[derive(Clone, Copy)]
-pub(super) struct Spread {
-    p: V,
-    /// `2^52 - p`.
-    minus_p: V,
-    /// `floor(2^52 / p)`.
-    reciprocal: V,
-    one: V,
-    /// `p` in 32-bit lanes.
-    p32: V,
-    /// `p` less a margin of `2^-16`, see [`Self::above_margin`].
-    below: V,
-}
-
-/// A multiplier and its quotient, spread.
-#[derive(Clone, Copy)]
-struct Factor {
-    w: V,
-    quotient: V,
-}
 
 /// The factors of a [`LastLevel`].
 #[derive(Clone, Copy)]
@@ -58,149 +35,8 @@ struct Last {
 }
 
 #[inline(always)]
-pub(super) unsafe fn splat(x: u64) -> V {
-    // SAFETY: the caller has AVX-512F, as for every function of this module.
-    unsafe { _mm512_set1_epi64(x as i64) }
-}
-
-#[inline(always)]
 unsafe fn zeros() -> Rows {
     unsafe { [[_mm512_setzero_si512(); 2]; 8] }
-}
-
-impl Spread {
-    #[inline(always)]
-    pub(super) unsafe fn new(m: &Modulus) -> Self {
-        let p = m.value() as u64;
-        unsafe {
-            Self {
-                p: splat(p),
-                minus_p: splat((1 << 52) - p),
-                reciprocal: splat((1 << 52) / p),
-                one: splat(1),
-                p32: _mm512_set1_epi32(p as i32),
-                below: splat(p - (p >> 16) - 1),
-            }
-        }
-    }
-
-    /// `x w` in `[0, 1)`.
-    #[inline(always)]
-    unsafe fn mul(&self, x: V, f: Factor) -> V {
-        unsafe { self.mul_add(_mm512_setzero_si512(), x, f) }
-    }
-
-    /// `start + x w`, the product in `[0, 1)`.
-    #[inline(always)]
-    unsafe fn mul_add(&self, start: V, x: V, f: Factor) -> V {
-        unsafe {
-            let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, f.quotient);
-            _mm512_madd52lo_epu64(_mm512_madd52lo_epu64(start, x, f.w), q, self.minus_p)
-        }
-    }
-
-    /// `x` in `[0, 1)`.
-    #[inline(always)]
-    pub(super) unsafe fn reduce(&self, x: V) -> V {
-        unsafe {
-            let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, self.reciprocal);
-            _mm512_madd52lo_epu64(x, q, self.minus_p)
-        }
-    }
-
-    /// `x` in `[m, 1 + m)` for a margin `m` of `2^-16` that the excess over 1 of a few products
-    /// does not use up.
-    #[inline(always)]
-    unsafe fn above_margin(&self, x: V) -> V {
-        unsafe {
-            let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), _mm512_add_epi64(x, self.below), self.reciprocal);
-            _mm512_madd52lo_epu64(_mm512_add_epi64(x, self.p), q, self.minus_p)
-        }
-    }
-
-    /// Forward butterfly.
-    #[inline(always)]
-    unsafe fn split(&self, a: V, b: V, f: Factor) -> [V; 2] {
-        unsafe {
-            let r = self.mul(b, f);
-            [_mm512_add_epi64(a, r), _mm512_sub_epi64(a, r)]
-        }
-    }
-
-    /// Inverse butterfly; `b` is at most `bound`, a multiple of `p`.
-    #[inline(always)]
-    unsafe fn merge(&self, a: V, b: V, bound: V, f: Factor) -> [V; 2] {
-        unsafe {
-            let difference = _mm512_sub_epi64(_mm512_add_epi64(a, bound), b);
-            [_mm512_add_epi64(a, b), self.mul(difference, f)]
-        }
-    }
-
-    /// Eight factors from their quotients: `w = floor(w' p / 2^52) + 1`, since `w 2^52 / p` is not
-    /// an integer.
-    #[inline(always)]
-    unsafe fn factors(&self, quotient: V) -> Factor {
-        unsafe { Factor { w: _mm512_madd52hi_epu64(self.one, quotient, self.p), quotient } }
-    }
-
-    /// Words below 2 to canonical ones.
-    #[inline(always)]
-    pub(super) unsafe fn canonical(&self, x: V) -> V {
-        unsafe { _mm512_min_epu32(x, _mm512_sub_epi32(x, self.p32)) }
-    }
-}
-
-impl Wide {
-    /// One node's factor, spread. The node must be one of those with a plain root.
-    #[inline(always)]
-    unsafe fn factor(&self, node: usize) -> Factor {
-        debug_assert!(node < self.roots.len());
-        // SAFETY: callers pass nodes below N/8 only, the length of `roots`.
-        unsafe {
-            Factor { w: splat(*self.roots.get_unchecked(node)), quotient: splat(*self.quotients.get_unchecked(node)) }
-        }
-    }
-
-    /// The factor of place `k` in the heap of nodes from `node`.
-    #[inline(always)]
-    unsafe fn below(&self, node: usize, k: usize) -> Factor {
-        let level = k.ilog2();
-        unsafe { self.factor((node << level) + k - (1 << level)) }
-    }
-
-    /// The factors of the first `K` levels below and including `node`, as a heap.
-    #[inline(always)]
-    unsafe fn subtree<const K: usize>(&self, node: usize) -> [Factor; 8] {
-        unsafe {
-            let zero = _mm512_setzero_si512();
-            let mut out = [Factor { w: zero, quotient: zero }; 8];
-            for (k, out) in out.iter_mut().enumerate().take(1 << K).skip(1) {
-                *out = self.below(node, k);
-            }
-            out
-        }
-    }
-
-    /// `count` quotients from `node`, each repeated in `8 / count` lanes.
-    #[inline(always)]
-    unsafe fn repeated<const COUNT: usize>(&self, node: usize) -> V {
-        debug_assert!(node + COUNT <= self.quotients.len());
-        // SAFETY: nodes are below N, the length of `quotients`.
-        unsafe {
-            let q = self.quotients.as_ptr().add(node);
-            match COUNT {
-                2 => {
-                    let two = _mm512_castsi128_si512(_mm_loadu_si128(q.cast()));
-                    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1), two)
-                }
-                4 => {
-                    let four = _mm512_castsi256_si512(_mm256_loadu_si256(q.cast()));
-                    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), four)
-                }
-                _ => _mm512_loadu_si512(q.cast()),
-            }
-        }
-    }
 }
 
 /// Does something to each of `2^K` rows, written out as in [`each`].
@@ -350,12 +186,6 @@ unsafe fn merge_rows<const K: usize>(
 #[inline(always)]
 unsafe fn load_even_odd(x: *const u32) -> [V; 2] {
     unsafe { [_mm512_maskz_loadu_epi32(EVEN, x.cast()), _mm512_srli_epi64::<32>(_mm512_loadu_si512(x.cast()))] }
-}
-
-/// Low halves of 64-bit lanes as even and odd words.
-#[inline(always)]
-pub(super) unsafe fn join_even_odd(x: [V; 2]) -> V {
-    unsafe { _mm512_mask_shuffle_epi32::<0b10_10_00_00>(x[0], !EVEN, x[1]) }
 }
 
 /// `K` forward levels over `len` words at `x`, words below 4 (0 at the least) to such words.

@@ -1,9 +1,9 @@
 //! Products with matrices of integers in registers: for every width, and with 52-bit products (AVX-512 IFMA).
 
 use super::grouped::{self, GROUP, GroupedMatrix, LINE};
-use super::ifma::{self, join_even_odd, splat};
 use super::integers::{self, IntegerMatrix, ROWS};
 use super::simd::{Lanes, Spread};
+use super::wide::{self, join_even_odd, splat};
 use crate::Modulus;
 use std::arch::x86_64::*;
 
@@ -164,7 +164,7 @@ impl Sums {
 
     /// The canonical residues of the sums, which are in `[0, 2^52)`.
     #[inline(always)]
-    unsafe fn residues(self, s: &ifma::Spread) -> __m512i {
+    unsafe fn residues(self, s: &wide::Spread) -> __m512i {
         unsafe {
             let mask = splat((1 << 52) - 1);
             let even = _mm512_sub_epi64(self.even, _mm512_slli_epi64::<32>(self.odd));
@@ -207,7 +207,7 @@ unsafe fn integers_tile_wide<const N: usize>(
     // SAFETY: as in `integers_tile`, for registers of 16 words. Sums are in [0, 2^52): weights of a row add up to at most 2^22
     // in absolute value, words are below p < 2^30, and what the negative ones take off is less than the start.
     unsafe {
-        let s = ifma::Spread::new(m);
+        let s = wide::Spread::new(m);
         for at in (0..whole).step_by(16) {
             let mut sums = [Sums::zero(); N];
             for (sums, &negative) in sums.iter_mut().zip(&matrix.negative[row..]) {
@@ -341,7 +341,7 @@ unsafe fn grouped_wide(
     let mut lines = vec![Line([0; LINE]); inputs.len()];
     // SAFETY: as in `multiply_grouped`; sums as in `integers_tile_wide`, those of four words below 2^30 being below 2^32.
     unsafe {
-        let s = ifma::Spread::new(m);
+        let s = wide::Spread::new(m);
         for at in (0..whole).step_by(LINE) {
             for (line, input) in lines.iter_mut().zip(inputs) {
                 _mm512_store_si512(line.0.as_mut_ptr().cast(), _mm512_loadu_si512(input.as_ptr().add(at).cast()));

@@ -16,6 +16,8 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod transform;
 #[cfg(target_arch = "x86_64")]
+mod wide;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::ntt::{LastLevel, Narrow, Wide};
