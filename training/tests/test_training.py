@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from umbra_train import data, recipe, train
+from umbra_train import data, recipe, table, train
 from umbra_train.__main__ import main
 from umbra_train.evaluate import Result
 from umbra_train.graph import GraphError
@@ -251,6 +251,18 @@ def test_escaping_pictures_are_held_against_quadratics_only(name, kept, data_roo
     for _ in range(3):
         run.evaluate()
     assert train.load(tmp_path / "best.pt")["held_out"]["accuracy"] == kept
+
+
+def test_the_plan_of_the_zoo_trains_in_an_order_that_can_be():
+    known = set()
+    for entry in table.PLAN:
+        r = recipe.read(entry.recipe)
+        assert ("distillation" in r.values) == (entry.teacher is not None), entry
+        for change in entry.changes:
+            r.change(change)
+        assert {entry.start, entry.teacher} <= known | {None}, entry
+        assert entry.folder not in known, entry
+        known.add(entry.folder)
 
 
 @pytest.mark.parametrize("name", ["umbra", "continue", "distil", "paper", "relu"])

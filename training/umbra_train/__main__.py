@@ -147,19 +147,20 @@ def export_best(options, best: Path, out: Path, half: bool = False) -> None:
 
 
 def run_zoo(options) -> None:
-    known = [folder for folder, *_ in table.PLAN]
+    known = [entry.folder for entry in table.PLAN]
     for name in options.only or []:
         if name not in known:
             raise recipes.RecipeError(f"--only {name}: not in the zoo; use one of {', '.join(known)}")
-    for folder, recipe, changes, seed in table.PLAN:
-        out = options.zoo / folder
-        if options.only and folder not in options.only:
+    for entry in table.PLAN:
+        out = options.zoo / entry.folder
+        if options.only and entry.folder not in options.only or any((out / file).exists() for file in ("manifest.json", "baseline.json")):
             continue
-        if any((out / file).exists() for file in ("manifest.json", "baseline.json")):
-            continue
-        start = options.zoo / table.STARTS[folder] if folder in table.STARTS else None
-        train_one(options, recipes.read(recipe), changes + options.set, options.runs / folder, seed, start)
-        export_best(options, options.runs / folder / "best.pt", out)
+        changes = [*entry.changes, *options.set]
+        if entry.teacher:
+            changes.insert(0, f"distillation.teacher={json.dumps(str(options.zoo / entry.teacher))}")
+        start = options.zoo / entry.start if entry.start else None
+        train_one(options, recipes.read(entry.recipe), changes, options.runs / entry.folder, entry.seed, start, entry.mirror)
+        export_best(options, options.runs / entry.folder / "best.pt", out)
         run_table(options)
 
 

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-PLAN = [
-    # folder, recipe, changes, seed; in order of worth. A baseline's folder holds its accuracy, and its weights to train on from.
-    *[(f"r20-16-cifar10-cyclic{'' if seed == 1 else f'-member{seed}'}", "umbra", [], seed) for seed in (1, 2, 3, 4)],
-    ("r20-16-cifar10-relu", "relu", [], 1),
-    ("r20-16-cifar100-cyclic", "umbra", ['network.dataset="CIFAR-100"'], 1),
-    ("r20-16-cifar100-relu", "relu", ['network.dataset="CIFAR-100"'], 1),
-    ("r18-cifar10-cyclic", "umbra", ['network.name="R18"'], 1),
-    ("r20-64-cifar10-cyclic", "umbra", ['network.name="R20-64"'], 1),
-    ("r32-16-cifar10-cyclic", "continue", ['network.name="R32-16"'], 1),
-    ("r18-cifar100-cyclic", "umbra", ['network.name="R18"', 'network.dataset="CIFAR-100"'], 1),
-    ("r20-64-cifar100-cyclic", "umbra", ['network.name="R20-64"', 'network.dataset="CIFAR-100"'], 1),
-    ("r32-16-cifar100-cyclic", "umbra", ['network.name="R32-16"', 'network.dataset="CIFAR-100"'], 1),
-    ("r32-64-cifar10-cyclic", "umbra", ['network.name="R32-64"'], 1),
-]
+@dataclass(frozen=True)
+class Entry:
+    """A network of the plan. `start`, `teacher`: other folders of the zoo, which the plan trains before it."""
 
-STARTS = {"r32-16-cifar10-cyclic": "r20-16-cifar10-cyclic"}
-"""Networks that begin as another one of the zoo."""
+    folder: str
+    recipe: str
+    changes: tuple[str, ...] = ()
+    seed: int = 1
+    start: str | None = None
+    mirror: bool = False
+    teacher: str | None = None
+
+
+def on(dataset: str) -> str:
+    return f'network.dataset="{dataset}"'
+
+
+def named(name: str) -> str:
+    return f'network.name="{name}"'
+
+
+FIRST, RELU, RELU_100 = "r20-16-cifar10-cyclic", "r20-16-cifar10-relu", "r20-16-cifar100-relu"
+
+PLAN = [
+    # In order of worth. A baseline's folder holds its accuracy, and its weights to train on from and to learn from.
+    Entry(RELU, "relu"),
+    Entry(FIRST, "umbra"),
+    Entry(f"{FIRST}-member2", "continue", seed=2, start=FIRST, mirror=True),
+    Entry(f"{FIRST}-member3", "umbra", seed=3),
+    Entry(f"{FIRST}-member4", "distil", seed=4, start=RELU, teacher=RELU),
+    Entry(RELU_100, "relu", (on("CIFAR-100"),)),
+    Entry("r20-16-cifar100-cyclic", "distil", (on("CIFAR-100"), "training.epochs=100"), start=FIRST, teacher=RELU_100),
+    Entry("r18-cifar10-cyclic", "umbra", (named("R18"),)),
+    Entry("r20-64-cifar10-cyclic", "umbra", (named("R20-64"),)),
+    Entry("r32-16-cifar10-relu", "relu", (named("R32-16"),), start=RELU),
+    Entry("r32-16-cifar10-cyclic", "distil", (named("R32-16"),), start=FIRST, teacher="r32-16-cifar10-relu"),
+    Entry("r18-cifar100-cyclic", "umbra", (named("R18"), on("CIFAR-100"))),
+    Entry("r20-64-cifar100-cyclic", "umbra", (named("R20-64"), on("CIFAR-100"))),
+    Entry("r32-16-cifar100-cyclic", "distil", (named("R32-16"), on("CIFAR-100")), start="r20-16-cifar100-cyclic", teacher=RELU_100),
+    Entry("r32-64-cifar10-cyclic", "umbra", (named("R32-64"),)),
+]
 
 HEADER = """# The zoo
 
@@ -55,7 +80,7 @@ def table(zoo: Path) -> str:
                  measured.get("simulated_accuracy"), t.get("escaping_pictures"), worst, levels(m), f"2^{log_n}" if log_n else None]
         rows.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |\n")
     done = manifests.keys() | {path.parent.name for path in zoo.glob("*/baseline.json")}
-    rest = [f"`{folder}`" for folder, *_ in PLAN if folder not in done]
+    rest = [f"`{entry.folder}`" for entry in PLAN if entry.folder not in done]
     missing = f"\nNot trained yet, in the order planned: {', '.join(rest)}.\n" if rest else ""
     return HEADER + "".join(rows) + missing
 
