@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use umbra_compiler::{AddFirst, Average, LayoutChoice};
+use umbra_compiler::{AddFirst, Average, LayoutChoice, Pass};
 
 /// Encrypted image classification: a server classifies a picture that it cannot see.
 #[derive(Debug, Parser)]
@@ -83,7 +84,7 @@ pub struct Demo {
 #[derive(Args, Debug, Default)]
 pub struct Compilation {
     /// Switch a pass off, to see what it is worth; may be repeated.
-    #[arg(long, value_name = "PASS")]
+    #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(Pass::ALL.map(Pass::name)))]
     pub without: Vec<String>,
     /// Wanted standard deviation of a logit's error [default: 0.014]: a smaller one takes more time and larger keys.
     #[arg(long, value_name = "X")]
