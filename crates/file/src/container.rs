@@ -29,21 +29,27 @@ struct Record {
     digest: Digest,
 }
 
-impl<B: AsRef<[u8]>> Container<B> {
-    /// Checks magic, version, kind, all lengths against the number of bytes, and the digest of head, header and table.
-    /// Allocates less than the bytes' own length, and only after these checks.
-    ///
-    /// # Errors
-    /// [`FormatError`]; never panics, whatever the bytes.
-    pub fn decode(bytes: B) -> Result<Self, FormatError> {
-        let all = bytes.as_ref();
-        let found = all.len() as u64;
-        let prefix = &all[..all.len().min(MAGIC.len())];
+/// The fixed part before the header.
+pub(crate) struct Preamble {
+    pub(crate) kind: Kind,
+    context: Digest,
+    /// What it says the digest of head, header and table is.
+    digest: Digest,
+    header_end: u64,
+    table: u64,
+    count: u32,
+}
+
+impl Preamble {
+    /// Reads it from the first bytes of a file, [`PREAMBLE`] of them or all there are, and checks all it says against the
+    /// length of the file: what is said to be there is there, and nothing else.
+    pub(crate) fn parse(start: &[u8], length: u64) -> Result<Self, FormatError> {
+        let prefix = &start[..start.len().min(MAGIC.len())];
         if prefix.is_empty() || !MAGIC.starts_with(prefix) {
             return Err(FormatError::NotUmbra { found: prefix.to_vec() });
         }
-        let Some(preamble) = all.first_chunk::<PREAMBLE>() else {
-            return Err(FormatError::Truncated { found, expected: PREAMBLE as u64 });
+        let Some(preamble) = start.first_chunk::<PREAMBLE>() else {
+            return Err(FormatError::Truncated { found: length, expected: PREAMBLE as u64 });
         };
         let version = u16::from_le_bytes(field(preamble, 8));
         if version != VERSION {
@@ -54,29 +60,49 @@ impl<B: AsRef<[u8]>> Container<B> {
         let header_length = u32::from_le_bytes(field(preamble, 12));
         let table = u64::from_le_bytes(field(preamble, 48));
         let count = u32::from_le_bytes(field(preamble, 56));
-        let malformed = |what, found: u64, expected: String| Err(FormatError::Malformed { what, found, expected });
         if header_length > MAX_HEADER {
-            return malformed("header length", header_length.into(), format!("at most {MAX_HEADER}"));
+            return Err(malformed("header length", header_length.into(), format!("at most {MAX_HEADER}")));
         }
         let reserved = u32::from_le_bytes(field(preamble, 60));
         if reserved != 0 {
-            return malformed("a reserved field", reserved.into(), "0".into());
+            return Err(malformed("a reserved field", reserved.into(), "0".into()));
         }
         let header_end = PREAMBLE as u64 + u64::from(header_length);
         let body = align(header_end);
         if table < body || table % ALIGN != 0 {
-            return malformed("table offset", table, format!("a multiple of {ALIGN}, at least {body}"));
+            return Err(malformed("table offset", table, format!("a multiple of {ALIGN}, at least {body}")));
         }
         match table.checked_add(u64::from(count) * ENTRY as u64) {
-            Some(expected) if found < expected => return Err(FormatError::Truncated { found, expected }),
-            Some(expected) if found == expected => {}
-            Some(expected) => return malformed("file length", found, expected.to_string()),
-            None => return malformed("table offset", table, "a position in the file".into()),
+            Some(expected) if length < expected => return Err(FormatError::Truncated { found: length, expected }),
+            Some(expected) if length == expected => {}
+            Some(expected) => return Err(malformed("file length", length, expected.to_string())),
+            None => return Err(malformed("table offset", table, "a position in the file".into())),
         }
+        let (context, digest) = (field(preamble, 16).into(), field(preamble, DIGEST).into());
+        Ok(Self { kind, context, digest, header_end, table, count })
+    }
+}
+
+fn malformed(what: &'static str, found: u64, expected: String) -> FormatError {
+    FormatError::Malformed { what, found, expected }
+}
+
+impl<B: AsRef<[u8]>> Container<B> {
+    /// Checks magic, version, kind, all lengths against the number of bytes, and the digest of head, header and table.
+    /// Allocates less than the bytes' own length, and only after these checks.
+    ///
+    /// # Errors
+    /// [`FormatError`]; never panics, whatever the bytes.
+    pub fn decode(bytes: B) -> Result<Self, FormatError> {
+        let all = bytes.as_ref();
+        let start = &all[..all.len().min(PREAMBLE)];
+        let Preamble { kind, context, digest: stated, header_end, table, count } =
+            Preamble::parse(start, all.len() as u64)?;
+        let body = align(header_end);
         // All offsets are below the number of bytes from here on and fit in usize.
         let (header, entries) = (PREAMBLE..header_end as usize, &all[table as usize..]);
-        let digest = Digest::of_parts([&preamble[..DIGEST], &all[header.clone()], entries]);
-        if digest.bytes() != &field::<32>(preamble, DIGEST) {
+        let digest = Digest::of_parts([&all[..DIGEST], &all[header.clone()], entries]);
+        if digest != stated {
             return Err(FormatError::HeadDigest);
         }
         zeros("padding of the header", &all[header.end..body as usize])?;
@@ -86,16 +112,15 @@ impl<B: AsRef<[u8]>> Container<B> {
             let length = u64::from_le_bytes(field(entry, 0));
             let end = start.checked_add(length).filter(|end| *end <= table);
             let Some(end) = end else {
-                return malformed("length of a record", length, format!("at most {}", table - start));
+                return Err(malformed("length of a record", length, format!("at most {}", table - start)));
             };
             let range = start as usize..end as usize;
             records.push(Record { range, digest: field(entry, 8).into() });
             start = align(end);
         }
         if start != table {
-            return malformed("end of the last record", start, format!("{table}, where the table is"));
+            return Err(malformed("end of the last record", start, format!("{table}, where the table is")));
         }
-        let context = field(preamble, 16).into();
         Ok(Self { bytes, kind, context, digest, header, records })
     }
 
@@ -228,7 +253,7 @@ pub(crate) fn align(position: u64) -> u64 {
 fn zeros(what: &'static str, padding: &[u8]) -> Result<(), FormatError> {
     match padding.iter().find(|byte| **byte != 0) {
         None => Ok(()),
-        Some(byte) => Err(FormatError::Malformed { what, found: (*byte).into(), expected: "0".into() }),
+        Some(byte) => Err(malformed(what, (*byte).into(), "0".into())),
     }
 }
 

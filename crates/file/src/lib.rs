@@ -25,6 +25,7 @@
 //! writes record by record and [`AtomicFile`] makes files appear whole or not at all.
 
 #![deny(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 mod atomic;
 mod container;

@@ -1,47 +1,66 @@
-//! Files mapped into memory.
+//! The bytes of files.
 
+use std::fmt;
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use memmap2::Mmap;
+use zeroize::Zeroizing;
 
-use crate::FileError;
+use crate::container::Preamble;
+use crate::{FileError, FormatError, Kind, PREAMBLE};
 
-/// The bytes of a file, paged in as they are read. Base address and records are aligned for words.
+/// The bytes of a file. Base address and records are aligned for words.
 ///
-/// The file must not be changed in place while mapped: shortening it would end the process. The writers of this crate never
-/// change a file, they replace it by another of the same name, which leaves maps of the old one intact.
-#[derive(Debug)]
-pub struct Map(Option<Mmap>);
+/// Evaluation keys, of which there is up to a gigabyte, are mapped and paged in as they are read. Everything else is read into
+/// memory, which is wiped when dropped: it stays as it is whatever becomes of the file.
+///
+/// A file of evaluation keys must not be changed in place while mapped: shortening it would end the process, and other bytes
+/// in place of those that were checked would make results wrong. The writers of this crate never change a file, they replace
+/// it by another of the same name, which leaves maps of the old one intact; whoever receives such files should do the same:
+/// write beside, then rename.
+pub struct Map(Source);
+
+enum Source {
+    /// The words and the number of bytes.
+    Read(Zeroizing<Vec<u64>>, usize),
+    Mapped(Mmap),
+}
 
 impl Map {
-    /// Maps a regular file, read-only.
+    /// Opens a regular file, after checking that it is as long as its first bytes say.
     ///
     /// # Errors
-    /// [`FileError::Read`], [`FileError::NotAFile`].
+    /// [`FileError::Read`], [`FileError::NotAFile`], [`FileError::Format`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
         // Before opening: opening a named pipe would wait for its other end.
         if !fs::metadata(path).map_err(FileError::read(path))?.is_file() {
             return Err(FileError::NotAFile { path: path.into() });
         }
-        let file = File::open(path).map_err(FileError::read(path))?;
-        // Nothing can be mapped of an empty file.
-        if file.metadata().map_err(FileError::read(path))?.len() == 0 {
-            return Ok(Self(None));
+        let mut file = File::open(path).map_err(FileError::read(path))?;
+        let length = file.metadata().map_err(FileError::read(path))?.len();
+        let start = &mut [0; PREAMBLE][..PREAMBLE.min(usize::try_from(length).unwrap_or(PREAMBLE))];
+        file.read_exact(start).map_err(FileError::read(path))?;
+        let preamble = Preamble::parse(start, length).map_err(FileError::format(path))?;
+        if preamble.kind == Kind::EvaluationKeys {
+            return map(&file).map(|map| Self(Source::Mapped(map))).map_err(FileError::read(path));
         }
-        // SAFETY: the map is private and read-only, its memory stays valid as long as the `Mmap`, which owns it and is not
-        // handed out, and every byte pattern is a valid `u8`. What remains is that the file does not change underneath: files
-        // of this project are only ever replaced by renaming (`AtomicFile`), which gives the name to another inode; that
-        // nobody else writes into them is the documented condition of this type.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) };
-        Ok(Self(Some(map.map_err(FileError::read(path))?)))
+        read(&mut file, start, length).map(Self).map_err(|reason| match reason.kind() {
+            // It became shorter.
+            io::ErrorKind::UnexpectedEof => {
+                let found = file.metadata().map_or(0, |metadata| metadata.len());
+                FileError::format(path)(FormatError::Truncated { found, expected: length })
+            }
+            _ => FileError::read(path)(reason),
+        })
     }
 
-    /// Gives the memory behind some bytes back to the system, where it can; they are paged in again when read again.
+    /// Gives the memory behind some bytes back to the system, where they are mapped and it can; they are paged in again when
+    /// read again.
     pub fn release(&self, bytes: std::ops::Range<usize>) {
         #[cfg(unix)]
-        if let Some(map) = &self.0 {
+        if let Source::Mapped(map) = &self.0 {
             let (start, end) = (bytes.start.min(map.len()), bytes.end.min(map.len()));
             // SAFETY: the map is read-only and of a file, so that no page of it was ever changed in memory: a page dropped is
             // read from the file again, with the same bytes, as the condition of this type says. References into the map stay
@@ -58,8 +77,49 @@ impl Map {
     }
 }
 
+/// Reads a file of this length, of which `start` was read already.
+fn read(file: &mut File, start: &[u8], length: u64) -> io::Result<Source> {
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut words = Zeroizing::new(Vec::new());
+    // At once, so that nothing is moved and left behind.
+    words.try_reserve_exact(length.div_ceil(8)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    words.resize(length.div_ceil(8), 0);
+    let bytes = &mut bytemuck::cast_slice_mut(&mut words[..])[..length];
+    let (head, rest) = bytes.split_at_mut(start.len());
+    head.copy_from_slice(start);
+    file.read_exact(rest)?;
+    Ok(Source::Read(words, length))
+}
+
+fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is private and read-only, its memory stays valid as long as the `Mmap`, which owns it and is not
+    // handed out, and every byte pattern is a valid `u8`. What remains is that the file does not change underneath, which no
+    // program can enforce against others that may write to the file. Files of this project are only ever replaced by renaming
+    // (`AtomicFile`), which gives the name to another inode; for those that come otherwise it is the documented condition of
+    // this type and of SECURITY.md. Where it is broken, pages that are gone end the process (SIGBUS), and pages that changed
+    // after their digest was checked give wrong residues: they are read as words, of which every pattern is valid, and
+    // checked to be below their prime as they are copied. No secret is ever mapped, see `Map::open`.
+    #[allow(unsafe_code)]
+    let map = unsafe { Mmap::map(file) };
+    map
+}
+
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            Source::Read(words, length) => &bytemuck::cast_slice(words)[..*length],
+            Source::Mapped(map) => map,
+        }
+    }
+}
+
+impl fmt::Debug for Map {
+    /// Never the bytes, which may be a secret key's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.0 {
+            Source::Read(..) => "read",
+            Source::Mapped(_) => "mapped",
+        };
+        write!(f, "Map({} bytes, {how})", self.as_ref().len())
     }
 }

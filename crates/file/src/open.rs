@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Container, Digest, FileError, FormatError, Kind, Map};
 
-/// A mapped file: a [`Container`] whose errors name the path.
+/// A file: a [`Container`] whose errors name the path.
 #[derive(Debug)]
 pub struct ContainerFile {
     path: PathBuf,
