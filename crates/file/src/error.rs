@@ -10,7 +10,7 @@ use crate::{Digest, Kind, VERSION};
 #[non_exhaustive]
 pub enum FormatError {
     /// Another sort of file altogether.
-    #[error("not an Umbra file (it begins with \"{}\")", found.escape_ascii())]
+    #[error("not an Umbra file (it begins with \"{}\"); give a file that Umbra wrote, or copy it again", found.escape_ascii())]
     NotUmbra {
         /// Its first bytes, 8 at most.
         found: Vec<u8>,
@@ -30,7 +30,7 @@ pub enum FormatError {
         found: u16,
     },
     /// A file of ours, but not the one expected here.
-    #[error("this is {found}, expected {expected}")]
+    #[error("this is {found}, expected {expected}; give the other file, or write one of that kind")]
     WrongKind {
         /// What it is.
         found: Kind,
@@ -98,6 +98,20 @@ pub enum FormatError {
         /// What the parser said.
         reason: String,
     },
+    /// A header that no reader would take: nothing was written.
+    #[error("its header would take {found} bytes, the format has room for {limit}; use a network of fewer layers")]
+    HeaderTooLong {
+        /// Its length.
+        found: u64,
+        /// [`crate::MAX_HEADER`].
+        limit: u32,
+    },
+    /// More records than the format counts: nothing was written.
+    #[error("more than {limit} records; write several files")]
+    TooManyRecords {
+        /// The largest number.
+        limit: u32,
+    },
 }
 
 /// What can go wrong with a file on disk.
@@ -105,7 +119,7 @@ pub enum FormatError {
 #[non_exhaustive]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("{}: cannot read: {reason}", path.display())]
+    #[error("{}: cannot read: {reason}; {}", path.display(), remedy_of_reading(reason))]
     Read {
         /// The file.
         path: PathBuf,
@@ -147,13 +161,26 @@ impl FileError {
         move |reason| Self::Read { path: path.into(), reason }
     }
 
+    /// Of what a [`Writer`](crate::Writer) said: what is wrong with the content is no matter of permissions.
     pub(crate) fn write(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |reason| Self::Write { path: path.into(), reason }
+        move |reason| match reason.downcast() {
+            Ok(reason) => Self::Format { path: path.into(), reason },
+            Err(reason) => Self::Write { path: path.into(), reason },
+        }
     }
 
     /// Adds the path of the file to what is wrong with its bytes.
     pub fn format(path: &Path) -> impl Fn(FormatError) -> Self {
         move |reason| Self::Format { path: path.into(), reason }
+    }
+}
+
+fn remedy_of_reading(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "check the name, or make the file first",
+        io::ErrorKind::PermissionDenied => "ask its owner for permission to read it",
+        io::ErrorKind::OutOfMemory => "free some memory, or check that this is the file meant",
+        _ => "check the disk and try again",
     }
 }
 

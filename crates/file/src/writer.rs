@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::container::align;
-use crate::{AtomicFile, DIGEST, Digest, FileError, FormatError, Kind, MAGIC, MAX_HEADER, PREAMBLE, VERSION};
+use crate::{AtomicFile, DIGEST, Digest, ENTRY, FileError, FormatError, Kind, MAGIC, MAX_HEADER, PREAMBLE, VERSION};
 
 /// Writes a file record by record; the head is filled in at the end, so that an unfinished file is no Umbra file.
 #[derive(Debug)]
@@ -24,12 +24,14 @@ impl<W: Write + Seek> Writer<W> {
     /// Starts a file at the beginning of `out`.
     ///
     /// # Errors
-    /// What `out` says; [`io::ErrorKind::InvalidInput`] where the header is longer than [`MAX_HEADER`] or cannot be JSON.
-    pub fn new(mut out: W, kind: Kind, context: Digest, header: &impl Serialize) -> io::Result<Self> {
-        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
-        let header = serde_json::to_vec(header).map_err(|e| invalid(e.to_string()))?;
-        let length = u32::try_from(header.len()).ok().filter(|l| *l <= MAX_HEADER);
-        let length = length.ok_or_else(|| invalid(format!("a header of {} bytes", header.len())))?;
+    /// What `out` says; [`io::ErrorKind::InvalidInput`] with a [`FormatError`] inside where the header is longer than
+    /// [`MAX_HEADER`] or cannot be JSON.
+    pub fn new(out: W, kind: Kind, context: Digest, header: &impl Serialize) -> io::Result<Self> {
+        Self::with_header(out, kind, context, header_bytes(header).map_err(invalid)?)
+    }
+
+    fn with_header(mut out: W, kind: Kind, context: Digest, Header(header): Header) -> io::Result<Self> {
+        let length = header.len() as u32;
         let mut preamble = [0; DIGEST];
         preamble[..8].copy_from_slice(&MAGIC);
         preamble[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -48,9 +50,9 @@ impl<W: Write + Seek> Writer<W> {
     /// Appends a record made of `parts`, one after the other.
     ///
     /// # Errors
-    /// What the output says.
+    /// What the output says; [`io::ErrorKind::InvalidInput`] with [`FormatError::TooManyRecords`] inside.
     pub fn record(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "more than 2^32 records");
+        let too_many = || invalid(FormatError::TooManyRecords { limit: u32::MAX });
         let count = self.count.checked_add(1).ok_or_else(too_many)?;
         for part in parts {
             self.out.write_all(part)?;
@@ -101,8 +103,9 @@ impl Writer<AtomicFile> {
     /// # Errors
     /// [`FileError`].
     pub fn create(path: &Path, kind: Kind, context: Digest, header: &impl Serialize) -> Result<Self, FileError> {
+        let header = header_bytes(header).map_err(FileError::format(path))?;
         let file = AtomicFile::create(path, kind.is_secret())?;
-        Self::new(file, kind, context, header).map_err(FileError::write(path))
+        Self::with_header(file, kind, context, header).map_err(FileError::write(path))
     }
 
     /// As [`Writer::record`], with the path in the error.
@@ -133,18 +136,41 @@ impl Writer<AtomicFile> {
     }
 }
 
+/// A header as it will be in the file: JSON, no longer than [`MAX_HEADER`].
+struct Header(Vec<u8>);
+
+fn header_bytes(header: &impl Serialize) -> Result<Header, FormatError> {
+    let bytes = serde_json::to_vec(header).map_err(|e| FormatError::Header { reason: e.to_string() })?;
+    if bytes.len() > MAX_HEADER as usize {
+        return Err(FormatError::HeaderTooLong { found: bytes.len() as u64, limit: MAX_HEADER });
+    }
+    Ok(Header(bytes))
+}
+
+fn invalid(reason: FormatError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
 /// A whole file in memory, for what is sent rather than stored.
 ///
+/// The bytes are written once, where they stay: of a secret in `records`, no copy is left behind in freed memory.
+///
 /// # Errors
-/// [`FormatError::Header`] where the header cannot be JSON or is longer than [`MAX_HEADER`].
+/// [`FormatError::Header`] where the header cannot be JSON, [`FormatError::HeaderTooLong`] where it is longer than
+/// [`MAX_HEADER`], [`FormatError::TooManyRecords`].
 pub fn encode(kind: Kind, context: Digest, header: &impl Serialize, records: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
+    let header = header_bytes(header)?;
+    let head = align((PREAMBLE + header.0.len()) as u64);
+    let body: u64 = records.iter().map(|record| align(record.len() as u64)).sum();
+    let length = (head + body) as usize + records.len() * ENTRY;
     let write = || {
-        let mut writer = Writer::new(Cursor::new(Vec::new()), kind, context, header)?;
+        let mut writer = Writer::with_header(Cursor::new(Vec::with_capacity(length)), kind, context, header)?;
         records.iter().try_for_each(|record| writer.record(&[record]))?;
         writer.finish()
     };
     match write() {
         Ok((cursor, _)) => Ok(cursor.into_inner()),
-        Err(error) => Err(FormatError::Header { reason: error.to_string() }),
+        // Memory takes all that is written to it: what can be refused is the content.
+        Err(error) => Err(error.downcast().unwrap_or_else(|error| FormatError::Header { reason: error.to_string() })),
     }
 }

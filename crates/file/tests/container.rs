@@ -6,7 +6,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use umbra_file::{AtomicFile, Container, ContainerFile, Digest, FileError, FormatError, Kind, Writer, encode};
+use umbra_file::{
+    AtomicFile, Container, ContainerFile, Digest, FileError, FormatError, Kind, MAX_HEADER, Writer, encode,
+};
 
 fn sample() -> Vec<u8> {
     let words: Vec<u8> = (0..40u32).flat_map(|i| (i * 0x0101_0101).to_le_bytes()).collect();
@@ -121,11 +123,12 @@ fn other_files_are_refused_by_name() {
         assert!(!error.contains('\n'));
         error
     };
-    assert!(message(b"").contains("not an Umbra file"));
+    assert!(message(b"").contains("give a file that Umbra wrote"));
     assert!(
         message(b"\x89PNG\r\n\x1a\n....").contains("not an Umbra file (it begins with \"\\x89PNG\\r\\n\\x1a\\n\")")
     );
-    assert!(message(&sample()).contains("this is evaluation keys, expected a program"));
+    let kind = message(&sample());
+    assert!(kind.contains("this is evaluation keys, expected a program; give the other file"), "{kind}");
     let mut newer = sample();
     newer[8] = 9;
     assert!(message(&newer).contains("version 9, this program reads version 1"));
@@ -134,6 +137,7 @@ fn other_files_are_refused_by_name() {
     assert!(other.to_string().contains("other parameters"), "{other}");
     let gone = ContainerFile::open_any(folder.path().join("none")).expect_err("no file").to_string();
     assert!(gone.contains("none: cannot read: No such file"), "{gone}");
+    assert!(gone.contains("; check the name"), "{gone}");
     assert!(matches!(ContainerFile::open_any(folder.path()), Err(FileError::NotAFile { .. })));
 }
 
@@ -246,50 +250,69 @@ fn a_full_disk_is_reported_by_every_step() {
 #[test]
 fn oversized_headers_cannot_be_written() {
     let header = "x".repeat(1 << 20);
-    assert!(matches!(encode(Kind::Program, Digest::of(b""), &header, &[]), Err(FormatError::Header { .. })));
+    let too_long = FormatError::HeaderTooLong { found: (1 << 20) + 2, limit: MAX_HEADER };
+    assert_eq!(encode(Kind::Program, Digest::of(b""), &header, &[]), Err(too_long.clone()));
+    let error = Writer::new(Cursor::new(Vec::new()), Kind::Program, Digest::of(b""), &header).expect_err("too long");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(error.downcast::<FormatError>().expect("what is wrong"), too_long);
+
+    // Of a file on a disk that takes it, the disk is not blamed.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("program");
+    let error = Writer::create(&path, Kind::Program, Digest::of(b""), &header).expect_err("too long");
+    assert!(matches!(&error, FileError::Format { reason, .. } if *reason == too_long), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("1048578 bytes") && message.contains("fewer layers"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+
+    let longest = encode(Kind::Program, Digest::of(b""), &&header[2..], &[]).expect("just short enough");
+    assert!(Container::decode(&longest[..]).is_ok());
 }
 
-proptest! {
-    #[test]
-    fn what_is_written_is_read(
-        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8),
-        header in "\\PC{0,80}",
-        context: [u8; 32],
-        tag in 0..Kind::ALL.len(),
-    ) {
-        let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-        let bytes = encode(Kind::ALL[tag], context.into(), &header, &slices)?;
-        let container = Container::decode(&bytes[..])?;
-        prop_assert_eq!(container.kind(), Kind::ALL[tag]);
-        prop_assert_eq!(container.context(), context.into());
-        prop_assert_eq!(container.header::<String>()?, header);
-        prop_assert_eq!(container.records(), records.len());
-        for (i, record) in records.iter().enumerate() {
-            prop_assert_eq!(container.record(i)?, &record[..]);
-            prop_assert_eq!(container.record_length(i), Some(record.len()));
+/// A buffer that grows leaves what it held, a secret key for one, in the memory it was moved from.
+#[test]
+fn files_in_memory_are_written_in_place() {
+    for (header, lengths) in [("", &[][..]), ("h", &[0, 1]), ("a header", &[64, 65, 32768, 7]), ("long", &[1; 100])] {
+        let records: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![1; length]).collect();
+        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let bytes = encode(Kind::SecretKey, Digest::of(b""), &header, &records).expect("a small file");
+        assert_eq!(bytes.capacity(), bytes.len());
+    }
+}
+
+/// Everything but evaluation keys is read when opened, and stays as it is whatever becomes of the file.
+#[test]
+fn files_that_are_read_do_not_change_with_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    for kind in Kind::ALL {
+        let bytes = encode(kind, Digest::of(b"x"), &json!({}), &[&[7; 10_000]]).expect("a small file");
+        fs::write(&path, &bytes).expect("a file");
+        let file = ContainerFile::open(&path, kind, None).expect("a good file");
+        let mapped = kind == Kind::EvaluationKeys;
+        let shown = format!("{file:?}");
+        assert!(shown.contains(if mapped { "mapped" } else { "read" }), "{shown}");
+        assert!(!shown.contains("7, 7"), "nothing of the bytes is shown: {shown}");
+        if !mapped {
+            // In place, as another program might.
+            fs::write(&path, b"").expect("a file");
+            assert_eq!(file.record(0).expect("a record"), [7; 10_000]);
+            file.container().release(0);
+            assert_eq!(file.record(0).expect("a record"), [7; 10_000]);
         }
     }
-
-    #[test]
-    fn any_bytes_are_decoded_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..400), keep in 0..100usize) {
-        let good = sample();
-        let keep = keep.min(bytes.len());
-        bytes[..keep].copy_from_slice(&good[..keep]);
-        prop_assert!(read(&bytes).is_err());
-    }
 }
 
+/// What is said to be longer than it is, is refused before there is memory for it.
 #[test]
-fn released_records_are_read_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("released");
-    let records: Vec<Vec<u8>> = (0..3u8).map(|i| vec![i + 1; 10_000]).collect();
-    let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-    let bytes = encode(Kind::Ciphertext, Digest::of(b"x"), &(), &parts).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    let container = Container::decode(umbra_file::Map::open(&path).unwrap()).unwrap();
-    let first = container.record(1).unwrap();
-    (0..5).for_each(|record| container.release(record));
-    assert_eq!(first, records[1]);
-    assert_eq!(container.verify(), Ok(()));
+fn lengths_are_checked_before_reading() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    for kind in Kind::ALL {
+        let mut bytes = encode(kind, Digest::of(b"x"), &json!({}), &[&[7; 100]]).expect("a small file");
+        bytes[48..56].copy_from_slice(&(1u64 << 60).to_le_bytes());
+        fs::write(&path, &bytes).expect("a file");
+        let error = ContainerFile::open_any(&path).expect_err("a lie");
+        assert!(matches!(&error, FileError::Format { reason: FormatError::Truncated { .. }, .. }), "{error}");
+    }
 }
