@@ -3,13 +3,23 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile};
 
 use crate::FileError;
 
+/// What ends the names of temporary files, after random letters and digits.
+const SUFFIX: &str = ".tmp";
+/// Number of those letters and digits.
+const RANDOM: usize = 6;
+/// How long ago the last change of a temporary file was at least, before it counts as left behind. A living writer also holds
+/// it locked; this leaves the writer time to lock it, and is all there is where locks do not reach, as between machines.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
+
 /// A file under construction: written under a temporary name in the folder of its path, renamed by [`AtomicFile::commit`],
-/// removed when dropped before.
+/// removed when dropped before. What a process that was killed left behind is removed by the next that writes the same file,
+/// a day later.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -37,7 +47,7 @@ impl AtomicFile {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let prefix = format!(".{}.", name.to_string_lossy());
         let mut builder = Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
+        builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -45,11 +55,14 @@ impl AtomicFile {
         }
         #[cfg(not(unix))]
         let _ = secret;
+        remove_left_behind(folder, &prefix);
         let file = builder.tempfile_in(folder).map_err(|reason| FileError::Write {
             path: path.clone(),
             // The library's message repeats the temporary name; the system's is enough.
             reason: reason.raw_os_error().map_or(reason, io::Error::from_raw_os_error),
         })?;
+        // Held until the file is closed, however the process ends. Where there are no locks, nothing is ever taken for left behind.
+        let _ = file.as_file().try_lock();
         // No buffer here that a secret would stay in.
         let capacity = if secret { 0 } else { 1 << 18 };
         Ok(Self { path, out: BufWriter::with_capacity(capacity, file) })
@@ -90,6 +103,30 @@ impl AtomicFile {
         file.write_all(bytes).map_err(FileError::write(path))?;
         file.commit()
     }
+}
+
+/// Removes temporary files of this prefix whose writers are gone. What cannot be looked at or removed stays: it is in nobody's
+/// way but the disk's.
+fn remove_left_behind(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(SUFFIX));
+        if random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric())) {
+            let _ = remove_if_left_behind(&entry);
+        }
+    }
+}
+
+fn remove_if_left_behind(entry: &fs::DirEntry) -> io::Result<()> {
+    // Of the entry itself, not of where a link leads.
+    let metadata = entry.metadata()?;
+    let old = metadata.modified()?.elapsed().is_ok_and(|age| age >= LEFT_BEHIND);
+    if metadata.is_file() && old {
+        let file = File::open(entry.path())?;
+        file.try_lock()?;
+        fs::remove_file(entry.path())?;
+    }
+    Ok(())
 }
 
 impl Write for AtomicFile {

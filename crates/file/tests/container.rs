@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -315,4 +316,89 @@ fn lengths_are_checked_before_reading() {
         let error = ContainerFile::open_any(&path).expect_err("a lie");
         assert!(matches!(&error, FileError::Format { reason: FormatError::Truncated { .. }, .. }), "{error}");
     }
+}
+
+#[test]
+fn temporary_files_left_behind_are_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("eval.key");
+    let day = Duration::from_secs(24 * 3600);
+    let leave = |name: &str, age: Duration| {
+        let path = folder.path().join(name);
+        let file = fs::File::create(&path).expect("a file");
+        file.set_modified(SystemTime::now() - age).expect("a time");
+        (path, file)
+    };
+    let (dead, _) = leave(".eval.key.aB3xYz.tmp", day * 2);
+    let (recent, _) = leave(".eval.key.aB3xY1.tmp", day / 2);
+    let (living, writer) = leave(".eval.key.aB3xY2.tmp", day * 2);
+    writer.try_lock().expect("a lock");
+    // Of other files, or nobody's.
+    let others = [".eval.key.old.aB3xYz.tmp", ".eval.key.tmp", ".eval.key.aB3xYz.tmp.keep", "eval.key.aB3xYz.tmp"];
+    let others = others.map(|name| leave(name, day * 2).0);
+
+    AtomicFile::write(&path, false, b"keys").expect("a file");
+    assert!(!dead.exists());
+    assert!(recent.exists(), "its writer may not have locked it yet");
+    assert!(living.exists(), "its writer lives");
+    assert!(others.iter().all(|path| path.exists()));
+
+    // A writer of this crate holds its file locked.
+    let writer = AtomicFile::create(&path, false).expect("a writer");
+    let is_ours = |name: &str| name.starts_with(".eval.key.") && !name.contains("aB3x") && name.ends_with(".tmp");
+    let entries = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry"));
+    let own: Vec<_> =
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours) && entry.path() != others[1]).collect();
+    assert_eq!(own.len(), 1);
+    let file = fs::File::options().write(true).open(own[0].path()).expect("a file");
+    assert!(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
+    file.set_modified(SystemTime::now() - day * 2).expect("a time");
+    AtomicFile::write(&path, false, b"other keys").expect("a file");
+    writer.commit().expect("it was left alone");
+    assert_eq!(fs::read(&path).expect("a file"), b"");
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8),
+        header in "\\PC{0,80}",
+        context: [u8; 32],
+        tag in 0..Kind::ALL.len(),
+    ) {
+        let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let bytes = encode(Kind::ALL[tag], context.into(), &header, &slices)?;
+        let container = Container::decode(&bytes[..])?;
+        prop_assert_eq!(container.kind(), Kind::ALL[tag]);
+        prop_assert_eq!(container.context(), context.into());
+        prop_assert_eq!(container.header::<String>()?, header);
+        prop_assert_eq!(container.records(), records.len());
+        for (i, record) in records.iter().enumerate() {
+            prop_assert_eq!(container.record(i)?, &record[..]);
+            prop_assert_eq!(container.record_length(i), Some(record.len()));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..400), keep in 0..100usize) {
+        let good = sample();
+        let keep = keep.min(bytes.len());
+        bytes[..keep].copy_from_slice(&good[..keep]);
+        prop_assert!(read(&bytes).is_err());
+    }
+}
+
+#[test]
+fn released_records_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("released");
+    let records: Vec<Vec<u8>> = (0..3u8).map(|i| vec![i + 1; 10_000]).collect();
+    let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let bytes = encode(Kind::EvaluationKeys, Digest::of(b"x"), &(), &parts).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let container = Container::decode(umbra_file::Map::open(&path).unwrap()).unwrap();
+    let first = container.record(1).unwrap();
+    (0..5).for_each(|record| container.release(record));
+    assert_eq!(first, records[1]);
+    assert_eq!(container.verify(), Ok(()));
 }
