@@ -273,8 +273,7 @@ impl GraphBuilder {
     /// # Errors
     /// [`GraphError`]: a bad or duplicate name, shapes or values that do not fit.
     pub fn add(&mut self, name: &str, operator: Operator, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
-        let printable = !name.chars().any(char::is_control);
-        if name.is_empty() || name.len() > 256 || name == "input" || !printable {
+        if name.is_empty() || name.len() > 256 || name == "input" || !is_printable(name) {
             return Err(GraphError::BadName { node: name.into() });
         }
         if self.names.contains_key(name) {
@@ -348,7 +347,8 @@ impl GraphBuilder {
     ///
     /// # Errors
     /// [`GraphError`]: nodes that do not contribute; an output that still has positions, or another number of classes than
-    /// logits; samples of another size than the input's, or too many; ranges of other nodes than polynomials, or empty ones.
+    /// logits; names with control characters, which would reach a terminal; samples of another size than the input's, or too
+    /// many; ranges of other nodes than polynomials, or empty ones.
     pub fn finish_with(self, description: Description, ranges: Ranges, output: NodeId) -> Result<Graph, GraphError> {
         let invalid =
             |what: &str, found: String, expected: String| GraphError::Invalid { what: what.into(), found, expected };
@@ -368,6 +368,11 @@ impl GraphBuilder {
                 description.classes.len().to_string(),
                 format!("{}, the number of logits", shape.channels()),
             ));
+        }
+        let names = [("the network's name", &description.name), ("the name of the data set", &description.dataset)];
+        let classes = description.classes.iter().map(|class| ("the name of a class", class));
+        if let Some((what, name)) = names.into_iter().chain(classes).find(|(_, name)| !is_printable(name)) {
+            return Err(invalid(what, format!("{name:?}"), "printable characters".into()));
         }
         let samples = &description.samples;
         if samples.len() > Description::MAX_SAMPLES {
@@ -405,6 +410,11 @@ impl GraphBuilder {
         }
         Ok(Graph { description, geometry: self.geometry, input: self.input, nodes: self.nodes, output, ranges })
     }
+}
+
+/// Whether a name can be shown as it is.
+fn is_printable(name: &str) -> bool {
+    !name.chars().any(char::is_control)
 }
 
 fn is_range([min, max]: &Range) -> bool {

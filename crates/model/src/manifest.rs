@@ -296,12 +296,17 @@ impl Manifest {
 impl Manifest {
     /// The pictures of a tensor U8 `[pictures, C, H, W]`.
     fn samples(&self, key: &str, tensors: &SafeTensors<'_>) -> Result<Vec<Vec<u8>>, GraphError> {
-        let invalid =
-            |found: String| GraphError::Invalid { what: "\"samples\"".into(), found, expected: SAMPLES.into() };
+        const MOST: usize = Description::MAX_SAMPLES;
+        let invalid = |found: String| GraphError::Invalid {
+            what: "\"samples\"".into(),
+            found,
+            expected: format!("the key of a tensor U8 [at most {MOST}, C, H, W] with the input's C, H and W"),
+        };
         let view = tensors.tensor(key).map_err(|_| invalid(format!("{key:?}, which {:?} lacks", self.head.weights)))?;
         let InputEntry { channels, height, width, .. } = &self.head.input;
         match (view.dtype(), view.shape()) {
-            (Dtype::U8, [_, c, h, w]) if [c, h, w] == [channels, height, width] => {
+            // Before each is copied: many small ones would take far more memory than their bytes.
+            (Dtype::U8, [count, c, h, w]) if [c, h, w] == [channels, height, width] && *count <= MOST => {
                 // Not empty: the input was checked.
                 Ok(view.data().chunks_exact(c * h * w).map(<[u8]>::to_vec).collect())
             }
@@ -309,9 +314,6 @@ impl Manifest {
         }
     }
 }
-
-/// What samples have to be.
-const SAMPLES: &str = "the key of a tensor U8 [pictures, C, H, W] with the input's C, H and W";
 
 impl Entry {
     fn decode(index: usize, mut node: Map<String, Value>) -> Result<Self, GraphError> {

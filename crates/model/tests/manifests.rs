@@ -281,10 +281,26 @@ fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
     assert_eq!(Manifest::decode(saved.as_bytes())?.graph(&bytes)?, found);
     assert!(with("none")?.description().samples.is_empty());
     for (key, what) in
-        [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "at most 64")]
+        [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "U8 [65, 3, 8, 8]")]
     {
+        // The tensor is named: it is looked at before its pictures are copied.
         let error = with(key).expect_err(key).to_string();
-        assert!(error.contains(what) && !error.contains('\n'), "{key}: {error}");
+        assert!(error.contains(what) && error.contains("at most 64, C") && !error.contains('\n'), "{key}: {error}");
     }
     Ok(())
+}
+
+#[test]
+fn control_characters_are_refused_in_whatever_is_shown() {
+    for (field, value) in
+        [("name", json!("R20\u{1b}[2J")), ("dataset", json!("CIFAR\n10")), ("classes", json!(["a", "b", "c\u{9b}"]))]
+    {
+        let error = error(|m| m[field] = value);
+        assert!(matches!(error, GraphError::Invalid { .. }), "{field}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains("printable") && !text.chars().any(char::is_control), "{field}: {text:?}");
+    }
+    let (mut manifest, weights) = encoded();
+    manifest["classes"][0] = json!("Känguru \u{1f998}");
+    assert!(graph(&manifest, &weights).is_ok());
 }
