@@ -109,6 +109,9 @@ enum OperationEntry<'a> {
 /// Words of a diagonal in the first record of a step without masks and with real weights.
 const DIAGONAL: usize = 5;
 
+/// Masks of a step at most.
+const MAX_MASKS: usize = u16::MAX as usize;
+
 /// The bytes of a program's file.
 ///
 /// # Errors
@@ -162,7 +165,7 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
     Ok(encode(Kind::Program, Digest::from(program.network), &header, &records)?)
 }
 
-/// Reads a program and checks it ([`Program::check`]). Allocates little more than the container's own size.
+/// Reads a program and checks it ([`Program::check`]). Allocates no more than a few times the container's own size.
 ///
 /// # Errors
 /// [`ContentError`]; never panics, whatever the bytes.
@@ -313,6 +316,11 @@ impl<'c, B: AsRef<[u8]>> Records<'c, B> {
     }
 
     fn masks(&mut self, period: usize, count: usize) -> Result<Vec<Vec<bool>>, FormatError> {
+        // A mask of one byte takes far more in memory; diagonals have 16 bits for a mask's number.
+        if count > MAX_MASKS {
+            let (what, expected) = ("number of masks", format!("at most {MAX_MASKS}"));
+            return Err(FormatError::Malformed { what, found: count as u64, expected });
+        }
         let (record, bytes) = self.bytes()?;
         let period = length(record, bytes.len(), period, count, 1)?;
         if let Some(found) = bytes.iter().find(|b| **b > 1) {
@@ -339,4 +347,22 @@ fn length(record: usize, found: usize, period: usize, count: usize, size: usize)
     }
     let expected = format!("{count} times {period} numbers of {size} bytes");
     Err(FormatError::RecordLength { record, found: found as u64, expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_counted_before_they_are_read() {
+        let read = |count: usize| {
+            let record = vec![1; count];
+            let bytes = encode(Kind::Program, Digest::of(b""), &(), &[&record]).expect("a container");
+            let container = Container::decode(&bytes[..]).expect("a container");
+            Records { container: &container, next: 0 }.masks(1, count)
+        };
+        assert_eq!(read(MAX_MASKS).expect("masks").len(), MAX_MASKS);
+        let error = read(MAX_MASKS + 1).expect_err("more masks than numbers");
+        assert!(matches!(error, FormatError::Malformed { what: "number of masks", .. }), "{error}");
+    }
 }
