@@ -4,7 +4,7 @@ use crate::dense::Dense;
 use crate::{Logits, RuntimeError, layout};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
+use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use umbra_ckks::{CkksError, Diagonal, Encoder, Parameters, noise, rounded_weight};
 use umbra_compiler::{Linear, Operation, Program};
@@ -35,7 +35,7 @@ impl<'p> Simulator<'p> {
     ///
     /// # Errors
     /// [`RuntimeError::OtherParameters`]; [`RuntimeError::Engine`] for weights that cannot be encoded or gadgets
-    /// that do not serve.
+    /// that do not serve; [`RuntimeError::Program`] for noise that no number can hold.
     pub fn new(program: &'p Program, parameters: &Parameters) -> Result<Self, RuntimeError> {
         if parameters.literal() != &program.parameters {
             return Err(RuntimeError::OtherParameters);
@@ -54,7 +54,7 @@ impl<'p> Simulator<'p> {
                 let switch = |gadget, rounding| {
                     Ok(part * noise::key_switch(parameters, step.level_in, gadget, rounding).map_err(fail)?)
                 };
-                Ok(match &step.operation {
+                let simulated = match &step.operation {
                     Operation::Square { source, gadget } => {
                         let switch = switch(*gadget, true)? / scale_of(*source).powi(2);
                         Simulated { noise: switch.hypot(if rescaled { rounding } else { 0.0 }), ..Simulated::default() }
@@ -76,7 +76,15 @@ impl<'p> Simulator<'p> {
                         Simulated { noise: switching.hypot(rounding), weights, dense, weight_scales }
                     }
                     _ => return Err(unknown(index, &step.node)),
-                })
+                };
+                // Digits far larger than the special primes: the powers of two between them overflow. Left out, such noise would
+                // make the result look exact.
+                if !simulated.noise.is_finite() {
+                    let what =
+                        "adds more noise than a number can hold: the digits of its gadget exceed the special primes";
+                    return Err(RuntimeError::Program { step: index, node: step.node.clone(), what });
+                }
+                Ok(simulated)
             })
             .collect::<Result<_, RuntimeError>>()?;
         let input_noise = part(of_input) * noise::fresh_secret(parameters.log_n()) / program.input.scale;
@@ -238,9 +246,9 @@ fn switching_noise(
 }
 
 fn disturb(registers: &mut [Vec<f64>], deviation: f64, rng: &mut ChaCha8Rng) {
-    let Ok(normal) = Normal::new(0.0, deviation) else { return };
     for x in registers.iter_mut().flatten() {
-        *x += normal.sample(rng);
+        let unit: f64 = StandardNormal.sample(rng);
+        *x += deviation * unit;
     }
 }
 
@@ -293,8 +301,12 @@ fn apply(linear: &Linear, simulated: &Simulated, registers: &[Vec<Vec<f64>>]) ->
 mod tests {
     use super::*;
     use rand::RngExt;
-    use umbra_compiler::{CompileOptions, LayoutChoice, compile, compile_ensemble};
+    use umbra_compiler::{
+        CompileOptions, Estimate, GadgetLiteral, InputLayout, Layout, LayoutChoice, OutputLayout, ParametersLiteral,
+        Report, Step, compile, compile_ensemble,
+    };
     use umbra_model::zoo::{ResNet, Shortcut};
+    use umbra_model::{Input, Normalisation};
 
     /// Matrix products, and rotation by rotation.
     #[test]
@@ -349,5 +361,64 @@ mod tests {
         assert!(simulator.run_lanes(&pictures(0.5), 2, 1).is_ok());
         let overflow = simulator.run_lanes(&pictures(f32::MAX), 2, 1);
         assert!(matches!(overflow, Err(RuntimeError::Stray { .. })), "{overflow:?}");
+    }
+
+    /// Adds up the two pixels of a picture; the digit has all primes but the special one.
+    fn with_digit_of(primes: usize) -> Program {
+        let (log_n, scale) = (10, 30f64.exp2());
+        let slots = 1usize << (log_n - 1);
+        let count = primes as u16;
+        let node = String::from("pool");
+        let operation = Operation::RotateSum { source: 0, rotations: vec![slots as i64 / 2], gadget: 0 };
+        let channels = (0..slots / 2).map(|channel| (channel == 0).then_some((0, 0))).collect();
+        Program {
+            name: "sum".into(),
+            network: [0; 32],
+            classes: vec!["sum".into()],
+            picture: Input {
+                channels: 1,
+                height: 1,
+                width: 2,
+                normalisation: Normalisation::PerPicture { min_std: 0.05 },
+                clip: None,
+            },
+            logit_range: None,
+            layout: Layout::Cyclic,
+            input: InputLayout { register: 0, positions: 2, pitch: 2, ciphertexts: vec![channels], level: 0, scale },
+            output: OutputLayout { register: 0, level: 0, scale, period: slots / 2, step: 1, classes: 1 },
+            parameters: ParametersLiteral {
+                log_n,
+                primes: umbra_ring::primes::nearest(log_n, 29.0, primes + 1, &[]).expect("primes"),
+                levels: vec![(0..count).collect()],
+                gadgets: vec![GadgetLiteral { digits: vec![(0..count).collect()], special: vec![count] }],
+            },
+            registers: 1,
+            steps: vec![Step {
+                node,
+                operation,
+                destination: 0,
+                level_in: 0,
+                level_out: 0,
+                scale_out: scale,
+                estimate: Estimate::default(),
+            }],
+            report: Report::default(),
+        }
+    }
+
+    #[test]
+    fn noise_beyond_all_numbers_is_an_error_and_not_none() {
+        let kernels = umbra_ring::kernels::Kernels::best();
+        let parameters =
+            |p: &Program| Parameters::insecure_for_tests(p.parameters.clone(), kernels).expect("parameters");
+        let program = with_digit_of(1);
+        program.check().expect("a program");
+        let few = parameters(&program);
+        let sum = Simulator::new(&program, &few).and_then(|s| s.run(&[0.5, 0.25], 1)).expect("a sum");
+        assert!((sum[0] - 0.75).abs() < 1e-2, "{sum:?}");
+        let program = with_digit_of(20);
+        program.check().expect("a program");
+        let error = Simulator::new(&program, &parameters(&program)).expect_err("infinite noise").to_string();
+        assert!(error.contains("step 0 (pool)") && error.contains("noise"), "{error}");
     }
 }
