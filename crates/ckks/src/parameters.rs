@@ -184,11 +184,11 @@ impl Parameters {
     ///
     /// # Errors
     /// [`CkksError::Parameters`] when malformed, [`CkksError::Insecure`] below 128 bits,
-    /// [`CkksError::Ring`] for primes that do not fit.
+    /// [`CkksError::Ring`] for primes that do not fit, or kernels that are named and not there ([`Kernels::selected`]).
     pub fn new(literal: ParametersLiteral) -> Result<Self, CkksError> {
         literal.check_structure()?;
         literal.check_security()?;
-        Self::build(literal, Kernels::best())
+        Self::build(literal, Kernels::selected()?)
     }
 
     /// As [`Self::new`] without the security check and with chosen kernels: for tests of small rings.

@@ -41,7 +41,7 @@ pub enum RingError {
         limit: u32,
     },
     /// A kernel was named that this machine or build does not have.
-    #[error("kernel '{name}' is not available here: expected one of {available}")]
+    #[error("kernel '{name}' is not available here: set UMBRA_KERNEL to one of {available}, or not at all")]
     Kernel {
         /// The name that was asked for.
         name: String,

@@ -69,19 +69,19 @@ impl std::fmt::Debug for NttTable {
 }
 
 impl NttTable {
-    /// Tables for ring degree `2^log_n` and prime `p`, for the fastest kernels of this machine.
+    /// Tables for ring degree `2^log_n` and prime `p`, for the selected kernels ([`Kernels::selected`]).
     ///
     /// # Errors
     /// [`RingError::Degree`], or [`RingError::Modulus`] when `p` is not a prime below 2^30 with
-    /// `p = 1 mod 2N`.
+    /// `p = 1 mod 2N`; [`RingError::Kernel`].
     pub fn new(log_n: u32, p: u32) -> Result<Self, RingError> {
-        Self::with_kernels(Kernels::best(), log_n, p)
+        Self::with_kernels(Kernels::selected()?, log_n, p)
     }
 
     /// As [`Self::new`] for a given set of kernels. All sets give the same words.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`], except [`RingError::Kernel`].
     pub fn with_kernels(kernels: &'static Kernels, log_n: u32, p: u32) -> Result<Self, RingError> {
         if !LOG_N_RANGE.contains(&log_n) {
             return Err(RingError::Degree { log_n, min: *LOG_N_RANGE.start(), max: *LOG_N_RANGE.end() });

@@ -22,6 +22,7 @@ mod x86;
 
 use crate::ntt::{LastLevel, Narrow, Wide};
 use crate::{Modulus, RingError};
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 
 pub use grouped::{GROUP, GroupedMatrix};
@@ -140,16 +141,31 @@ impl Kernels {
         })
     }
 
-    /// The fastest set of this machine, or the one named in the environment variable `UMBRA_KERNEL`
-    /// if this machine has it. Decided once.
+    /// The fastest set of this machine, or the one named in the environment variable `UMBRA_KERNEL`. Decided once.
+    ///
+    /// # Errors
+    /// [`RingError::Kernel`] when this machine has none of that name.
+    pub fn selected() -> Result<&'static Self, RingError> {
+        static SELECTED: OnceLock<Result<&'static Kernels, RingError>> = OnceLock::new();
+        SELECTED.get_or_init(|| Self::select(std::env::var_os("UMBRA_KERNEL").as_deref())).clone()
+    }
+
+    /// No name, or an empty one, is the fastest set's.
+    fn select(name: Option<&OsStr>) -> Result<&'static Self, RingError> {
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => Self::named(&name.to_string_lossy()),
+            None => Ok(Self::fastest()),
+        }
+    }
+
+    fn fastest() -> &'static Self {
+        Self::available().last().copied().unwrap_or(&SCALAR)
+    }
+
+    /// [`Self::selected`], or the fastest set where none has the name that was asked for: for tests and measurements. What
+    /// builds tables for others says that there is none.
     pub fn best() -> &'static Self {
-        static BEST: OnceLock<&'static Kernels> = OnceLock::new();
-        BEST.get_or_init(|| {
-            std::env::var("UMBRA_KERNEL")
-                .ok()
-                .and_then(|name| Self::named(&name).ok())
-                .unwrap_or_else(|| Self::available().last().copied().unwrap_or(&SCALAR))
-        })
+        Self::selected().unwrap_or_else(|_| Self::fastest())
     }
 
     /// `a += b`.
