@@ -9,6 +9,8 @@
 //! Residues are canonical (in `[0, p)`) between operations, so results are the same bit for bit on
 //! every kernel and for every number of threads.
 
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 pub mod automorphism;
 mod buffer;
 pub mod convert;

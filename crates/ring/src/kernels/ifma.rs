@@ -14,7 +14,7 @@
 
 use super::wide::{EVEN, Factor, Spread, V, join_even_odd, splat};
 use crate::Modulus;
-use crate::ntt::{LastLevel, Wide, wide_quotient};
+use crate::ntt::{LOG_N_RANGE, LastLevel, WIDE_LOG_N, Wide, wide_quotient};
 use std::arch::x86_64::*;
 
 /// A pass works on `2^K <= 8` rows, two registers of each at once to hide latencies.
@@ -36,6 +36,7 @@ struct Last {
 
 #[inline(always)]
 unsafe fn zeros() -> Rows {
+    // SAFETY: the caller has AVX-512F and IFMA.
     unsafe { [[_mm512_setzero_si512(); 2]; 8] }
 }
 
@@ -70,6 +71,7 @@ macro_rules! each {
 /// `K` forward levels over rows; grows values by `K` on either side.
 #[inline(always)]
 unsafe fn split_rows<const K: usize>(s: &Spread, x: &mut Rows, factors: impl Fn(usize, usize) -> Factor) {
+    // SAFETY: the caller has AVX-512F and IFMA.
     unsafe {
         match K {
             1 => {
@@ -103,6 +105,7 @@ impl Finish {
     /// The last butterfly of a pass; the difference must not be negative.
     #[inline(always)]
     unsafe fn apply(self, s: &Spread, a: V, b: V, f: Factor) -> [V; 2] {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let (sum, difference) = (_mm512_add_epi64(a, b), _mm512_sub_epi64(a, b));
             match self {
@@ -116,6 +119,7 @@ impl Finish {
     /// As [`Self::apply`], of two products: the difference gets 2, and the sum is small as it is.
     #[inline(always)]
     unsafe fn apply_to_products(self, s: &Spread, p2: V, a: V, b: V, f: Factor) -> [V; 2] {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let (sum, difference) = (_mm512_add_epi64(a, b), _mm512_sub_epi64(_mm512_add_epi64(a, p2), b));
             match self {
@@ -140,6 +144,7 @@ unsafe fn merge_rows<const K: usize>(
     bound: V,
     finish: Finish,
 ) {
+    // SAFETY: the caller has AVX-512F and IFMA.
     unsafe {
         let zero = _mm512_setzero_si512();
         let p2 = _mm512_add_epi64(s.p, s.p);
@@ -185,6 +190,7 @@ unsafe fn merge_rows<const K: usize>(
 /// The two halves of 16 words, even and odd ones.
 #[inline(always)]
 unsafe fn load_even_odd(x: *const u32) -> [V; 2] {
+    // SAFETY: the caller has AVX-512F, and 16 words at `x`; the masked load touches no others.
     unsafe { [_mm512_maskz_loadu_epi32(EVEN, x.cast()), _mm512_srli_epi64::<32>(_mm512_loadu_si512(x.cast()))] }
 }
 
@@ -295,6 +301,7 @@ unsafe fn split_wide<const K: usize>(s: &Spread, roots: &Wide, node: usize, y: *
 /// 4, 2, 1 apart. Each way leads back by the same shuffles (in the opposite order).
 #[inline(always)]
 unsafe fn exchange<const DISTANCE: usize>(a: V, b: V) -> (V, V) {
+    // SAFETY: the caller has AVX-512F and IFMA.
     unsafe {
         match DISTANCE {
             4 => (_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xEE>(a, b)),
@@ -498,29 +505,51 @@ const fn schedule(log_n: u32) -> [u32; 4] {
     [whole[0], whole[1], inner[0], inner[1]]
 }
 
+/// Every schedule gives all levels to passes there are (of at most three), blocks that the scratch holds, and each block a
+/// pass into the scratch and one out of it.
+const _: () = {
+    let mut log_n = WIDE_LOG_N;
+    while log_n <= *LOG_N_RANGE.end() {
+        let [whole0, whole1, block0, block1] = schedule(log_n);
+        assert!(whole0 <= 3 && whole1 <= 3 && 1 <= block0 && block0 <= 3 && block1 <= 3);
+        assert!(whole0 + whole1 + block0 + block1 + 6 == log_n && log_n - whole0 - whole1 <= LOG_BLOCK);
+        log_n += 1;
+    }
+};
+
 /// Calls a pass with its number of levels as a constant; none for no levels.
 macro_rules! levels {
     ($k:expr, $pass:ident($($arg:expr),*)) => {
         match $k {
+            0 => {}
             1 => $pass::<1>($($arg),*),
             2 => $pass::<2>($($arg),*),
             3 => $pass::<3>($($arg),*),
-            _ => {}
+            _ => unreachable!("a pass of more levels than any schedule has"),
         }
     };
 }
 
+/// What the transforms need to stay within their operands: a degree with a schedule, and the roots of all its nodes.
+fn check(roots: &Wide, values: &[u32]) {
+    let n = values.len();
+    assert!(n.is_power_of_two() && (WIDE_LOG_N..=*LOG_N_RANGE.end()).contains(&n.ilog2()), "a transform of {n} words");
+    // Roots of a larger degree do as well: those of a subring come first.
+    assert!(roots.quotients.len() >= n && roots.roots.len() >= n / 8, "a transform without its roots");
+}
+
 /// The forward transform of `N` canonical words.
 pub(super) fn forward(m: &Modulus, roots: &Wide, values: &mut [u32]) {
-    // Roots of a larger degree do as well: those of a subring come first.
-    assert!(values.len() >= 128 && roots.quotients.len() >= values.len() && roots.roots.len() >= values.len() / 8);
-    // SAFETY: `available` hands this out only after detecting the features; lengths as asserted.
+    check(roots, values);
+    // SAFETY: `available` hands this out only after detecting the features; a degree and roots as checked.
     unsafe { forward_inner(m, roots, values) }
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn forward_inner(m: &Modulus, roots: &Wide, values: &mut [u32]) {
-    // SAFETY: passes get whole blocks of `values` and of the scratch; nodes of the schedule's levels.
+    // SAFETY: the caller has the features and checked operands (`check`). `values` are a power of two of words with a schedule,
+    // so that passes get whole blocks of `values` and of the scratch, which holds a block; nodes are those of the schedule's
+    // levels, below N, and below N / 8 where plain roots are read. The scratch is written, by the first pass of a block, before it is read.
     unsafe {
         let s = Spread::new(m);
         let (n, x) = (values.len(), values.as_mut_ptr());
@@ -548,7 +577,7 @@ unsafe fn forward_inner(m: &Modulus, roots: &Wide, values: &mut [u32]) {
 
 /// The inverse transform of `N` canonical words.
 pub(super) fn inverse(m: &Modulus, roots: &Wide, last: &LastLevel, values: &mut [u32]) {
-    assert!(values.len() >= 128 && roots.quotients.len() == values.len() && roots.roots.len() == values.len() / 8);
+    check(roots, values);
     // SAFETY: as in `forward`.
     unsafe { inverse_inner(m, roots, last, values) }
 }

@@ -136,12 +136,14 @@ impl Sums {
     #[inline(always)]
     unsafe fn start(p: u32, negative: i64) -> Self {
         let start = negative as u64 * u64::from(p);
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe { Self { even: splat(start.wrapping_add(start << 32)), odd: splat(start) } }
     }
 
     /// Adds the products of a weight and sixteen words; `odd` are the odd ones in the places of the even ones.
     #[inline(always)]
     unsafe fn add(&mut self, weight: __m512i, x: __m512i, odd: __m512i) {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             self.even = _mm512_madd52lo_epu64(self.even, x, weight);
             self.odd = _mm512_madd52lo_epu64(self.odd, odd, weight);
@@ -151,6 +153,7 @@ impl Sums {
     /// Adds the product of the next group, of `K` columns. See [`Groups::next`].
     #[inline(always)]
     unsafe fn add_group<const K: usize>(&mut self, groups: &mut Groups) {
+        // SAFETY: the caller has AVX-512F and IFMA, and keeps to the conditions of `Groups::next`; a line has 16 words.
         unsafe {
             let (weight, x) = groups.next::<__m512i, K>(0);
             self.add(_mm512_set1_epi64(weight), x, _mm512_srli_epi64::<32>(x));
@@ -159,12 +162,14 @@ impl Sums {
 
     #[inline(always)]
     unsafe fn plus(self, o: Self) -> Self {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe { Self { even: _mm512_add_epi64(self.even, o.even), odd: _mm512_add_epi64(self.odd, o.odd) } }
     }
 
     /// The canonical residues of the sums, which are in `[0, 2^52)`.
     #[inline(always)]
     unsafe fn residues(self, s: &wide::Spread) -> __m512i {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let mask = splat((1 << 52) - 1);
             let even = _mm512_sub_epi64(self.even, _mm512_slli_epi64::<32>(self.odd));

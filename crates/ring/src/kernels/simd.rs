@@ -62,12 +62,14 @@ pub(super) struct Spread<V> {
 impl<V: Lanes> Spread<V> {
     #[inline(always)]
     pub(super) unsafe fn new(m: &Modulus) -> Self {
+        // SAFETY: the caller has V's instructions.
         unsafe { Self { p: V::splat(m.value()), p2: V::splat(2 * m.value()), inv: V::splat(m.inverse_mod_word()) } }
     }
 
     /// [`Modulus::redc`] of 64-bit sums.
     #[inline(always)]
     pub(super) unsafe fn redc(&self, even: V, odd: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let reduced = |t: V| t.sub64(t.mul_even(self.inv).mul_even(self.p));
             V::join_high(reduced(even), reduced(odd))
@@ -77,6 +79,7 @@ impl<V: Lanes> Spread<V> {
     /// [`Modulus::canonical`].
     #[inline(always)]
     pub(super) unsafe fn canonical(&self, t: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let x = t.add32(self.p2);
             let x = x.min32(x.sub32(self.p2));
@@ -87,16 +90,19 @@ impl<V: Lanes> Spread<V> {
     /// Reduced product of residues: from `-p / 2` to `3 p / 4`.
     #[inline(always)]
     unsafe fn product(&self, a: V, b: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe { self.redc(a.mul_even(b), a.odd().mul_even(b.odd())) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn mul(&self, a: V, b: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe { self.canonical(self.product(a, b)) }
     }
 
     #[inline(always)]
     unsafe fn add(&self, a: V, b: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let s = a.add32(b);
             s.min32(s.sub32(self.p))
@@ -105,6 +111,7 @@ impl<V: Lanes> Spread<V> {
 
     #[inline(always)]
     unsafe fn sub(&self, a: V, b: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let d = a.sub32(b);
             d.min32(d.add32(self.p))
@@ -115,6 +122,7 @@ impl<V: Lanes> Spread<V> {
     /// makes both comparable without signs: `min(x + h, x + h - p)`.
     #[inline(always)]
     unsafe fn centre(&self, half: V, x: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe { self.add(x, half).sub32(half) }
     }
 }

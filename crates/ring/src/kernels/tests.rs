@@ -275,3 +275,42 @@ fn unknown_sets_are_named() {
     let error = Kernels::named("sse9").unwrap_err().to_string();
     assert!(error.contains("sse9") && error.contains("scalar"), "{error}");
 }
+
+#[test]
+fn kernels_are_selected_by_name_or_refused() {
+    let select = |name: &str| Kernels::select(Some(name.as_ref())).map(|k| k.name);
+    let fastest = Kernels::available().last().unwrap().name;
+    assert_eq!(Kernels::select(None).unwrap().name, fastest);
+    assert_eq!(select(""), Ok(fastest));
+    for k in Kernels::available() {
+        assert_eq!(select(k.name), Ok(k.name));
+    }
+    let message = select("avx3").unwrap_err().to_string();
+    assert!(message.contains("'avx3'") && message.contains("scalar") && message.contains(fastest), "{message}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        assert!(matches!(Kernels::select(Some(OsStr::from_bytes(b"\xff"))), Err(RingError::Kernel { .. })));
+    }
+}
+
+/// Lengths that no schedule is for: the passes would leave their blocks, or leave levels out.
+#[test]
+fn wide_transforms_refuse_lengths_without_a_schedule() {
+    let m = moduli()[0];
+    let last = LastLevel { sum: 1, difference: 1 };
+    for wide in Kernels::available().iter().filter_map(|k| k.wide_ntt()) {
+        for n in [0, 64, 3 << 7, 3 << 15, 1 << 18] {
+            let roots = Wide { roots: vec![1; n / 8], quotients: vec![1; n] };
+            let refused = |transform: &dyn Fn(&mut [u32])| {
+                let run = || transform(&mut vec![0; n]);
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+            };
+            assert!(refused(&|values| (wide.forward)(&m, &roots, values)), "forward of {n}");
+            assert!(refused(&|values| (wide.inverse)(&m, &roots, &last, values)), "inverse of {n}");
+        }
+        let short = Wide { roots: vec![1; 128 / 8], quotients: vec![1; 127] };
+        let run = || (wide.forward)(&m, &short, &mut [0; 128]);
+        assert!(std::panic::catch_unwind(run).is_err(), "roots that end too soon");
+    }
+}

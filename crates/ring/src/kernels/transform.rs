@@ -29,6 +29,7 @@ struct Factor<V> {
 impl<V: Lanes> Factor<V> {
     #[inline(always)]
     unsafe fn splat(w: u32, quotient: u32) -> Self {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let quotient = V::splat(quotient);
             Self { w: V::splat(w), quotient, odd: quotient }
@@ -57,12 +58,14 @@ impl<V: Lanes> Factor<V> {
 impl<V: Lanes> Spread<V> {
     #[inline(always)]
     unsafe fn new(m: &Modulus) -> Self {
+        // SAFETY: the caller has V's instructions.
         unsafe { Self { p: V::splat(m.value()), p2: V::splat(2 * m.value()) } }
     }
 
     /// `x w` in `[0, 2p)`.
     #[inline(always)]
     unsafe fn mul(&self, x: V, f: Factor<V>) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let q = V::join_high(x.mul_even_unsigned(f.quotient), x.odd().mul_even_unsigned(f.odd));
             x.mul_low(f.w).sub32(q.mul_low(self.p))
@@ -72,18 +75,21 @@ impl<V: Lanes> Spread<V> {
     /// `[0, 4p)` to `[0, 2p)`.
     #[inline(always)]
     unsafe fn halve(&self, x: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe { x.min32(x.sub32(self.p2)) }
     }
 
     /// `[0, 2p)` to `[0, p)`.
     #[inline(always)]
     unsafe fn canonical(&self, x: V) -> V {
+        // SAFETY: the caller has V's instructions.
         unsafe { x.min32(x.sub32(self.p)) }
     }
 
     /// Forward butterfly, `[0, 4p)` to the same.
     #[inline(always)]
     unsafe fn split(&self, a: V, b: V, f: Factor<V>) -> [V; 2] {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let (a, r) = (self.halve(a), self.mul(b, f));
             [a.add32(r), a.add32(self.p2).sub32(r)]
@@ -93,12 +99,14 @@ impl<V: Lanes> Spread<V> {
     /// Inverse butterfly, `[0, 2p)` to the same.
     #[inline(always)]
     unsafe fn merge(&self, a: V, b: V, f: Factor<V>) -> [V; 2] {
+        // SAFETY: the caller has V's instructions.
         unsafe { [self.halve(a.add32(b)), self.mul(a.add32(self.p2).sub32(b), f)] }
     }
 
     /// The last inverse butterfly, to `[0, p)`.
     #[inline(always)]
     unsafe fn merge_last(&self, a: V, b: V, last: &[Factor<V>; 2]) -> [V; 2] {
+        // SAFETY: the caller has V's instructions.
         unsafe {
             let (sum, difference) = (a.add32(b), a.add32(self.p2).sub32(b));
             [self.canonical(self.mul(sum, last[0])), self.canonical(self.mul(difference, last[1]))]

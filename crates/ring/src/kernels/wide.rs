@@ -39,6 +39,7 @@ impl Spread {
     #[inline(always)]
     pub(super) unsafe fn new(m: &Modulus) -> Self {
         let p = m.value() as u64;
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             Self {
                 p: splat(p),
@@ -54,12 +55,14 @@ impl Spread {
     /// `x w` in `[0, 1)`.
     #[inline(always)]
     pub(super) unsafe fn mul(&self, x: V, f: Factor) -> V {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe { self.mul_add(_mm512_setzero_si512(), x, f) }
     }
 
     /// `start + x w`, the product in `[0, 1)`.
     #[inline(always)]
     pub(super) unsafe fn mul_add(&self, start: V, x: V, f: Factor) -> V {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, f.quotient);
             _mm512_madd52lo_epu64(_mm512_madd52lo_epu64(start, x, f.w), q, self.minus_p)
@@ -69,6 +72,7 @@ impl Spread {
     /// `x` in `[0, 1)`.
     #[inline(always)]
     pub(super) unsafe fn reduce(&self, x: V) -> V {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, self.reciprocal);
             _mm512_madd52lo_epu64(x, q, self.minus_p)
@@ -79,6 +83,7 @@ impl Spread {
     /// does not use up.
     #[inline(always)]
     pub(super) unsafe fn above_margin(&self, x: V) -> V {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let q = _mm512_madd52hi_epu64(_mm512_setzero_si512(), _mm512_add_epi64(x, self.below), self.reciprocal);
             _mm512_madd52lo_epu64(_mm512_add_epi64(x, self.p), q, self.minus_p)
@@ -88,6 +93,7 @@ impl Spread {
     /// Forward butterfly.
     #[inline(always)]
     pub(super) unsafe fn split(&self, a: V, b: V, f: Factor) -> [V; 2] {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let r = self.mul(b, f);
             [_mm512_add_epi64(a, r), _mm512_sub_epi64(a, r)]
@@ -97,6 +103,7 @@ impl Spread {
     /// Inverse butterfly; `b` is at most `bound`, a multiple of `p`.
     #[inline(always)]
     pub(super) unsafe fn merge(&self, a: V, b: V, bound: V, f: Factor) -> [V; 2] {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe {
             let difference = _mm512_sub_epi64(_mm512_add_epi64(a, bound), b);
             [_mm512_add_epi64(a, b), self.mul(difference, f)]
@@ -107,12 +114,14 @@ impl Spread {
     /// an integer.
     #[inline(always)]
     pub(super) unsafe fn factors(&self, quotient: V) -> Factor {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe { Factor { w: _mm512_madd52hi_epu64(self.one, quotient, self.p), quotient } }
     }
 
     /// Words below 2 to canonical ones.
     #[inline(always)]
     pub(super) unsafe fn canonical(&self, x: V) -> V {
+        // SAFETY: the caller has AVX-512F and IFMA.
         unsafe { _mm512_min_epu32(x, _mm512_sub_epi32(x, self.p32)) }
     }
 }
@@ -132,12 +141,14 @@ impl Wide {
     #[inline(always)]
     pub(super) unsafe fn below(&self, node: usize, k: usize) -> Factor {
         let level = k.ilog2();
+        // SAFETY: the caller has AVX-512F and IFMA, and passes a place with a plain root.
         unsafe { self.factor((node << level) + k - (1 << level)) }
     }
 
     /// The factors of the first `K` levels below and including `node`, as a heap.
     #[inline(always)]
     pub(super) unsafe fn subtree<const K: usize>(&self, node: usize) -> [Factor; 8] {
+        // SAFETY: the caller has AVX-512F and IFMA, and passes a node of which these levels have plain roots.
         unsafe {
             let zero = _mm512_setzero_si512();
             let mut out = [Factor { w: zero, quotient: zero }; 8];
@@ -173,5 +184,6 @@ impl Wide {
 /// Low halves of 64-bit lanes as even and odd words.
 #[inline(always)]
 pub(super) unsafe fn join_even_odd(x: [V; 2]) -> V {
+    // SAFETY: the caller has AVX-512F and IFMA.
     unsafe { _mm512_mask_shuffle_epi32::<0b10_10_00_00>(x[0], !EVEN, x[1]) }
 }

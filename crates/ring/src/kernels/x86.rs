@@ -47,92 +47,83 @@ macro_rules! lanes {
     }};
 }
 
-// SAFETY (both implementations): each method is a handful of intrinsics of the named instruction
-// set, which the trait's callers vouch for; loads and stores are unaligned forms of LANES words.
+/// Methods of [`Lanes`]: each a handful of instructions of one set.
+macro_rules! methods {
+    ($(fn $name:ident $(<const $number:ident: usize>)? ($($argument:tt)*) $(-> $result:ty)? { $($body:tt)* })*) => {$(
+        #[inline(always)]
+        unsafe fn $name $(<const $number: usize>)? ($($argument)*) $(-> $result)? {
+            // SAFETY: the trait's callers vouch for the instructions, and for LANES words at the address of loads and stores,
+            // which are unaligned forms; a prefetch reads nothing.
+            unsafe { $($body)* }
+        }
+    )*};
+}
+
+// SAFETY: `load` and `store` touch the 8 words of the register.
 unsafe impl Lanes for __m256i {
     const LANES: usize = 8;
     const TILE: usize = 4;
-    #[inline(always)]
-    unsafe fn load(p: *const u32) -> Self {
-        unsafe { _mm256_loadu_si256(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut u32) {
-        unsafe { _mm256_storeu_si256(p.cast(), self) }
-    }
-    #[inline(always)]
-    unsafe fn splat(x: u32) -> Self {
-        unsafe { _mm256_set1_epi32(x as i32) }
-    }
-    #[inline(always)]
-    unsafe fn add32(self, o: Self) -> Self {
-        unsafe { _mm256_add_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn sub32(self, o: Self) -> Self {
-        unsafe { _mm256_sub_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn min32(self, o: Self) -> Self {
-        unsafe { _mm256_min_epu32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_even(self, o: Self) -> Self {
-        unsafe { mul_even_256(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_even_unsigned(self, o: Self) -> Self {
-        unsafe { mul_even_unsigned_256(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_low(self, o: Self) -> Self {
-        unsafe { _mm256_mullo_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn add64(self, o: Self) -> Self {
-        unsafe { _mm256_add_epi64(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn sub64(self, o: Self) -> Self {
-        unsafe { _mm256_sub_epi64(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn shift_down64(self, by: u32) -> Self {
-        unsafe { _mm256_srl_epi64(self, _mm_cvtsi32_si128(by as i32)) }
-    }
-    #[inline(always)]
-    unsafe fn splat64(x: i64) -> Self {
-        unsafe { _mm256_set1_epi64x(x) }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const u32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn odd(self) -> Self {
-        unsafe { _mm256_srli_epi64::<32>(self) }
-    }
-    #[inline(always)]
-    unsafe fn join_high(even: Self, odd: Self) -> Self {
-        unsafe { _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd) }
-    }
-    #[inline(always)]
-    unsafe fn permute(self, index: Self) -> Self {
-        unsafe { _mm256_permutevar8x32_epi32(self, index) }
-    }
-    #[inline(always)]
-    unsafe fn repeat<const COUNT: usize>(self) -> Self {
-        unsafe {
+
+    methods! {
+        fn load(p: *const u32) -> Self {
+            _mm256_loadu_si256(p.cast())
+        }
+        fn store(self, p: *mut u32) {
+            _mm256_storeu_si256(p.cast(), self)
+        }
+        fn splat(x: u32) -> Self {
+            _mm256_set1_epi32(x as i32)
+        }
+        fn add32(self, o: Self) -> Self {
+            _mm256_add_epi32(self, o)
+        }
+        fn sub32(self, o: Self) -> Self {
+            _mm256_sub_epi32(self, o)
+        }
+        fn min32(self, o: Self) -> Self {
+            _mm256_min_epu32(self, o)
+        }
+        fn mul_even(self, o: Self) -> Self {
+            mul_even_256(self, o)
+        }
+        fn mul_even_unsigned(self, o: Self) -> Self {
+            mul_even_unsigned_256(self, o)
+        }
+        fn mul_low(self, o: Self) -> Self {
+            _mm256_mullo_epi32(self, o)
+        }
+        fn add64(self, o: Self) -> Self {
+            _mm256_add_epi64(self, o)
+        }
+        fn sub64(self, o: Self) -> Self {
+            _mm256_sub_epi64(self, o)
+        }
+        fn shift_down64(self, by: u32) -> Self {
+            _mm256_srl_epi64(self, _mm_cvtsi32_si128(by as i32))
+        }
+        fn splat64(x: i64) -> Self {
+            _mm256_set1_epi64x(x)
+        }
+        fn prefetch(p: *const u32) {
+            _mm_prefetch::<_MM_HINT_T0>(p.cast())
+        }
+        fn odd(self) -> Self {
+            _mm256_srli_epi64::<32>(self)
+        }
+        fn join_high(even: Self, odd: Self) -> Self {
+            _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd)
+        }
+        fn permute(self, index: Self) -> Self {
+            _mm256_permutevar8x32_epi32(self, index)
+        }
+        fn repeat<const COUNT: usize>(self) -> Self {
             match COUNT {
                 1 => self,
                 2 => self.permute(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
                 _ => self.permute(_mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
             }
         }
-    }
-    #[inline(always)]
-    unsafe fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
-        unsafe {
+        fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
             match DISTANCE {
                 1 => (
                     _mm256_blend_epi32::<0b1010_1010>(self, _mm256_slli_epi64::<32>(o)),
@@ -142,14 +133,10 @@ unsafe impl Lanes for __m256i {
                 _ => (_mm256_permute2x128_si256::<0x20>(self, o), _mm256_permute2x128_si256::<0x31>(self, o)),
             }
         }
-    }
-    #[inline(always)]
-    unsafe fn interleave(even: Self, odd: Self) -> (Self, Self) {
-        unsafe { _mm256_unpacklo_epi32(even, odd).exchange::<4>(_mm256_unpackhi_epi32(even, odd)) }
-    }
-    #[inline(always)]
-    unsafe fn deinterleave(low: Self, high: Self) -> (Self, Self) {
-        unsafe {
+        fn interleave(even: Self, odd: Self) -> (Self, Self) {
+            _mm256_unpacklo_epi32(even, odd).exchange::<4>(_mm256_unpackhi_epi32(even, odd))
+        }
+        fn deinterleave(low: Self, high: Self) -> (Self, Self) {
             // Of each register the even lanes, then the odd ones; then like halves together.
             let index = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
             low.permute(index).exchange::<4>(high.permute(index))
@@ -157,81 +144,65 @@ unsafe impl Lanes for __m256i {
     }
 }
 
+// SAFETY: `load` and `store` touch the 16 words of the register.
 unsafe impl Lanes for __m512i {
     const LANES: usize = 16;
     const TILE: usize = 8;
-    #[inline(always)]
-    unsafe fn load(p: *const u32) -> Self {
-        unsafe { _mm512_loadu_si512(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut u32) {
-        unsafe { _mm512_storeu_si512(p.cast(), self) }
-    }
-    #[inline(always)]
-    unsafe fn splat(x: u32) -> Self {
-        unsafe { _mm512_set1_epi32(x as i32) }
-    }
-    #[inline(always)]
-    unsafe fn add32(self, o: Self) -> Self {
-        unsafe { _mm512_add_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn sub32(self, o: Self) -> Self {
-        unsafe { _mm512_sub_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn min32(self, o: Self) -> Self {
-        unsafe { _mm512_min_epu32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_even(self, o: Self) -> Self {
-        unsafe { mul_even_512(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_even_unsigned(self, o: Self) -> Self {
-        unsafe { mul_even_unsigned_512(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn mul_low(self, o: Self) -> Self {
-        unsafe { _mm512_mullo_epi32(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn add64(self, o: Self) -> Self {
-        unsafe { _mm512_add_epi64(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn sub64(self, o: Self) -> Self {
-        unsafe { _mm512_sub_epi64(self, o) }
-    }
-    #[inline(always)]
-    unsafe fn shift_down64(self, by: u32) -> Self {
-        unsafe { _mm512_srl_epi64(self, _mm_cvtsi32_si128(by as i32)) }
-    }
-    #[inline(always)]
-    unsafe fn splat64(x: i64) -> Self {
-        unsafe { _mm512_set1_epi64(x) }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const u32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn odd(self) -> Self {
-        unsafe { _mm512_srli_epi64::<32>(self) }
-    }
-    #[inline(always)]
-    unsafe fn join_high(even: Self, odd: Self) -> Self {
-        // One masked shuffle instead of a shift and a blend.
-        unsafe { _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even) }
-    }
-    #[inline(always)]
-    unsafe fn permute(self, index: Self) -> Self {
-        unsafe { _mm512_permutexvar_epi32(index, self) }
-    }
-    #[inline(always)]
-    unsafe fn repeat<const COUNT: usize>(self) -> Self {
-        unsafe {
+
+    methods! {
+        fn load(p: *const u32) -> Self {
+            _mm512_loadu_si512(p.cast())
+        }
+        fn store(self, p: *mut u32) {
+            _mm512_storeu_si512(p.cast(), self)
+        }
+        fn splat(x: u32) -> Self {
+            _mm512_set1_epi32(x as i32)
+        }
+        fn add32(self, o: Self) -> Self {
+            _mm512_add_epi32(self, o)
+        }
+        fn sub32(self, o: Self) -> Self {
+            _mm512_sub_epi32(self, o)
+        }
+        fn min32(self, o: Self) -> Self {
+            _mm512_min_epu32(self, o)
+        }
+        fn mul_even(self, o: Self) -> Self {
+            mul_even_512(self, o)
+        }
+        fn mul_even_unsigned(self, o: Self) -> Self {
+            mul_even_unsigned_512(self, o)
+        }
+        fn mul_low(self, o: Self) -> Self {
+            _mm512_mullo_epi32(self, o)
+        }
+        fn add64(self, o: Self) -> Self {
+            _mm512_add_epi64(self, o)
+        }
+        fn sub64(self, o: Self) -> Self {
+            _mm512_sub_epi64(self, o)
+        }
+        fn shift_down64(self, by: u32) -> Self {
+            _mm512_srl_epi64(self, _mm_cvtsi32_si128(by as i32))
+        }
+        fn splat64(x: i64) -> Self {
+            _mm512_set1_epi64(x)
+        }
+        fn prefetch(p: *const u32) {
+            _mm_prefetch::<_MM_HINT_T0>(p.cast())
+        }
+        fn odd(self) -> Self {
+            _mm512_srli_epi64::<32>(self)
+        }
+        fn join_high(even: Self, odd: Self) -> Self {
+            // One masked shuffle instead of a shift and a blend.
+            _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even)
+        }
+        fn permute(self, index: Self) -> Self {
+            _mm512_permutexvar_epi32(index, self)
+        }
+        fn repeat<const COUNT: usize>(self) -> Self {
             match COUNT {
                 1 => self,
                 2 => self.permute(lanes!(|i| i / 2)),
@@ -239,10 +210,7 @@ unsafe impl Lanes for __m512i {
                 _ => self.permute(lanes!(|i| i / 8)),
             }
         }
-    }
-    #[inline(always)]
-    unsafe fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
-        unsafe {
+        fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
             // Lane numbers from 16 are the other register's: lane i of the first result is lane i or,
             // in the second half of each block, lane i - DISTANCE of the other.
             let (low, high) = match DISTANCE {
@@ -253,19 +221,13 @@ unsafe impl Lanes for __m512i {
             };
             (_mm512_permutex2var_epi32(self, low, o), _mm512_permutex2var_epi32(self, high, o))
         }
-    }
-    #[inline(always)]
-    unsafe fn interleave(even: Self, odd: Self) -> (Self, Self) {
-        unsafe {
+        fn interleave(even: Self, odd: Self) -> (Self, Self) {
             (
                 _mm512_permutex2var_epi32(even, lanes!(|i| i / 2 + (i & 1) * 16), odd),
                 _mm512_permutex2var_epi32(even, lanes!(|i| i / 2 + 8 + (i & 1) * 16), odd),
             )
         }
-    }
-    #[inline(always)]
-    unsafe fn deinterleave(low: Self, high: Self) -> (Self, Self) {
-        unsafe {
+        fn deinterleave(low: Self, high: Self) -> (Self, Self) {
             (
                 _mm512_permutex2var_epi32(low, lanes!(|i| 2 * i), high),
                 _mm512_permutex2var_epi32(low, lanes!(|i| 2 * i + 1), high),
