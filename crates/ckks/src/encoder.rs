@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use rustfft::{Fft, FftPlanner};
 use std::sync::Arc;
 use umbra_ring::{Polys, subring::SubringNtt};
+use zeroize::Zeroize;
 
 /// Encoder for ring degree M = 2 * slots.
 #[derive(Clone)]
@@ -68,10 +69,24 @@ impl Encoder {
 
     /// The slots of a real polynomial with 2 * slots coefficients.
     pub fn slots_of(&self, coefficients: &[f64]) -> Vec<Complex64> {
+        let values = self.evaluate(coefficients);
+        self.places.iter().map(|&p| values.0[p as usize]).collect()
+    }
+
+    /// The real parts of [`Self::slots_of`]. What is left of them in memory is what is returned.
+    pub(crate) fn real_slots_of(&self, coefficients: &[f64]) -> Vec<f64> {
+        let values = self.evaluate(coefficients);
+        self.places.iter().map(|&p| values.0[p as usize].re).collect()
+    }
+
+    /// The values of a real polynomial at the odd powers of `zeta`.
+    fn evaluate(&self, coefficients: &[f64]) -> Wiped {
         debug_assert_eq!(coefficients.len(), 1 << self.log_m);
-        let mut buffer: Vec<Complex64> = coefficients.iter().zip(self.twist.iter()).map(|(&c, t)| t * c).collect();
-        self.inverse.process(&mut buffer);
-        self.places.iter().map(|&p| buffer[p as usize]).collect()
+        let mut values = Wiped(coefficients.iter().zip(self.twist.iter()).map(|(&c, t)| t * c).collect());
+        // A buffer of our own: the library would free its own as it is.
+        let mut scratch = Wiped(vec![Complex64::ZERO; self.inverse.get_inplace_scratch_len()]);
+        self.inverse.process_with_scratch(&mut values.0, &mut scratch.0);
+        values
     }
 
     /// Integer coefficients of real slot values at a scale.
@@ -102,6 +117,24 @@ impl Encoder {
             return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available: 120.0 });
         }
         Ok(coefficients.iter().map(|c| c.round() as i128).collect())
+    }
+}
+
+/// Numbers that are wiped when dropped: of a decryption, they tell the secret key.
+struct Wiped(Vec<Complex64>);
+
+impl Zeroize for Wiped {
+    fn zeroize(&mut self) {
+        for value in &mut self.0 {
+            value.re.zeroize();
+            value.im.zeroize();
+        }
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.zeroize();
     }
 }
 
@@ -176,7 +209,17 @@ mod tests {
             }
             let back = encoder.slots_of(&coefficients);
             assert!(back.iter().zip(&values).all(|(a, b)| (a - b).norm() < 1e-9));
+            let real = encoder.real_slots_of(&coefficients);
+            assert!(real.len() == back.len() && real.iter().zip(&back).all(|(r, b)| *r == b.re));
         }
+    }
+
+    #[test]
+    fn wiping_leaves_zeros() {
+        let mut values = Encoder::new(4).evaluate(&[1.5; 16]);
+        assert!(values.0.len() == 16 && values.0.iter().any(|v| v.norm() > 1.0));
+        values.zeroize();
+        assert!(values.0.len() == 16 && values.0.iter().all(|v| *v == Complex64::ZERO));
     }
 
     #[test]
