@@ -3,13 +3,13 @@
 use crate::ciphertext::check_residues;
 use crate::encoder::{Encoder, to_blocks};
 use crate::keys::{entropy, masked, transform_small};
-use crate::{Ciphertext, CkksError, Parameters, Plaintext, PublicKey, SecretKey};
+use crate::{Ciphertext, CkksError, Parameters, Plaintext, SecretKey};
 use chacha20::ChaCha20Rng;
 use rand::Rng;
 use rayon::prelude::*;
 use umbra_ring::sampling::{self, Seed};
 use umbra_ring::{Modulus, Polys};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A fresh ciphertext under the secret key whose `c1` is expanded from a seed: half the bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,32 +133,6 @@ impl Encryptor {
         errors.zeroize();
         Ok(SeededCiphertext { level: message.level, scale: message.scale, seed, c0 })
     }
-
-    /// Encrypts under the public key: `v (b, a) + (e0 + m, e1)` for a ternary `v`.
-    ///
-    /// # Errors
-    /// [`CkksError::Length`] unless the plaintext is dense; [`CkksError::NotASubset`] for a level with
-    /// primes that the highest lacks.
-    pub fn encrypt(&mut self, public: &PublicKey, message: &Plaintext) -> Result<Ciphertext, CkksError> {
-        let parameters = &self.parameters;
-        let (n, basis) = (parameters.n(), dense_basis(parameters, message)?);
-        let top = parameters.top_level();
-        let rows = subset_rows(parameters, "encrypt", top, message.level)?;
-        let v = sampling::ternary(&mut self.rng, n);
-        let (e0, e1) = (sampling::gaussian(&mut self.rng, n), sampling::gaussian(&mut self.rng, n));
-        let mut small = transform_small(parameters, basis, &[&e0, &e1, &v]);
-        let mut polys = Polys::zero(n, basis.len(), 2);
-        (polys.words_mut().par_chunks_mut(2 * n)).zip(basis).enumerate().for_each(|(i, (limb, &prime))| {
-            let (kernels, m) = (parameters.kernels(), parameters.modulus(prime));
-            for (part, c) in limb.chunks_exact_mut(n).enumerate() {
-                kernels.mul(m, c, public.polys.limb(rows[i], part), small.limb(i, 2));
-                kernels.add(m, c, small.limb(i, part));
-            }
-            kernels.add(m, &mut limb[..n], message.polys.limb(i, 0));
-        });
-        small.zeroize();
-        Ok(Ciphertext { polys, level: message.level, scale: message.scale })
-    }
 }
 
 fn dense_basis<'a>(parameters: &'a Parameters, message: &Plaintext) -> Result<&'a [u16], CkksError> {
@@ -230,12 +204,14 @@ impl Decryptor {
     /// [`DecryptedValues::rounded`] only.
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> DecryptedValues {
         let coefficients = self.phase(ciphertext);
-        let values = self.encoder.slots_of(&coefficients).iter().map(|v| v.re / ciphertext.scale).collect();
+        let mut values = self.encoder.real_slots_of(&coefficients);
+        values.iter_mut().for_each(|v| *v /= ciphertext.scale);
         DecryptedValues { values }
     }
 
-    /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed.
-    fn phase(&self, ciphertext: &Ciphertext) -> Vec<f64> {
+    /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed. With the ciphertext they are as
+    /// good as the secret.
+    fn phase(&self, ciphertext: &Ciphertext) -> Zeroizing<Vec<f64>> {
         let parameters = &self.parameters;
         let (n, kernels) = (parameters.n(), parameters.kernels());
         let mut basis: Vec<u16> = Vec::new();
@@ -259,7 +235,8 @@ impl Decryptor {
             parameters.table(prime).inverse(out);
         });
         let moduli: Vec<Modulus> = basis.iter().map(|&p| *parameters.modulus(p)).collect();
-        let out = (0..n).into_par_iter().map(|j| garner(&moduli, |i| message.limb(i, 0)[j]) as f64).collect();
+        let mut out = Zeroizing::new(vec![0.0; n]);
+        (out.par_iter_mut().enumerate()).for_each(|(j, out)| *out = garner(&moduli, |i| message.limb(i, 0)[j]) as f64);
         message.zeroize();
         out
     }
@@ -323,7 +300,6 @@ mod tests {
             let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
             let mut generator = KeyGenerator::new(&parameters).unwrap();
             let secret = generator.secret_key().unwrap();
-            let public = generator.public_key(&secret);
             let mut encryptor = Encryptor::new(&parameters).unwrap();
             let decryptor = Decryptor::new(&parameters, &secret);
             let encoder = Encoder::new(log_n);
@@ -332,19 +308,33 @@ mod tests {
                 let scale = 2f64.powi(25);
                 let plaintext = encode_dense(&parameters, &encoder, &values, level, scale).unwrap();
                 let seeded = encryptor.encrypt_seeded(&secret, &plaintext).unwrap();
-                let seeded = (seeded.expand(&parameters), noise::fresh_secret(log_n));
-                let mut all = vec![seeded];
-                if level == 2 {
-                    all.push((encryptor.encrypt(&public, &plaintext).unwrap(), noise::fresh_public(log_n)));
-                }
-                for (ciphertext, std) in all {
-                    let got = decryptor.decrypt(&ciphertext);
-                    let errors: Vec<f64> = got.danger_raw().iter().zip(&values).map(|(g, v)| (g - v) * scale).collect();
-                    let measured = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
-                    assert!((0.8..1.25).contains(&(measured / std)), "N = 2^{log_n}: {measured} for {std}");
-                }
+                let got = decryptor.decrypt(&seeded.expand(&parameters));
+                let errors: Vec<f64> = got.danger_raw().iter().zip(&values).map(|(g, v)| (g - v) * scale).collect();
+                let measured = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
+                let std = noise::fresh_secret(log_n);
+                assert!((0.8..1.25).contains(&(measured / std)), "N = 2^{log_n}: {measured} for {std}");
             }
         }
+    }
+
+    #[test]
+    fn rounding_for_others_hides_the_noise() {
+        let log_n = 9;
+        let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
+        let secret = KeyGenerator::new(&parameters).unwrap().secret_key().unwrap();
+        let (encoder, decryptor) = (Encoder::new(log_n), Decryptor::new(&parameters, &secret));
+        // Multiples of 1/8, which the noise does not take half way to the next.
+        let values: Vec<f64> = (0..parameters.slots()).map(|i| (i % 33) as f64 / 8.0 - 2.0).collect();
+        let plaintext = encode_dense(&parameters, &encoder, &values, 2, 2f64.powi(25)).unwrap();
+        let decrypt = || {
+            let mut encryptor = Encryptor::new(&parameters).unwrap();
+            decryptor.decrypt(&encryptor.encrypt_seeded(&secret, &plaintext).unwrap().expand(&parameters))
+        };
+        let (first, second) = (decrypt(), decrypt());
+        assert_ne!(first.danger_raw(), second.danger_raw(), "noise is there");
+        assert_eq!(first.rounded(3), values);
+        assert_eq!(second.rounded(3), values);
+        assert!(first.rounded(-1).iter().zip(&values).all(|(r, v)| r % 2.0 == 0.0 && (r - v).abs() <= 1.0 + 1e-3));
     }
 
     #[test]

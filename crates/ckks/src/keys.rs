@@ -1,4 +1,4 @@
-//! Keys: secret, public, and evaluation keys.
+//! Keys: secret keys and evaluation keys.
 
 use crate::ciphertext::check_residues;
 use crate::{CkksError, Parameters, ParametersLiteral};
@@ -48,12 +48,6 @@ impl SecretKey {
     pub fn danger_coefficients(&self) -> &[i8] {
         &self.coefficients
     }
-}
-
-/// A public encryption key `(-a s + e, a)` at the highest level.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PublicKey {
-    pub(crate) polys: Polys,
 }
 
 /// What a switching key is for.
@@ -304,28 +298,6 @@ impl KeyGenerator {
     pub fn secret_key(&mut self) -> Result<SecretKey, CkksError> {
         let coefficients = sampling::ternary(&mut self.rng, self.parameters.n());
         SecretKey::from_coefficients(&self.parameters, &coefficients)
-    }
-
-    /// A public key at the highest level.
-    pub fn public_key(&mut self, secret: &SecretKey) -> PublicKey {
-        let parameters = &self.parameters;
-        let basis = parameters.level(parameters.top_level());
-        let error = sampling::gaussian(&mut self.rng, parameters.n());
-        let mut errors = transform_small(parameters, basis, &[&error]);
-        let mut seed = [0; 32];
-        self.rng.fill_bytes(&mut seed);
-        let n = parameters.n();
-        let mut polys = Polys::zero(n, basis.len(), 2);
-        (polys.words_mut().par_chunks_mut(2 * n)).zip(errors.words().par_chunks(n)).zip(basis).for_each(
-            |((limb, e), &prime)| {
-                let (b, a) = limb.split_at_mut(n);
-                let mut rng = sampling::stream(&seed, "umbra 2026 public key a v1", &[prime as u64]);
-                sampling::uniform(&mut rng, parameters.modulus(prime), a);
-                masked(parameters, prime, b, a, secret.polys.limb(prime as usize, 0), e);
-            },
-        );
-        errors.zeroize();
-        PublicKey { polys }
     }
 
     /// The switching key of this name.

@@ -31,7 +31,7 @@ pub use encoder::Encoder;
 pub use encryption::{Decryptor, Encryptor};
 pub use error::CkksError;
 pub use evaluator::Evaluator;
-pub use keys::{KeyGenerator, KeyId, KeyKind, KeyStore, MemoryKeys, PublicKey, SecretKey, SwitchingKey};
+pub use keys::{KeyGenerator, KeyId, KeyKind, KeyStore, MemoryKeys, SecretKey, SwitchingKey};
 pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec};
 pub use parameters::{GadgetLiteral, Parameters, ParametersLiteral};
 pub use precision::PrecisionStats;

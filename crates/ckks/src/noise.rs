@@ -24,12 +24,6 @@ pub fn fresh_secret(log_n: u32) -> f64 {
     slot(log_n, ERROR_SIGMA * ERROR_SIGMA + 1.0 / 12.0)
 }
 
-/// Of a fresh encryption under the public key: `v e + e0 + e1 s`.
-pub fn fresh_public(log_n: u32) -> f64 {
-    let n = degree(log_n);
-    slot(log_n, ERROR_SIGMA * ERROR_SIGMA * (1.0 + 2.0 * n * TERNARY_VARIANCE) + 1.0 / 12.0)
-}
-
 /// Of a division with exact rounding: `(1 + N 2/3) / 12` a coefficient, about 2^12.4 in a slot at
 /// N = 2^15.
 pub fn rescale(log_n: u32) -> f64 {

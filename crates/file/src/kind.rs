@@ -15,14 +15,11 @@ pub enum Kind {
     Ciphertext = 3,
     /// A compiled network.
     Program = 4,
-    /// Encrypts, does not decrypt.
-    PublicKey = 5,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program, Self::PublicKey];
+    pub const ALL: [Self; 4] = [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program];
 
     /// The number in the file.
     #[must_use]
@@ -50,7 +47,6 @@ impl fmt::Display for Kind {
             Self::EvaluationKeys => "evaluation keys",
             Self::Ciphertext => "a ciphertext",
             Self::Program => "a program",
-            Self::PublicKey => "a public key",
         })
     }
 }

@@ -78,12 +78,6 @@ impl DatasetKind {
         }
     }
 
-    /// Height, width and channels of its pictures are the same for both: 3 x 32 x 32 values, channel by channel.
-    #[must_use]
-    pub fn picture_bytes(self) -> usize {
-        PICTURE
-    }
-
     /// Upper bounds of the label bytes before each picture; the last is the class.
     fn labels(self) -> &'static [u8] {
         match self {

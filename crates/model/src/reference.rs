@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
-use rayon::prelude::*;
 
 use crate::{Geometry, Graph, GraphError, NodeId, Operator, Pool, Shape};
 
@@ -142,15 +141,6 @@ impl<T: Real> Reference<T> {
             }
         })?;
         Ok((logits, activations))
-    }
-
-    /// The logits of many pictures, one after the other in `pictures`; runs on the current rayon pool. Results do not
-    /// depend on the number of threads.
-    ///
-    /// # Errors
-    /// [`GraphError::Invalid`] where `pictures` is not a whole number of pictures.
-    pub fn forward_batch(&self, pictures: &[f32]) -> Result<Vec<Vec<T>>, GraphError> {
-        pictures.par_chunks(self.input.1).map(|picture| self.forward(picture)).collect()
     }
 }
 
