@@ -1,5 +1,7 @@
 //! The pictures a network takes, and how their bytes become its input.
 
+use serde::{Deserialize, Serialize};
+
 use crate::GraphError;
 
 /// Pictures larger than this on a side are refused: nothing of that size can be packed.
@@ -7,8 +9,10 @@ const MAX_SIDE: usize = 1024;
 /// Channels of a picture at most.
 const MAX_CHANNELS: usize = 16;
 
-/// Size and normalisation of the pictures of a network.
-#[derive(Clone, Debug, PartialEq)]
+/// Size and normalisation of the pictures of a network. In files as the manifest has it, with the bound as a part of the normalisation;
+/// what is read still needs [`Self::check`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "InputEntry", from = "InputEntry")]
 pub struct Input {
     /// 3 (red, green, blue) or 1 (gray) for real pictures.
     pub channels: usize,
@@ -38,6 +42,53 @@ pub enum Normalisation {
         /// One a channel, positive.
         std: Vec<f64>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputEntry {
+    channels: usize,
+    height: usize,
+    width: usize,
+    normalisation: NormalisationEntry,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum NormalisationEntry {
+    PerPicture {
+        min_std: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
+    PerChannel {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clip: Option<f64>,
+    },
+}
+
+impl From<Input> for InputEntry {
+    fn from(input: Input) -> Self {
+        let Input { channels, height, width, normalisation, clip } = input;
+        let normalisation = match normalisation {
+            Normalisation::PerPicture { min_std } => NormalisationEntry::PerPicture { min_std, clip },
+            Normalisation::PerChannel { mean, std } => NormalisationEntry::PerChannel { mean, std, clip },
+        };
+        Self { channels, height, width, normalisation }
+    }
+}
+
+impl From<InputEntry> for Input {
+    fn from(entry: InputEntry) -> Self {
+        let InputEntry { channels, height, width, normalisation } = entry;
+        let (normalisation, clip) = match normalisation {
+            NormalisationEntry::PerPicture { min_std, clip } => (Normalisation::PerPicture { min_std }, clip),
+            NormalisationEntry::PerChannel { mean, std, clip } => (Normalisation::PerChannel { mean, std }, clip),
+        };
+        Self { channels, height, width, normalisation, clip }
+    }
 }
 
 impl Input {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId,
-    Normalisation, Operator, Polynomial, Pool, Range, Ranges, Tensor,
+    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId, Operator,
+    Polynomial, Pool, Range, Ranges, Tensor,
 };
 
 pub(crate) const FORMAT: &str = "umbra-network";
@@ -37,7 +37,7 @@ pub(crate) struct Head {
     pub dataset: String,
     pub classes: Vec<String>,
     pub geometry: GeometryName,
-    pub input: InputEntry,
+    pub input: Input,
     pub weights: String,
     pub nodes: Vec<Map<String, Value>>,
     pub output: String,
@@ -54,31 +54,6 @@ pub(crate) struct Head {
 pub(crate) enum GeometryName {
     Cyclic,
     Textbook,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct InputEntry {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub normalisation: NormalisationEntry,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum NormalisationEntry {
-    PerPicture {
-        min_std: f64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        clip: Option<f64>,
-    },
-    PerChannel {
-        mean: Vec<f64>,
-        std: Vec<f64>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        clip: Option<f64>,
-    },
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -240,16 +215,7 @@ impl Manifest {
         let head = &self.head;
         let tensors =
             SafeTensors::deserialize(weights).map_err(|e| GraphError::WeightsFormat { reason: e.to_string() })?;
-        let (normalisation, clip) = match &head.input.normalisation {
-            NormalisationEntry::PerPicture { min_std, clip } => {
-                (Normalisation::PerPicture { min_std: *min_std }, *clip)
-            }
-            NormalisationEntry::PerChannel { mean, std, clip } => {
-                (Normalisation::PerChannel { mean: mean.clone(), std: std.clone() }, *clip)
-            }
-        };
-        let InputEntry { channels, height, width, .. } = head.input;
-        let input = Input { channels, height, width, normalisation, clip };
+        let input = head.input.clone();
         input.check()?;
         let geometry = match head.geometry {
             GeometryName::Cyclic => Geometry::cyclic(input.height, input.width),
@@ -303,7 +269,7 @@ impl Manifest {
             expected: format!("the key of a tensor U8 [at most {MOST}, C, H, W] with the input's C, H and W"),
         };
         let view = tensors.tensor(key).map_err(|_| invalid(format!("{key:?}, which {:?} lacks", self.head.weights)))?;
-        let InputEntry { channels, height, width, .. } = &self.head.input;
+        let Input { channels, height, width, .. } = &self.head.input;
         match (view.dtype(), view.shape()) {
             // Before each is copied: many small ones would take far more memory than their bytes.
             (Dtype::U8, [count, c, h, w]) if [c, h, w] == [channels, height, width] && *count <= MOST => {

@@ -1,24 +1,40 @@
 //! Networks to files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use umbra_file::AtomicFile;
+use umbra_file::{AtomicFile, FileError};
 
 use crate::manifest::{
     AddEntry, AveragePoolEntry, BatchNormEntry, CoefficientsEntry, ConvolutionEntry, FORMAT, GeometryName, GlobalName,
-    Head, InputEntry, KernelEntry, LinearEntry, NormalisationEntry, PolynomialEntry, RangesEntry, VERSION,
+    Head, KernelEntry, LinearEntry, PolynomialEntry, RangesEntry, VERSION,
 };
-use crate::{Geometry, Graph, GraphError, ModelError, Node, Normalisation, Operator, Polynomial, Pool, Tensor};
+use crate::{Geometry, Graph, GraphError, ModelError, Node, Operator, Polynomial, Pool, Tensor};
 
 /// The tensor of [`crate::Description::samples`]: no node is called so, as theirs end in the name of a field.
 const SAMPLES: &str = "samples";
 /// The weights file that [`Graph::save`] writes.
 const WEIGHTS: &str = "weights.safetensors";
+
+/// Writes files that belong together: all of them whole under temporary names before the first gets its own, in order.
+///
+/// # Errors
+/// [`ModelError::Write`]; unless names cannot be given, what was at the paths stays.
+fn save_together<const COUNT: usize>(contents: [(PathBuf, &[u8]); COUNT]) -> Result<(), ModelError> {
+    let mut files = Vec::with_capacity(COUNT);
+    for (path, bytes) in contents {
+        let mut file = AtomicFile::create(&path, false)?;
+        file.write_all(bytes).and_then(|()| file.flush()).map_err(|reason| FileError::Write { path, reason })?;
+        files.push(file);
+    }
+    files.into_iter().try_for_each(AtomicFile::commit)?;
+    Ok(())
+}
 
 impl Graph {
     /// Writes `manifest.json` and `weights.safetensors` to a folder, which is made where it does not exist.
@@ -31,10 +47,7 @@ impl Graph {
         let path = folder.join("manifest.json");
         let (manifest, weights) =
             self.encode(WEIGHTS).map_err(|reason| ModelError::Graph { path: path.clone(), reason })?;
-        // The manifest last: where it is, its weights are.
-        AtomicFile::write(&folder.join(WEIGHTS), false, &weights)?;
-        AtomicFile::write(&path, false, manifest.as_bytes())?;
-        Ok(())
+        save_together([(folder.join(WEIGHTS), &weights), (path, manifest.as_bytes())])
     }
 
     /// The manifest and the safetensors file that it calls `weights_name`. Per-channel coefficients are rounded to `f32`.
@@ -45,8 +58,7 @@ impl Graph {
         let mut tensors = Tensors::default();
         let nodes = self.nodes().iter().skip(1).map(|node| self.entry(node, &mut tensors));
         let nodes = nodes.collect::<Result<_, _>>()?;
-        let input = self.input();
-        let description = self.description();
+        let (input, description) = (self.input(), self.description());
         let name = |id| self.node(id).name().to_string();
         let head = Head {
             format: FORMAT.into(),
@@ -58,19 +70,7 @@ impl Graph {
                 Geometry::Cyclic { .. } => GeometryName::Cyclic,
                 Geometry::Textbook => GeometryName::Textbook,
             },
-            input: InputEntry {
-                channels: input.channels,
-                height: input.height,
-                width: input.width,
-                normalisation: match &input.normalisation {
-                    Normalisation::PerPicture { min_std } => {
-                        NormalisationEntry::PerPicture { min_std: *min_std, clip: input.clip }
-                    }
-                    Normalisation::PerChannel { mean, std } => {
-                        NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone(), clip: input.clip }
-                    }
-                },
-            },
+            input: input.clone(),
             weights: weights_name.into(),
             nodes,
             output: name(self.output()),

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use umbra_file::{Container, Digest, FormatError, Kind, bytes_of_words, encode};
-use umbra_model::{Input, Normalisation};
+use umbra_model::Input;
 
 use umbra_compiler::{
     Bsgs, Diagonal, Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
@@ -29,7 +29,7 @@ use crate::ContentError;
 struct Header<'a> {
     name: Cow<'a, str>,
     classes: Cow<'a, [String]>,
-    picture: PictureEntry,
+    picture: Cow<'a, Input>,
     logit_range: Option<[f64; 2]>,
     /// Not written for the cyclic layout: programs of that layout are what they were before there was another.
     #[serde(default, skip_serializing_if = "Layout::is_cyclic")]
@@ -40,31 +40,6 @@ struct Header<'a> {
     registers: usize,
     steps: Vec<StepEntry<'a>>,
     report: Cow<'a, Report>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PictureEntry {
-    channels: usize,
-    height: usize,
-    width: usize,
-    normalisation: NormalisationEntry,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
-enum NormalisationEntry {
-    PerPicture {
-        min_std: f64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        clip: Option<f64>,
-    },
-    PerChannel {
-        mean: Vec<f64>,
-        std: Vec<f64>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        clip: Option<f64>,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,19 +96,7 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
     let header = Header {
         name: Cow::Borrowed(&program.name),
         classes: Cow::Borrowed(&program.classes),
-        picture: PictureEntry {
-            channels: program.picture.channels,
-            height: program.picture.height,
-            width: program.picture.width,
-            normalisation: match &program.picture.normalisation {
-                Normalisation::PerPicture { min_std } => {
-                    NormalisationEntry::PerPicture { min_std: *min_std, clip: program.picture.clip }
-                }
-                Normalisation::PerChannel { mean, std } => {
-                    NormalisationEntry::PerChannel { mean: mean.clone(), std: std.clone(), clip: program.picture.clip }
-                }
-            },
-        },
+        picture: Cow::Borrowed(&program.picture),
         logit_range: program.logit_range,
         layout: program.layout,
         input: Cow::Borrowed(&program.input),
@@ -178,16 +141,11 @@ pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Progra
         let (found, expected) = (container.records() as u64, records.next.to_string());
         return Err(FormatError::Malformed { what: "number of records", found, expected }.into());
     }
-    let PictureEntry { channels, height, width, normalisation } = header.picture;
-    let (normalisation, clip) = match normalisation {
-        NormalisationEntry::PerPicture { min_std, clip } => (Normalisation::PerPicture { min_std }, clip),
-        NormalisationEntry::PerChannel { mean, std, clip } => (Normalisation::PerChannel { mean, std }, clip),
-    };
     let program = Program {
         name: header.name.into_owned(),
         network: *container.context().bytes(),
         classes: header.classes.into_owned(),
-        picture: Input { channels, height, width, normalisation, clip },
+        picture: header.picture.into_owned(),
         logit_range: header.logit_range,
         layout: header.layout,
         input: header.input.into_owned(),

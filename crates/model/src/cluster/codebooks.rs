@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{SafeTensorError, TensorView};
 use safetensors::{Dtype, SafeTensors};
-use umbra_file::AtomicFile;
+use umbra_file::{AtomicFile, FileError};
 
 use super::scale::{self, Layer};
 use super::{ClusterError, ClusterMode};
@@ -90,6 +90,20 @@ impl Codebooks {
             graph.find(&codes.node).map(|id| (id, values))
         });
         scale::rewrite(graph, description, &layers, &biases.collect::<Vec<_>>())
+    }
+
+    /// Removes `clusters.safetensors` from a folder, where it is there.
+    ///
+    /// # Errors
+    /// [`ClusterError::Model`] where it cannot be removed.
+    pub(super) fn remove(folder: &Path) -> Result<(), ClusterError> {
+        let path = folder.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
+                Err(ModelError::from(FileError::Write { path, reason }).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes `clusters.safetensors` to a folder.
