@@ -16,6 +16,7 @@ mod text;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -44,13 +45,15 @@ fn main() -> ExitCode {
         Ok(Outcome::Disagreement) => ExitCode::FAILURE,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => complain(&error.to_string()),
+        Err(error) => complain(&with_reasons(&error)),
     }
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if let Some(threads) = arguments.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().with_context(|| {
+            format!("--threads {threads}: the system does not start so many threads; ask for fewer")
+        })?;
     }
     match arguments.command {
         Command::Demo(a) => commands::demo::run(&a),
@@ -67,6 +70,14 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Completions(a) => commands::completions::run(&a),
         Command::Man(a) => commands::man::run(&a),
     }
+}
+
+/// The message, and those of its reasons that it does not repeat itself.
+fn with_reasons(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, reason| {
+        let separator = if message.is_empty() { "" } else { ": " };
+        if message.contains(&reason) { message } else { message + separator + &reason }
+    })
 }
 
 /// One line on standard error.

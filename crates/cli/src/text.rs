@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use anyhow::Context;
+
 /// A number of bytes: `14.7 MB`.
 pub fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
@@ -23,7 +25,7 @@ pub fn bytes(count: u64) -> String {
 /// A time: `1.23 s`, `4.5 ms`.
 pub fn seconds(value: f64) -> String {
     match value {
-        v if v >= 60.0 => format!("{:.0} min {:02.0} s", (v / 60.0).floor(), v % 60.0),
+        v if v >= 60.0 => format!("{:.0} min {:02.0} s", (v.round() / 60.0).floor(), v.round() % 60.0),
         v if v >= 1.0 => format!("{v:.2} s"),
         v => format!("{:.1} ms", v * 1e3),
     }
@@ -56,8 +58,8 @@ pub fn print_json(report: &impl serde::Serialize) -> anyhow::Result<()> {
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("standard output cannot be written; send it elsewhere")
 }
 
 #[cfg(test)]
@@ -72,6 +74,7 @@ mod tests {
         assert_eq!(seconds(0.00451), "4.5 ms");
         assert_eq!(seconds(1.234), "1.23 s");
         assert_eq!(seconds(125.0), "2 min 05 s");
+        assert_eq!(seconds(119.7), "2 min 00 s");
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn damaged_files_are_refused_wherever_they_are_read() {
             assert!(line.contains(word) || line.contains("corrupted"), "{what}: {line}");
         }
         refused_with(files(), &with(&command, file, "nowhere.umbra"), &["nowhere.umbra", "cannot read"]);
-        refused_with(files(), &with(&command, file, "keys"), &["keys", ""]);
+        refused_with(files(), &with(&command, file, "keys"), &["keys", "not a regular file"]);
     }
     assert!(!files().path("no.ct").exists());
 }
@@ -134,6 +134,11 @@ fn a_result_under_another_key_is_not_believed() {
     assert!(line.contains("output.ct") && line.contains("not valid"), "{line}");
     // And a secret key is not replaced by accident.
     refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/secret.key", "--replace"]);
+    refused_with(files(), &["demo", "--network", "net", "--out", "keys2"], &["keys2/secret.key", "another folder"]);
+    // Evaluation keys whose secret key is elsewhere.
+    std::fs::rename(files().path("keys2/secret.key"), files().path("away.key")).unwrap();
+    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/eval.key", "--replace"]);
+    std::fs::rename(files().path("away.key"), files().path("keys2/secret.key")).unwrap();
 }
 
 #[test]

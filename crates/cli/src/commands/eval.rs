@@ -107,23 +107,25 @@ impl Pictures {
             pictures.values.push(input.normalise(bytes)?);
             pictures.labels.push(class);
         }
+        if pictures.labels.is_empty() {
+            bail!("{}: no picture of the network's classes; use the data set that it was trained on", path.display());
+        }
         Ok(pictures)
     }
 }
 
-/// The network's class for each label of the data set, if it knows it: all of them in their order, or some by name.
+/// The network's class for each label of the data set, if it knows it: by name, or in their order where it has as many under other
+/// names.
 ///
 /// # Errors
 /// A class that the data set does not have.
 fn classes(kind: DatasetKind, own: &[String]) -> Result<Vec<Option<usize>>, &str> {
     let names = kind.class_names();
-    if own.len() == names.len() {
-        return Ok((0..names.len()).map(Some).collect());
+    match own.iter().find(|class| !names.contains(&class.as_str())) {
+        None => Ok(names.iter().map(|name| own.iter().position(|class| class == name)).collect()),
+        Some(_) if own.len() == names.len() => Ok((0..names.len()).map(Some).collect()),
+        Some(unknown) => Err(unknown),
     }
-    if let Some(unknown) = own.iter().find(|class| !names.contains(&class.as_str())) {
-        return Err(unknown);
-    }
-    Ok(names.iter().map(|name| own.iter().position(|class| class == name)).collect())
 }
 
 /// Evaluates all pictures with all threads, so many at once.
@@ -190,7 +192,7 @@ fn simulated(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Res
 }
 
 fn encrypted(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Results> {
-    let folder = tempfile::tempdir()?;
+    let folder = super::scratch("eval")?;
     let path = folder.path().join("eval.key");
     let client = Client::generate(program)?;
     super::write_keys(&client, &path)?;
@@ -290,6 +292,10 @@ mod tests {
         let labels = classes(DatasetKind::Cifar10, &some).unwrap();
         assert_eq!((labels[8], labels[3]), (Some(0), Some(1)));
         assert_eq!(labels.iter().flatten().count(), 2);
+        // All of them in an order of its own.
+        let mut all = named(DatasetKind::Cifar10.class_names());
+        all.reverse();
+        assert_eq!(classes(DatasetKind::Cifar10, &all), Ok((0..10).rev().map(Some).collect()));
         let unknown = named(&["ship", "unicorn"]);
         assert_eq!(classes(DatasetKind::Cifar10, &unknown), Err("unicorn"));
         assert_eq!(DatasetKind::Cifar100.classes(), 100);

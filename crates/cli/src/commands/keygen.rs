@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use anyhow::bail;
 use serde::Serialize;
 use umbra_client::Client;
 
@@ -23,13 +22,8 @@ struct Report {
 /// Makes a secret key and evaluation keys.
 pub fn run(arguments: &Keygen) -> anyhow::Result<Outcome> {
     let program = Network::open(&arguments.network.network)?.program(&[])?;
-    let (secret, eval) = (arguments.out.join("secret.key"), arguments.out.join("eval.key"));
-    if secret.exists() && !arguments.replace {
-        bail!(
-            "{}: there is a secret key already; use another folder, or --replace to lose everything encrypted under it",
-            secret.display()
-        );
-    }
+    let remedy = ", or --replace to lose everything encrypted under the secret key";
+    let [secret, eval] = super::new_keys(&arguments.out, arguments.replace, remedy)?;
     super::make_folder(&arguments.out)?;
     let start = Instant::now();
     let client = Client::generate(&program)?;

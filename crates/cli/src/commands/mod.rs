@@ -14,8 +14,10 @@ pub mod inspect;
 pub mod keygen;
 pub mod man;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
+use tempfile::TempDir;
 use umbra_client::Client;
 use umbra_wire::LoadedProgram;
 
@@ -28,6 +30,31 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
             "{}: cannot make this folder: {reason}; check the permissions or write elsewhere",
             path.display()
         )
+    })
+}
+
+/// The secret key and the evaluation keys of a folder, which must hold neither: they belong together, and what was encrypted under a
+/// secret key is lost with it. `remedy` is what else the command offers.
+fn new_keys(folder: &Path, replace: bool, remedy: &str) -> anyhow::Result<[PathBuf; 2]> {
+    let paths = ["secret.key", "eval.key"].map(|name| folder.join(name));
+    for (path, what) in paths.iter().zip(["a secret key", "a file of evaluation keys"]) {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        let name = path.display();
+        if !replace {
+            bail!("{name}: there is {what} already; use another folder{remedy}");
+        }
+        // Before anything is replaced: half of a pair is no use.
+        if metadata.permissions().readonly() {
+            bail!("{name}: cannot be replaced, it may only be read; change its permissions or use another folder");
+        }
+    }
+    Ok(paths)
+}
+
+/// A folder for files that nobody is to keep, removed at the end.
+fn scratch(command: &str) -> anyhow::Result<TempDir> {
+    tempfile::Builder::new().prefix(&format!("umbra-{command}-")).tempdir().with_context(|| {
+        format!("{}: cannot make a temporary folder; set TMPDIR to another place", std::env::temp_dir().display())
     })
 }
 

@@ -64,7 +64,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     };
     let program = network.compiled(&arguments.compilation)?;
     let steps = &program.program().steps;
-    let folder = tempfile::Builder::new().prefix("umbra-bench-").tempdir()?;
+    let folder = super::super::scratch("bench")?;
     let path = |name: &str| folder.path().join(name);
 
     let start = Instant::now();

@@ -110,9 +110,9 @@ pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// The version of this program, and the digests of all networks.
+/// The version of this program, its threads, and the digests of all networks.
 fn identity(arguments: &BenchPaper) -> anyhow::Result<String> {
-    let mut of = format!("umbra {}", env!("CARGO_PKG_VERSION"));
+    let mut of = format!("umbra {}, {} threads,", env!("CARGO_PKG_VERSION"), rayon::current_num_threads());
     for path in std::iter::once(&arguments.network).chain(&arguments.member) {
         let digest = umbra_compiler::network_digest(&Network::in_the_clear(path)?);
         of += &format!(" {:016x}", u64::from_be_bytes(std::array::from_fn(|i| digest[i])));
@@ -203,15 +203,24 @@ fn jobs(arguments: &BenchPaper, variants: &[Variant], sampled: bool) -> anyhow::
 }
 
 impl Job {
+    /// Whether what it writes beside its report, if anything, is still there for the jobs after it.
+    fn has_output(&self) -> bool {
+        let mut after = self.arguments.iter().skip_while(|argument| *argument != "--out").skip(1);
+        after.next().is_none_or(|path| Path::new(path).exists())
+    }
+
     /// What it reported before, if that was of the same and with the same arguments, or now.
     fn run(&self, out: &Path, of: &str) -> anyhow::Result<Done> {
         let path = out.join("jobs").join(format!("{}.json", self.name));
         let before = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Done>(&bytes).ok());
-        if let Some(done) = before.filter(|done| done.arguments == self.arguments && done.of == of) {
+        let current = |done: &Done| done.arguments == self.arguments && done.of == of && self.has_output();
+        if let Some(done) = before.filter(current) {
             return Ok(done);
         }
         let start = Instant::now();
-        let output = Command::new(std::env::current_exe()?)
+        let umbra = std::env::current_exe().context("the path of this program cannot be found; was it removed?")?;
+        let output = Command::new(umbra)
+            .args(["--threads", &rayon::current_num_threads().to_string()])
             .args(&self.arguments)
             .stdin(Stdio::null())
             .output()

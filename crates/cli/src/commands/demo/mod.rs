@@ -33,12 +33,11 @@ struct Files {
 impl Files {
     fn new(arguments: &Demo) -> anyhow::Result<Self> {
         if let Some(folder) = &arguments.out {
+            super::new_keys(folder, false, "")?;
             super::make_folder(folder)?;
             return Ok(Self { folder: folder.clone(), _temporary: None });
         }
-        let temporary = tempfile::Builder::new().prefix("umbra-demo-").tempdir().with_context(|| {
-            format!("{}: cannot make a temporary folder; give one with --out", std::env::temp_dir().display())
-        })?;
+        let temporary = super::scratch("demo")?;
         Ok(Self { folder: temporary.path().into(), _temporary: Some(temporary) })
     }
 
@@ -51,6 +50,7 @@ impl Files {
 pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     let say = |line: &str| if arguments.json { Ok(()) } else { text::print(line) };
     let start = Instant::now();
+    let files = Files::new(arguments)?;
     let network = Network::open(&arguments.network)?;
     let picture = match &arguments.image {
         Some(path) => picture::load(path, network.input())?,
@@ -74,7 +74,7 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
         text::seconds(costs.keygen_s + costs.server_s),
         costs.threads,
     ))?;
-    let mut report = encrypted(arguments, &program, &graph, &picture, costs)?;
+    let mut report = encrypted(arguments, &files, &program, &graph, &picture, costs)?;
     report.compile_s = compile_s;
     if arguments.json {
         text::print_json(&report)?;
@@ -87,12 +87,12 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
 /// Key generation, encryption, evaluation and decryption, over files as three parties would.
 fn encrypted(
     arguments: &Demo,
+    files: &Files,
     program: &LoadedProgram,
     graph: &Graph,
     picture: &Picture,
     costs: Costs,
 ) -> anyhow::Result<Report> {
-    let files = Files::new(arguments)?;
     let (eval_key, input, output) = (files.path("eval.key"), files.path("input.ct"), files.path("output.ct"));
     let values = graph.input().normalise(picture.bytes())?;
 
