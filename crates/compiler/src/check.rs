@@ -1,18 +1,24 @@
 //! Checks of a [`Program`]: one that was read from a file is hostile.
 
+mod demand;
+
 use std::collections::BTreeSet;
 
 use umbra_model::{Geometry, GraphBuilder, Input};
 
+use demand::{Demand, GIB, MAX_STRIP, MAX_SUMS};
+
 use crate::{
     Diagonal, InputLayout, Layout, Linear, Operation, OutputLayout, ParametersLiteral, Program, ProgramError,
-    RegisterState, Step,
+    RegisterState, Report, Step,
 };
 
 /// Registers a program may have at most.
 const MAX_REGISTERS: usize = 1 << 10;
 /// Ciphertexts a register may hold at most.
 pub(crate) const MAX_CIPHERTEXTS: usize = 1 << 9;
+/// Ciphertexts that a linear transform may read at most, those of all its inputs.
+const MAX_READ: usize = 16 * MAX_CIPHERTEXTS;
 /// Steps a program may have at most.
 const MAX_STEPS: usize = 1 << 14;
 /// Primes, levels and gadgets at most.
@@ -24,19 +30,29 @@ const SCALE_TOLERANCE: f64 = 1e-9;
 
 impl Program {
     /// Checks everything that running the program relies on: indices, levels, scales, periods, the use of registers, finite
-    /// numbers. The security of the parameters is checked where they are built.
+    /// numbers, memory; and that its names can be shown. The security of the parameters is checked where they are built.
     ///
     /// # Errors
     /// [`ProgramError`] for the first thing that does not fit.
     pub fn check(&self) -> Result<(), ProgramError> {
+        self.check_names()?;
         self.check_parameters()?;
         let mut registers = self.check_layouts()?;
         if self.steps.len() > MAX_STEPS {
             return Err(invalid("number of steps", self.steps.len(), format!("at most {MAX_STEPS}")));
         }
+        let mut kept = Demand::default();
         for (index, step) in self.steps.iter().enumerate() {
-            let state = StepCheck { program: self, index, step, registers: &registers }.check()?;
+            let check = StepCheck { program: self, index, step, registers: &registers };
+            let state = check.check()?;
+            if let Operation::Linear(linear) = &step.operation {
+                kept.keep(&check.demand(linear)?);
+            }
             registers[step.destination] = Some(state);
+        }
+        if kept.weights > kept.allowed() {
+            let expected = format!("at most {}: nearly all of it is zeros or copies of masks", gib(kept.allowed()));
+            return Err(invalid("memory for encoded weights", gib(kept.weights), expected));
         }
         let OutputLayout { register, level, scale, .. } = self.output;
         let ciphertexts = self.output.ciphertexts();
@@ -47,6 +63,19 @@ impl Program {
                 format!("{state:?}"),
                 format!("{ciphertexts} ciphertexts at level {level} and scale {scale}"),
             )),
+        }
+    }
+
+    /// What people are shown has nothing in it that a terminal would obey.
+    fn check_names(&self) -> Result<(), ProgramError> {
+        let Report { without, notes, .. } = &self.report;
+        let lists = [("class", &self.classes), ("pass left out", without), ("note", notes)];
+        let listed = lists.into_iter().flat_map(|(what, list)| list.iter().map(move |text| (what, text)));
+        let nodes = self.steps.iter().map(|step| ("node of a step", &step.node));
+        let mut all = std::iter::once(("name", &self.name)).chain(listed).chain(nodes);
+        match all.find(|(_, text)| text.chars().any(char::is_control)) {
+            None => Ok(()),
+            Some((what, text)) => Err(invalid(what, format!("{text:?}"), "printable characters".into())),
         }
     }
 
@@ -170,6 +199,10 @@ impl Program {
 
 fn invalid(what: &'static str, found: impl ToString, expected: String) -> ProgramError {
     ProgramError::Invalid { what, found: found.to_string(), expected }
+}
+
+fn gib(bytes: f64) -> String {
+    format!("{:.1} GiB", bytes / GIB)
 }
 
 fn is_scale(scale: f64) -> bool {
@@ -301,6 +334,9 @@ impl StepCheck<'_> {
             scale = scale.or(Some(product));
         }
         let Some(scale) = scale else { return Err(self.error("number of inputs", 0, "at least 1")) };
+        if ciphertexts > MAX_READ {
+            return Err(self.error("number of input ciphertexts", ciphertexts, format!("at most {MAX_READ}")));
+        }
         for (what, list) in [("babies", &plan.babies), ("inner giants", &plan.inner), ("outer giants", &plan.outer)] {
             self.rotations(what, list)?;
             if !list.contains(&0) {
@@ -337,6 +373,22 @@ impl StepCheck<'_> {
         }
         Ok(scale * plan.factor())
     }
+
+    /// The memory that a checked transform takes, where one step may take as much.
+    fn demand(&self, linear: &Linear) -> Result<Demand, ProgramError> {
+        let ParametersLiteral { log_n, levels, gadgets, .. } = &self.program.parameters;
+        let limbs = levels[self.step.level_in].len() + gadgets[linear.gadget].special.len();
+        let demand = Demand::of(linear, limbs, 1 << log_n);
+        for (what, found, limit) in [
+            ("memory for sums of products", demand.sums, MAX_SUMS),
+            ("memory for masked weights, a thread", demand.strip, MAX_STRIP),
+        ] {
+            if found > limit {
+                return Err(self.error(what, gib(found), format!("at most {}", gib(limit))));
+            }
+        }
+        Ok(demand)
+    }
 }
 
 #[cfg(test)]
@@ -344,11 +396,17 @@ mod tests {
     use umbra_model::Normalisation;
 
     use super::*;
-    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, LinearInput, Report};
+    use crate::{Bsgs, Estimate, GadgetLiteral, KeyKind, LinearInput};
 
     /// Squares a 2 x 2 picture after a transform with a baby, an inner and an outer step, and sums over positions.
     fn small() -> Program {
-        let log_n = 5;
+        small_at(5)
+    }
+
+    /// As [`small`] with another ring degree.
+    fn small_at(log_n: u32) -> Program {
+        let mut channels = vec![None; (1 << (log_n - 1)) / 4];
+        channels[..2].copy_from_slice(&[Some((0, 0)), Some((0, 1))]);
         let primes = umbra_ring::primes::nearest(log_n, 29.0, 5, &[]).unwrap();
         let levels = vec![vec![0, 1], vec![0, 1, 2]];
         let gadgets = vec![GadgetLiteral { digits: vec![vec![0, 1], vec![2]], special: vec![3, 4] }];
@@ -401,7 +459,7 @@ mod tests {
                 register: 0,
                 positions: 4,
                 pitch: 2,
-                ciphertexts: vec![vec![Some((0, 0)), Some((0, 1)), None, None]],
+                ciphertexts: vec![channels],
                 level: 1,
                 scale: input_scale,
             },
@@ -558,11 +616,63 @@ mod tests {
             |p| linear(p).bias[0][0] = f64::NAN,
             |p| linear(p).gadget = 4,
             |p| p.classes.clear(),
+            |p| p.name.push('\u{1b}'),
+            |p| p.classes[1].push('\n'),
+            |p| p.steps[1].node.push('\u{9b}'),
+            |p| p.report.notes.push("a\rb".into()),
+            |p| p.report.without.push("\u{7f}".into()),
+            |p| linear(p).inputs = vec![linear(p).inputs[0]; MAX_READ + 1],
         ];
         for (i, damage) in damages.iter().enumerate() {
             let mut program = small();
             damage(&mut program);
             assert!(program.check().is_err(), "damage {i} passes");
+        }
+    }
+
+    /// As [`small`] in a large ring with `count` diagonals, in so many rows and columns of the matrix of weights.
+    fn scattered(count: u16, rows: bool, columns: bool) -> Program {
+        let mut program = small_at(17);
+        let linear = linear(&mut program);
+        let list = |long| if long { (0..i64::from(count)).collect() } else { vec![0] };
+        linear.plan = Bsgs { babies: list(columns), inner: list(rows), outer: vec![0], pair: None };
+        let first = Diagonal { outer: 0, inner: 0, baby: 0, ..linear.diagonals[0].clone() };
+        linear.diagonals = (0..count)
+            .map(|i| Diagonal { inner: if rows { i } else { 0 }, baby: if columns { i } else { 0 }, ..first.clone() })
+            .collect();
+        program
+    }
+
+    /// Gives it one mask of all slots.
+    fn masked(mut program: Program) -> Program {
+        let slots = program.slots();
+        let linear = linear(&mut program);
+        linear.masks = vec![vec![true; slots]];
+        linear.bias = vec![vec![0.0; slots]];
+        linear.diagonals.iter_mut().for_each(|d| d.mask = Some(0));
+        program
+    }
+
+    #[test]
+    fn small_programs_cannot_ask_for_much_memory() {
+        for (program, what) in [
+            // 16 million entries of 160 bytes and their places, for 4000 weights.
+            (scattered(4000, true, true), "memory for encoded weights"),
+            // 4000 plaintexts of 1 MiB.
+            (masked(scattered(4000, true, false)), "memory for encoded weights"),
+            // 20000 ciphertexts of 5 limbs.
+            (scattered(20_000, true, false), "memory for sums"),
+            // 8 x 4000 plaintexts of 512 KiB a limb.
+            (masked(scattered(4000, false, true)), "memory for masked weights"),
+        ] {
+            let error = program.check().expect_err(what).to_string();
+            assert!(error.contains(what) && error.contains("GiB"), "{what}: {error}");
+        }
+        // As many weights in one row, and few masked ones.
+        for program in
+            [scattered(4000, true, false), scattered(20_000, false, true), masked(scattered(200, true, false))]
+        {
+            assert_eq!(program.check(), Ok(()));
         }
     }
 }

@@ -1,0 +1,96 @@
+//! The memory that linear transforms ask for, which is no multiple of their bytes in a file.
+//!
+//! A diagonal of a few bytes may have a row and a column of the matrix of weights to itself (`umbra_ckks::linear`), most of which
+//! is zero then but takes room all the same; with masks it may have a plaintext of its own that is as long as they are. Programs
+//! of networks have dense matrices (R20-16, R20-64, R32-64 and VGG-16: 93 to 100 % of the entries are weights) and about as many
+//! plaintexts as a kernel has taps or a network classes (10 for each member of an ensemble).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Diagonal, Linear};
+
+/// Encoded weights of all steps that every program may have, bytes: in the cyclic layout VGG-16 has 0.74 GiB, R32-64 0.95.
+const FREE: f64 = GIB;
+/// How many times the bytes of their nonzero entries matrices may take beyond that.
+const SPARSE: f64 = 4.0;
+/// Sums of one step at most, bytes. VGG-16 has 1.1 GiB with zero padding; as many outputs as a register has at N = 2^16, with all
+/// primes that security allows, have 15 GiB.
+pub(super) const MAX_SUMS: f64 = 32.0 * GIB;
+/// Masked weights that a thread encodes at a time, bytes: VGG-16 with zero padding has 0.28 GiB, of pictures of 64 x 64 it would
+/// have four times that.
+pub(super) const MAX_STRIP: f64 = 2.0 * GIB;
+
+/// Bytes.
+pub(super) const GIB: f64 = (1u64 << 30) as f64;
+/// Bytes of what is known of an entry's place in a matrix, while weights are encoded.
+const PLACE: f64 = 48.0;
+/// Rows whose masked weights are encoded at a time, at least.
+const STRIP_ROWS: f64 = 8.0;
+
+/// What the server makes of a transform, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Demand {
+    /// Weights as they are encoded and kept.
+    pub weights: f64,
+    /// The part of that which is no zero between them, and no plaintext of a mask.
+    pub dense: f64,
+    /// Sums under construction.
+    pub sums: f64,
+    /// Masked weights that a thread encodes at a time.
+    pub strip: f64,
+}
+
+impl Demand {
+    /// The demand of a checked transform, for so many limbs of residues modulo a polynomial of degree `n`.
+    pub(super) fn of(linear: &Linear, limbs: usize, n: usize) -> Self {
+        let row = |d: &Diagonal| (d.output, d.outer, d.inner);
+        let mut babies: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+        for d in &linear.diagonals {
+            babies.entry(d.input).or_default().insert(d.baby);
+        }
+        let columns = babies.values().map(BTreeSet::len).sum::<usize>() as f64;
+        // Also those that giants' results are added to.
+        let zero = |list: &[i64]| list.iter().position(|&r| r == 0).unwrap_or(0) as u16;
+        let (outer, inner) = (zero(&linear.plan.outer), zero(&linear.plan.inner));
+        let mut rows: BTreeSet<(u32, u16, u16)> = (0..linear.outputs() as u32).map(|o| (o, outer, inner)).collect();
+        for d in linear.diagonals.chunk_by(|a, b| row(a) == row(b)).filter_map(<[Diagonal]>::first) {
+            rows.extend([row(d), (d.output, d.outer, inner)]);
+        }
+        // A row has entries for all rotations of the inputs that it reads.
+        let read = linear.diagonals.chunk_by(|a, b| (row(a), a.input) == (row(b), b.input));
+        let width = |d: &Diagonal| babies.get(&d.input).map_or(0, BTreeSet::len) as u64;
+        let entries = read.filter_map(<[Diagonal]>::first).map(width).sum::<u64>() as f64;
+        let weights = linear.weights().count() as f64;
+        let (limbs, span) = (limbs as f64, linear.plaintext_period() as f64);
+        // Of a polynomial of `2 span` coefficients: its residues, or itself.
+        let (residues, coefficients) = (8.0 * span * limbs, 16.0 * span);
+        let sums = rows.len() as f64 * 8.0 * n as f64 * limbs;
+        if linear.masks.is_empty() {
+            let entry = residues + PLACE;
+            return Self { weights: entries * entry, dense: weights * entry, sums, strip: 0.0 };
+        }
+        let plaintexts = if linear.period == 1 {
+            let place = |d: &Diagonal| (d.mask, linear.plan.giant(d));
+            linear.diagonals.iter().map(place).collect::<BTreeSet<_>>().len()
+        } else {
+            linear.diagonals.len()
+        };
+        Self {
+            weights: entries * PLACE + plaintexts as f64 * coefficients,
+            dense: weights * PLACE,
+            sums,
+            strip: STRIP_ROWS * columns * 8.0 * span,
+        }
+    }
+
+    /// Adds what is kept of another step.
+    pub(super) fn keep(&mut self, other: &Self) {
+        self.weights += other.weights;
+        self.dense += other.dense;
+    }
+
+    /// What the weights of all steps together may take.
+    pub(super) fn allowed(&self) -> f64 {
+        FREE.max(SPARSE * self.dense)
+    }
+}
