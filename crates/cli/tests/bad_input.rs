@@ -142,6 +142,14 @@ fn a_result_under_another_key_is_not_believed() {
 }
 
 #[test]
+fn a_kernel_that_is_not_there_is_refused() {
+    let output = umbra().env("UMBRA_KERNEL", "avx3").args(["inspect", "x"]).output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && line.lines().count() == 1, "{line}");
+    assert!(line.contains("avx3") && line.contains("scalar"), "{line}");
+}
+
+#[test]
 fn pictures_that_are_none_are_refused() {
     let encrypt = |image: &str, out: &str| {
         refused(files(), &["encrypt", "net.umbra", "--key", "keys/secret.key", image, "--out", out])

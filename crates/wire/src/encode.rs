@@ -90,8 +90,8 @@ const MAX_MASKS: usize = u16::MAX as usize;
 /// The bytes of a program's file.
 ///
 /// # Errors
-/// [`FormatError::Header`] for a program of more than some thousand steps, whose header is too long; also for an
-/// operation that this version of the format does not have.
+/// [`FormatError::HeaderTooLong`] for a program of more than some thousand steps; [`FormatError::Header`] for an operation that this
+/// version of the format does not have.
 pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
     let header = Header {
         name: Cow::Borrowed(&program.name),
