@@ -1,15 +1,21 @@
 //! Every decoder, as a function of bytes: what the fuzz targets run, and what the tests replay the corpus through.
 //!
-//! Each returns whether it accepted the bytes. None may panic, and none may allocate more than the bytes' own length and a
-//! constant before lengths and digests are checked.
+//! Each returns why it refused the bytes, if it did. None may panic, and none may allocate more than a few times the bytes' own
+//! length and a constant before lengths and digests are checked.
+
+use std::fmt::Display;
+use std::sync::OnceLock;
 
 use umbra_ckks::Parameters;
 use umbra_file::Container;
+use umbra_model::zoo::ResNet;
 use umbra_model::{Dataset, DatasetKind, Input, Manifest, Normalisation, Picture};
 use umbra_wire::{EvaluationKeys, LoadedProgram, Role};
 
+/// Nothing, or the message of an error.
+pub type Outcome = Result<(), String>;
 /// A decoder by name.
-pub type Decoder = (&'static str, fn(&[u8]) -> bool);
+pub type Decoder = (&'static str, fn(&[u8]) -> Outcome);
 
 /// All of them.
 pub const DECODERS: [Decoder; 9] = [
@@ -29,10 +35,19 @@ const MANIFEST: &[u8] = include_bytes!("../zoo/r20-16-cifar10-cyclic/manifest.js
 
 /// The program that keys and ciphertexts are decoded for.
 pub fn loaded() -> &'static LoadedProgram {
-    static LOADED: std::sync::OnceLock<LoadedProgram> = std::sync::OnceLock::new();
+    static LOADED: OnceLock<LoadedProgram> = OnceLock::new();
     LOADED.get_or_init(|| {
         let container = Container::decode(PROGRAM).expect("a golden file");
         LoadedProgram::decode(&container).expect("a golden file")
+    })
+}
+
+/// Manifest and weights of a network that has every operator of a ResNet and is small: fuzzing reads all of it each time.
+pub fn network() -> &'static (String, Vec<u8>) {
+    static NETWORK: OnceLock<(String, Vec<u8>)> = OnceLock::new();
+    NETWORK.get_or_init(|| {
+        let net = ResNet { widths: vec![2, 4], blocks: 1, height: 8, width: 8, classes: 3, ..ResNet::default() };
+        net.build().and_then(|graph| graph.encode("weights.safetensors")).expect("a network")
     })
 }
 
@@ -40,50 +55,69 @@ fn parameters() -> &'static Parameters {
     loaded().parameters()
 }
 
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn opened(bytes: &[u8]) -> Result<Container<&[u8]>, String> {
+    Container::decode(bytes).map_err(text)
+}
+
 /// The frame of all binary files, with all records.
-pub fn container(bytes: &[u8]) -> bool {
-    Container::decode(bytes).is_ok_and(|c| c.verify().is_ok() && c.header::<serde_json::Value>().is_ok())
+pub fn container(bytes: &[u8]) -> Outcome {
+    let container = opened(bytes)?;
+    container.verify().map_err(text)?;
+    container.header::<serde_json::Value>().map_err(text).map(drop)
 }
 
 /// Programs.
-pub fn program(bytes: &[u8]) -> bool {
-    Container::decode(bytes).is_ok_and(|c| LoadedProgram::decode(&c).is_ok())
+pub fn program(bytes: &[u8]) -> Outcome {
+    LoadedProgram::decode(&opened(bytes)?).map_err(text).map(drop)
 }
 
 /// Secret keys.
-pub fn secret_key(bytes: &[u8]) -> bool {
-    Container::decode(bytes).is_ok_and(|c| umbra_client::decode_secret_key(&c, parameters()).is_ok())
+pub fn secret_key(bytes: &[u8]) -> Outcome {
+    umbra_client::decode_secret_key(&opened(bytes)?, parameters()).map_err(text).map(drop)
 }
 
 /// Evaluation keys, each of them loaded.
-pub fn evaluation_keys(bytes: &[u8]) -> bool {
-    let Ok(container) = Container::decode(bytes) else { return false };
-    EvaluationKeys::decode(container, parameters()).is_ok_and(|keys| keys.load_all().is_ok())
+pub fn evaluation_keys(bytes: &[u8]) -> Outcome {
+    let keys = EvaluationKeys::decode(opened(bytes)?, parameters()).map_err(text)?;
+    keys.load_all().map_err(text)
 }
 
-/// Ciphertexts of both ends of a program.
-pub fn ciphertexts(bytes: &[u8]) -> bool {
-    let Ok(container) = Container::decode(bytes) else { return false };
-    [Role::Input, Role::Output].iter().any(|&role| umbra_wire::decode_ciphertexts(&container, loaded(), role).is_ok())
+/// Ciphertexts of both ends of a program; why they are no input where they are neither.
+pub fn ciphertexts(bytes: &[u8]) -> Outcome {
+    let container = opened(bytes)?;
+    let decode = |role| umbra_wire::decode_ciphertexts(&container, loaded(), role).map_err(text).map(drop);
+    decode(Role::Input).or_else(|reason| decode(Role::Output).map_err(|_| reason))
 }
 
-/// Manifests, with no weights.
-pub fn manifest(bytes: &[u8]) -> bool {
-    Manifest::decode(bytes).is_ok_and(|m| m.graph(&[]).is_ok())
+/// Manifests, with the weights of the small network.
+pub fn manifest(bytes: &[u8]) -> Outcome {
+    Manifest::decode(bytes).and_then(|m| m.graph(&network().1)).map_err(text).map(drop)
 }
 
 /// Weights of the shipped network.
-pub fn weights(bytes: &[u8]) -> bool {
-    Manifest::decode(MANIFEST).is_ok_and(|m| m.graph(bytes).is_ok())
+pub fn weights(bytes: &[u8]) -> Outcome {
+    Manifest::decode(MANIFEST).and_then(|m| m.graph(bytes)).map_err(text).map(drop)
 }
 
 /// PNG and JPEG.
-pub fn picture(bytes: &[u8]) -> bool {
+pub fn picture(bytes: &[u8]) -> Outcome {
     let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    Picture::decode(bytes, &Input { channels: 3, height: 8, width: 8, normalisation, clip: None }).is_ok()
+    let input = Input { channels: 3, height: 8, width: 8, normalisation, clip: None };
+    Picture::decode(bytes, &input).map_err(text).map(drop)
 }
 
-/// Both data sets.
-pub fn cifar(bytes: &[u8]) -> bool {
-    DatasetKind::ALL.into_iter().any(|kind| Dataset::decode(kind, bytes).is_ok())
+/// Both data sets; why it is none of the last one where it is neither.
+pub fn cifar(bytes: &[u8]) -> Outcome {
+    let mut outcome = Ok(());
+    for kind in DatasetKind::ALL {
+        outcome = Dataset::decode(kind, bytes).map_err(text).map(drop);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }

@@ -5,5 +5,5 @@
 mod decoders;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    decoders::ciphertexts(bytes);
+    let _ = decoders::ciphertexts(bytes);
 });

@@ -5,5 +5,5 @@
 mod decoders;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    decoders::program(bytes);
+    let _ = decoders::program(bytes);
 });

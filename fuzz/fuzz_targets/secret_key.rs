@@ -5,5 +5,5 @@
 mod decoders;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    decoders::secret_key(bytes);
+    let _ = decoders::secret_key(bytes);
 });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[allow(dead_code)]
 mod decoders;
 
-use decoders::{DECODERS, loaded};
+use decoders::{DECODERS, loaded, network};
 use serde_json::{Value, json};
 use umbra_file::{Container, Digest, Kind, encode};
 
@@ -28,14 +28,114 @@ fn every_file_of_the_corpus_is_refused() {
         for entry in std::fs::read_dir(folder("corpus").join(name)).unwrap() {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap();
-            assert!(!decoder(&bytes), "{} was accepted", path.display());
+            assert!(decoder(&bytes).is_err(), "{} was accepted", path.display());
             for (_, other) in DECODERS {
-                other(&bytes);
+                let _ = other(&bytes);
             }
             count += 1;
         }
     }
     assert!(count >= 50, "{count} files only");
+}
+
+/// Part of the message for files that say in their name what is wrong: whatever else could be would hide that it is checked.
+const REASONS: [(&str, &[(&str, &str)]); 5] = [
+    (
+        "program",
+        &[
+            ("another-kind", "a secret key"),
+            ("control-characters", "the program's name"),
+            ("insecure", "less than 128 bits"),
+            ("mask-neither-0-nor-1", "slot of a mask"),
+            ("masks-huge", "8 times 4611686018427387904"),
+            ("masks-many", "number of masks"),
+            ("masks-of-other-length", "record 2 "),
+            ("masks-without-record", "1 times 8 numbers of 1 bytes"),
+            ("nan-weight", "diagonal"),
+            ("not-a-prime", "8193"),
+            ("outputs-huge", "18446744073709551615 times"),
+            ("pair-with-masks", "distance of pairs"),
+            ("pair-without-parts", "a multiple of 24"),
+            ("part-neither-0-nor-1", "part of a weight"),
+            ("period-huge", "times 4611686018427387904"),
+            ("period-zero", "times 0 numbers"),
+            ("prime-index", "60000"),
+            ("records-missing", "record 1 "),
+            ("records-too-many", "number of records"),
+            ("registers", "number of registers"),
+            ("ring-degree", "ring degree"),
+            ("rotation-index", "index of a rotation"),
+        ],
+    ),
+    (
+        "secret_key",
+        &[
+            ("coefficient", "coefficient"),
+            ("no-record", "0 bytes"),
+            ("other-parameters", "other parameters"),
+            ("short", "1000 bytes"),
+            ("unknown-field", "hello"),
+        ],
+    ),
+    (
+        "evaluation_keys",
+        &[
+            ("gadget", "gadget 9"),
+            ("level", "level 1152921504606846976"),
+            ("more-records", "number of records"),
+            ("no-records", "number of records"),
+            ("other-parameters", "other parameters"),
+            ("residue", "residue"),
+            ("short-record", "4 bytes"),
+            ("twice", "second key"),
+            ("unknown-field", "more"),
+        ],
+    ),
+    (
+        "ciphertexts",
+        &[
+            ("form", "hello"),
+            ("form-of-other-length", "65536"),
+            ("level", "level is"),
+            ("no-records", "number of ciphertexts"),
+            ("other-program", "other program"),
+            ("residue", "residue"),
+            ("role", "content is"),
+            ("scale-huge", "scale is"),
+            ("scale-zero", "scale is 0"),
+            ("short-record", "4 bytes"),
+        ],
+    ),
+    (
+        "manifest",
+        &[
+            ("classes", "number of class names"),
+            ("control-characters", "printable"),
+            ("cycle", "cycle"),
+            ("huge-picture", "height"),
+            ("operator", "relu"),
+            ("samples", "\"samples\""),
+            ("shape", "stem.conv"),
+            ("tensor-missing", "nowhere"),
+            ("version", "99"),
+        ],
+    ),
+];
+
+#[test]
+fn files_are_refused_for_what_they_are_named_for() {
+    let mut others = Vec::new();
+    for (name, files) in REASONS {
+        let (_, decoder) = DECODERS.into_iter().find(|(n, _)| *n == name).unwrap();
+        for (file, reason) in files {
+            let bytes = std::fs::read(folder("corpus").join(name).join(file)).unwrap();
+            let found = decoder(&bytes).expect_err(file);
+            if !found.contains(reason) {
+                others.push(format!("{name}/{file}: expected {reason:?} in: {found}"));
+            }
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
 /// What each decoder accepts, so that refusing is not all it can do.
@@ -52,6 +152,8 @@ fn accepted() -> Vec<(&'static str, Vec<u8>)> {
         ("weights", read("zoo/r20-16-cifar10-cyclic/r20-16.safetensors")),
         ("picture", read("assets/pictures/cat.png")),
         ("cifar", vec![3; 3073]),
+        ("manifest", serde_json::to_vec(&manifest()).unwrap()),
+        ("evaluation_keys", one_key(|_, _| {})),
     ]
 }
 
@@ -59,9 +161,9 @@ fn accepted() -> Vec<(&'static str, Vec<u8>)> {
 fn good_files_are_accepted_and_their_pieces_are_not() {
     for (name, bytes) in accepted() {
         let (_, decoder) = DECODERS.into_iter().find(|(n, _)| *n == name).unwrap();
-        assert!(decoder(&bytes), "{name}");
+        assert_eq!(decoder(&bytes), Ok(()), "{name}");
         for length in (0..bytes.len()).step_by(bytes.len() / 61 + 1) {
-            assert!(!decoder(&bytes[..length]), "{name}: {length} bytes of {}", bytes.len());
+            assert!(decoder(&bytes[..length]).is_err(), "{name}: {length} bytes of {}", bytes.len());
         }
     }
 }
@@ -73,7 +175,7 @@ fn no_bit_of_a_binary_file_changes_unnoticed() {
         for position in (0..96).chain((96..bytes.len()).step_by(bytes.len() / 97)) {
             let mut changed = bytes.clone();
             changed[position] ^= 1 << (position % 8);
-            assert!(!decoder(&changed), "{name}: bit {} of byte {position}", position % 8);
+            assert!(decoder(&changed).is_err(), "{name}: bit {} of byte {position}", position % 8);
         }
     }
 }
@@ -94,6 +196,32 @@ fn edited(name: &str, edit: impl FnOnce(&mut Value, &mut Vec<Vec<u8>>)) -> Vec<u
     edit(&mut header, &mut records);
     let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
     encode(container.kind(), container.context(), &header, &records).unwrap()
+}
+
+/// The golden keys but for the first: small enough to be kept a few times.
+fn one_key(edit: impl FnOnce(&mut Value, &mut Vec<Vec<u8>>)) -> Vec<u8> {
+    edited("eval.key", |header, records| {
+        header["keys"].as_array_mut().unwrap().truncate(1);
+        records.truncate(1);
+        edit(header, records);
+    })
+}
+
+/// The manifest of the network whose weights manifests are decoded with.
+fn manifest() -> Value {
+    serde_json::from_str(&network().0).unwrap()
+}
+
+/// Appends these words to those of each diagonal.
+fn extend_diagonals(record: &mut Vec<u8>, words: &[u32]) {
+    let more: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    *record = record.chunks_exact(20).flat_map(|d| [d, &more].concat()).collect();
+}
+
+/// Gives the linear step this many masks of this many slots; each diagonal has the first. Their record is still to be made.
+fn mask(header: &mut Value, records: &mut [Vec<u8>], masks: [u64; 2]) {
+    header["steps"][2]["operation"]["masks"] = json!(masks);
+    extend_diagonals(&mut records[0], &[1]);
 }
 
 #[test]
@@ -126,41 +254,46 @@ fn write() {
     write("program", "header-string", encode(Kind::Program, Digest::of(b""), &deep, &[]).unwrap());
     write("program", "header-null", encode(Kind::Program, Digest::of(b""), &Value::Null, &[]).unwrap());
 
-    // 3 records of the linear step, small enough to be kept.
+    // 3 records of the linear step, small enough to be kept; its period is 512.
     type Edit = fn(&mut Value, &mut Vec<Vec<u8>>);
-    let programs: [(&str, Edit); 19] = [
+    let programs: [(&str, Edit); 21] = [
+        ("control-characters", |h, _| h["name"] = json!("\u{1b}[2J")),
         ("registers", |h, _| h["registers"] = json!(u64::MAX)),
         ("ring-degree", |h, _| h["parameters"]["log_n"] = json!(63)),
-        ("insecure", |h, _| h["parameters"]["log_n"] = json!(11)),
+        ("insecure", |h, _| {
+            // One special prime more, which makes 136 bits of 107.
+            h["parameters"]["primes"].as_array_mut().unwrap().push(json!(1_073_479_681));
+            h["parameters"]["gadgets"][0]["special"].as_array_mut().unwrap().push(json!(4));
+        }),
         ("prime-index", |h, _| h["parameters"]["levels"][0][0] = json!(60000)),
         ("not-a-prime", |h, _| h["parameters"]["primes"][0] = json!(8193)),
         ("period-zero", |h, _| h["steps"][2]["operation"]["period"] = json!(0)),
         ("period-huge", |h, _| h["steps"][2]["operation"]["period"] = json!(1u64 << 62)),
         ("outputs-huge", |h, _| h["steps"][2]["operation"]["outputs"] = json!(u64::MAX)),
-        ("masks-without-record", |h, _| h["steps"][2]["operation"]["masks"] = json!([1, 8])),
-        ("masks-huge", |h, _| h["steps"][2]["operation"]["masks"] = json!([1u64 << 40, 1u64 << 40])),
+        ("masks-without-record", |h, r| mask(h, r, [1, 8])),
+        ("masks-huge", |h, r| mask(h, r, [8, 1 << 62])),
+        ("masks-many", |h, r| {
+            mask(h, r, [1 << 16, 1]);
+            r.insert(2, vec![1; 1 << 16]);
+        }),
         ("masks-of-other-length", |h, r| {
-            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
+            mask(h, r, [1, 8]);
             r.insert(2, vec![1; 7]);
         }),
         ("mask-neither-0-nor-1", |h, r| {
-            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
-            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[1, 0, 0, 0]].concat());
-            r[0] = indices.collect();
-            r.insert(2, vec![2; 8]);
+            mask(h, r, [1, 512]);
+            r.insert(2, vec![2; 512]);
         }),
         ("pair-without-parts", |h, _| h["steps"][2]["operation"]["plan"]["pair"] = json!(1)),
         ("part-neither-0-nor-1", |h, r| {
             h["steps"][2]["operation"]["plan"]["pair"] = json!(1);
-            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[2, 0, 0, 0]].concat());
-            r[0] = indices.collect();
+            extend_diagonals(&mut r[0], &[2]);
         }),
         ("pair-with-masks", |h, r| {
             h["steps"][2]["operation"]["plan"]["pair"] = json!(1);
-            h["steps"][2]["operation"]["masks"] = json!([1, 8]);
-            let indices = r[0].chunks_exact(20).flat_map(|d| [d, &[0; 8]].concat());
-            r[0] = indices.collect();
-            r.insert(2, vec![1; 8]);
+            h["steps"][2]["operation"]["masks"] = json!([1, 512]);
+            extend_diagonals(&mut r[0], &[1, 0]);
+            r.insert(2, vec![1; 512]);
         }),
         ("records-missing", |_, r| r.truncate(1)),
         ("records-too-many", |_, r| r.push(vec![0; 4])),
@@ -187,40 +320,49 @@ fn write() {
         encode(Kind::SecretKey, Digest::of(b"x"), &json!({}), &[&[0; 4096]]).unwrap(),
     );
 
+    let keys: [(&str, Edit); 7] = [
+        ("no-records", |_, r| r.clear()),
+        ("more-records", |_, r| r.push(vec![0; 4])),
+        ("short-record", |_, r| r[0].truncate(4)),
+        ("gadget", |h, _| h["keys"][0]["gadget"] = json!(9)),
+        ("level", |h, _| h["keys"][0]["level"] = json!(1u64 << 60)),
+        ("twice", |h, r| {
+            let first = h["keys"][0].clone();
+            h["keys"].as_array_mut().unwrap().push(first);
+            r.push(r[0].clone());
+        }),
+        ("residue", |_, r| r[0][32..36].fill(0xff)),
+    ];
+    for (name, edit) in keys {
+        write("evaluation_keys", name, one_key(edit));
+    }
+    // No keys at all are none that anything is wrong with.
+    let no_keys = |context, header| encode(Kind::EvaluationKeys, context, &header, &[]).unwrap();
     let context = Digest::from(*loaded().parameters().digest());
-    let keys = |header: Value, records: &[&[u8]]| encode(Kind::EvaluationKeys, context, &header, records).unwrap();
-    let key =
-        |gadget: u64, level: u64, steps: i64| json!({"gadget": gadget, "kind": {"rotate": steps}, "level": level});
-    write("evaluation_keys", "no-records", keys(json!({"keys": [key(0, 1, 1)]}), &[]));
-    write("evaluation_keys", "more-records", keys(json!({"keys": []}), &[b"abcd"]));
-    write("evaluation_keys", "gadget", keys(json!({"keys": [key(9, 1, 1)]}), &[b"abcd"]));
-    write("evaluation_keys", "level", keys(json!({"keys": [key(0, 1 << 60, 1)]}), &[b"abcd"]));
-    write("evaluation_keys", "short-record", keys(json!({"keys": [key(0, 1, 1)]}), &[b"abcd"]));
-    write("evaluation_keys", "steps", keys(json!({"keys": [key(0, 1, i64::MIN)]}), &[b""]));
-    write("evaluation_keys", "unknown-field", keys(json!({"keys": [], "more": 1}), &[]));
-    let other = encode(Kind::EvaluationKeys, Digest::of(b"x"), &json!({"keys": []}), &[]).unwrap();
-    write("evaluation_keys", "other-parameters", other);
+    write("evaluation_keys", "unknown-field", no_keys(context, json!({"keys": [], "more": 1})));
+    write("evaluation_keys", "other-parameters", no_keys(Digest::of(b"x"), json!({"keys": []})));
 
-    let good = json!({"role": "input", "form": "seeded", "level": 1, "scale": 16_777_216.0});
-    let ciphertext = |field: &str, value: Value, records: &[&[u8]]| {
-        let mut header = good.clone();
-        header[field] = value;
-        encode(Kind::Ciphertext, loaded().digest(), &header, records).unwrap()
-    };
-    write("ciphertexts", "no-records", ciphertext("level", json!(1), &[]));
-    write("ciphertexts", "short-record", ciphertext("level", json!(1), &[b"abcd"]));
-    write("ciphertexts", "level", ciphertext("level", json!(u64::MAX), &[b"abcd"]));
-    write("ciphertexts", "scale-zero", ciphertext("scale", json!(0.0), &[b"abcd"]));
-    write("ciphertexts", "scale-huge", ciphertext("scale", json!(1e300), &[b"abcd"]));
-    write("ciphertexts", "role", ciphertext("role", json!("key"), &[b"abcd"]));
-    write("ciphertexts", "form", ciphertext("form", json!("whole"), &[b"abcd"]));
-    write("ciphertexts", "other-program", encode(Kind::Ciphertext, Digest::of(b"x"), &good, &[b"abcd"]).unwrap());
-    write("ciphertexts", "residue", edited("input.ct", |_, r| r[0][32..36].fill(0xff)));
+    let ciphertexts: [(&str, Edit); 9] = [
+        ("no-records", |_, r| r.clear()),
+        ("short-record", |_, r| r[0].truncate(4)),
+        ("level", |h, _| h["level"] = json!(u64::MAX)),
+        ("scale-zero", |h, _| h["scale"] = json!(0.0)),
+        ("scale-huge", |h, _| h["scale"] = json!(1e300)),
+        ("role", |h, _| h["role"] = json!("output")),
+        ("form", |h, _| h["form"] = json!("hello")),
+        ("form-of-other-length", |h, _| h["form"] = json!("whole")),
+        ("residue", |_, r| r[0][32..36].fill(0xff)),
+    ];
+    for (name, edit) in ciphertexts {
+        write("ciphertexts", name, edited("input.ct", edit));
+    }
+    let input = golden("input.ct");
+    let input = Container::decode(&input[..]).unwrap();
+    let (header, record): (Value, _) = (input.header().unwrap(), input.record(0).unwrap());
+    write("ciphertexts", "other-program", encode(Kind::Ciphertext, Digest::of(b"x"), &header, &[record]).unwrap());
 
-    let manifest: Value =
-        serde_json::from_str(include_str!("../../../zoo/r20-16-cifar10-cyclic/manifest.json")).unwrap();
     let with = |edit: &dyn Fn(&mut Value)| {
-        let mut manifest = manifest.clone();
+        let mut manifest = manifest();
         edit(&mut manifest);
         serde_json::to_vec(&manifest).unwrap()
     };
@@ -231,6 +373,11 @@ fn write() {
     write("manifest", "operator", with(&|m| m["nodes"][0]["op"] = json!("relu")));
     write("manifest", "huge-picture", with(&|m| m["input"]["height"] = json!(u64::MAX)));
     write("manifest", "version", with(&|m| m["version"] = json!(99)));
+    write("manifest", "tensor-missing", with(&|m| m["nodes"][0]["weight"] = json!("nowhere")));
+    write("manifest", "shape", with(&|m| m["input"]["channels"] = json!(1)));
+    write("manifest", "classes", with(&|m| m["classes"] = json!(["one"])));
+    write("manifest", "control-characters", with(&|m| m["name"] = json!("\u{1b}[2J")));
+    write("manifest", "samples", with(&|m| m["samples"] = json!("stem.conv.weight")));
     write("manifest", "nan", b"{\"format\": NaN}".to_vec());
 
     let mut header = u64::MAX.to_le_bytes().to_vec();
