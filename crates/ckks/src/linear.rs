@@ -141,7 +141,7 @@ pub struct TransformSpec<'a> {
     /// Scale of the outputs, at which biases are encoded.
     pub scale_out: f64,
     /// Whether to add rotated inputs that share a weight before multiplying them by it. Makes no difference to the result, and takes
-    /// effect where weights are the same in all slots and not too large for it ([`GroupedMatrix`]).
+    /// effect where weights are the same in all slots and not too large for it ([`umbra_ring::kernels::GroupedMatrix`]).
     pub add_first: bool,
 }
 

@@ -10,7 +10,7 @@ const MAX_SIDE: usize = 1024;
 const MAX_CHANNELS: usize = 16;
 
 /// Size and normalisation of the pictures of a network. In files as the manifest has it, with the bound as a part of the normalisation;
-/// what is read still needs [`Self::check`].
+/// what is read is checked where a network or a program is made of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "InputEntry", from = "InputEntry")]
 pub struct Input {
