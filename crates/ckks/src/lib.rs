@@ -32,7 +32,7 @@ pub use encryption::{Decryptor, Encryptor};
 pub use error::CkksError;
 pub use evaluator::Evaluator;
 pub use keys::{KeyGenerator, KeyId, KeyKind, KeyStore, MemoryKeys, SecretKey, SwitchingKey};
-pub use linear::{Bsgs, Diagonal, LinearTransform, TransformSpec};
+pub use linear::{Bsgs, Diagonal, LinearTransform, Matrices, TransformSpec};
 pub use parameters::{GadgetLiteral, Parameters, ParametersLiteral};
 pub use precision::PrecisionStats;
 pub use weights::rounded_weight;

@@ -23,6 +23,11 @@
 //! where they are the same in all slots (`weights`).
 
 mod apply;
+mod matrices;
+
+pub use matrices::Matrices;
+pub(crate) use matrices::Tile;
+use matrices::{Row, index_of_zero};
 
 use crate::encoder::{encode, to_blocks};
 use crate::keys::KeyKind;
@@ -30,7 +35,6 @@ use crate::keyswitch::SwitchPlan;
 use crate::weights::Weights;
 use crate::{CkksError, Parameters, Plaintext};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A two-level baby-step giant-step plan: all rotations are `outer + inner + baby`. Each list contains 0.
@@ -145,34 +149,6 @@ pub struct TransformSpec<'a> {
     pub add_first: bool,
 }
 
-/// A sum under construction: the terms of one output that still have these giants to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    output: u32,
-    outer: u16,
-    inner: u16,
-}
-
-/// A matrix of weights.
-#[derive(Debug)]
-pub(crate) struct Tile {
-    pub(crate) rows: Vec<usize>,
-    pub(crate) columns: Vec<usize>,
-    /// Where its matrix starts among those of all tiles.
-    pub(crate) start: usize,
-}
-
-impl Tile {
-    pub(crate) fn entries(&self) -> usize {
-        self.rows.len() * self.columns.len()
-    }
-
-    /// Entries of the matrices of all tiles together.
-    pub(crate) fn entries_of(tiles: &[Self]) -> usize {
-        tiles.iter().map(Self::entries).sum()
-    }
-}
-
 /// A linear transform with encoded weights, for one level and gadget.
 #[derive(Debug)]
 pub struct LinearTransform {
@@ -247,23 +223,9 @@ impl LinearTransform {
                 return Err(wrong("weights in a diagonal", period, d.values.len()));
             }
         }
-        let (rows, columns) = layout(spec);
-        let places: Vec<(usize, usize)> = (spec.diagonals.iter())
-            .map(|d| {
-                let row = rows.binary_search(&Row { output: d.output, outer: d.outer, inner: d.inner });
-                let column = columns.binary_search(&(d.input, d.baby));
-                // Both lists were made from these diagonals.
-                (row.unwrap_or(0), column.unwrap_or(0))
-            })
-            .collect();
-        let tiles = tiles(rows.len(), &columns, &places);
-        // Each place of the whole matrix is in one tile, or zero.
-        let mut within = BTreeMap::new();
-        for tile in &tiles {
-            let cells = tile.rows.iter().flat_map(|&r| tile.columns.iter().map(move |&c| (r, c)));
-            within.extend(cells.zip(tile.start..));
-        }
-        let places: Vec<usize> = places.iter().map(|place| within[place]).collect();
+        let matrices = Matrices::of(spec.outputs, plan, spec.diagonals);
+        let tiles = matrices.tiles();
+        let places = matrices.places(&tiles, spec.diagonals);
         let weights = Weights::new(parameters, spec, &switch.extended, &places, &tiles)?;
         // Integers are the same in all blocks.
         let blocks = if weights.are_integers() { 1 } else { 2 * span };
@@ -285,8 +247,8 @@ impl LinearTransform {
             scale_out: spec.scale_out,
             plan: plan.clone(),
             switch,
-            rows,
-            columns,
+            rows: matrices.rows,
+            columns: matrices.columns,
             tiles,
             blocks,
             parts,
@@ -315,57 +277,4 @@ fn parts(parameters: &Parameters, prime: u16) -> [[i32; 4]; 2] {
         let i = unit.limb(0, 0)[half];
         [of(1), of(1), of(m.neg(i)), of(i)]
     })
-}
-
-fn index_of_zero(list: &[i64]) -> u16 {
-    list.iter().position(|&x| x == 0).unwrap_or(0) as u16
-}
-
-/// The rows and columns in use, sorted; rows include those that giants' results are added to.
-fn layout(spec: &TransformSpec<'_>) -> (Vec<Row>, Vec<(u32, u16)>) {
-    let (inner, outer) = (index_of_zero(&spec.plan.inner), index_of_zero(&spec.plan.outer));
-    let mut rows: Vec<Row> = (0..spec.outputs as u32).map(|output| Row { output, outer, inner }).collect();
-    for d in spec.diagonals {
-        rows.push(Row { output: d.output, outer: d.outer, inner: d.inner });
-        rows.push(Row { output: d.output, outer: d.outer, inner });
-    }
-    let mut columns: Vec<(u32, u16)> = spec.diagonals.iter().map(|d| (d.input, d.baby)).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    columns.sort_unstable();
-    columns.dedup();
-    (rows, columns)
-}
-
-/// What a tile costs for each column: rows are multiplied eight, four, two or one at a time, and each time the column is loaded.
-fn tile_cost(rows: usize) -> usize {
-    rows + rows / 8 + (rows % 8).count_ones() as usize
-}
-
-/// Rows by the inputs that they read; all in one where that is cheaper, as it is where each row has an input of its own.
-fn tiles(rows: usize, columns: &[(u32, u16)], places: &[(usize, usize)]) -> Vec<Tile> {
-    let mut inputs = vec![BTreeSet::new(); rows];
-    for &(row, column) in places {
-        inputs[row].insert(columns[column].0);
-    }
-    let mut groups: BTreeMap<BTreeSet<u32>, Vec<usize>> = BTreeMap::new();
-    for (row, inputs) in inputs.into_iter().enumerate() {
-        groups.entry(inputs).or_default().push(row);
-    }
-    let mut used: BTreeMap<u32, usize> = BTreeMap::new();
-    columns.iter().for_each(|(input, _)| *used.entry(*input).or_default() += 1);
-    let width = |inputs: &BTreeSet<u32>| inputs.iter().filter_map(|input| used.get(input)).sum::<usize>();
-    let apart: usize = groups.iter().map(|(inputs, rows)| width(inputs) * tile_cost(rows.len())).sum();
-    if apart >= columns.len() * tile_cost(rows) {
-        groups = BTreeMap::from([(used.keys().copied().collect(), (0..rows).collect())]);
-    }
-    let mut start = 0;
-    (groups.into_iter())
-        .map(|(inputs, rows)| {
-            let columns: Vec<usize> = (0..columns.len()).filter(|&c| inputs.contains(&columns[c].0)).collect();
-            let tile = Tile { start, rows, columns };
-            start += tile.rows.len() * tile.columns.len();
-            tile
-        })
-        .collect()
 }

@@ -50,8 +50,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    // What is measured under a name that the environment gives must not be something else.
-    umbra_ring::kernels::Kernels::selected()?;
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().with_context(|| {
             format!("--threads {threads}: the system does not start so many threads; ask for fewer")

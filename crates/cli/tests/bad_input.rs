@@ -141,11 +141,24 @@ fn a_result_under_another_key_is_not_believed() {
     std::fs::rename(files().path("keys2/secret.key"), files().path("away.key")).unwrap();
     refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/eval.key", "--replace"]);
     std::fs::rename(files().path("away.key"), files().path("keys2/secret.key")).unwrap();
+    // Nor one of a pair alone.
+    let pair = || ["secret.key", "eval.key"].map(|name| std::fs::read(files().path(&format!("keys2/{name}"))).unwrap());
+    let before = pair();
+    let mut permissions = std::fs::metadata(files().path("keys2/secret.key")).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(files().path("keys2/secret.key"), permissions).unwrap();
+    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2", "--replace"], &["secret.key", "read-only"]);
+    assert!(pair() == before);
 }
 
 #[test]
 fn a_kernel_that_is_not_there_is_refused() {
-    let output = umbra().env("UMBRA_KERNEL", "avx3").args(["inspect", "x"]).output().unwrap();
+    let output = umbra()
+        .current_dir(&files().folder)
+        .env("UMBRA_KERNEL", "avx3")
+        .args(["keygen", "net.umbra", "--out", "never"])
+        .output()
+        .unwrap();
     let line = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && line.lines().count() == 1, "{line}");
     assert!(line.contains("avx3") && line.contains("scalar"), "{line}");

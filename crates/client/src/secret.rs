@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use umbra_ckks::{Parameters, SecretKey};
-use umbra_file::{AtomicFile, Container, Digest, FileError, FormatError, Kind, Map, encode};
+use umbra_file::{AtomicFile, Container, Digest, FileBytes, FileError, FormatError, Kind, encode};
 use umbra_wire::{ContentError, WireError};
 use zeroize::Zeroizing;
 
@@ -62,6 +62,6 @@ pub fn save_secret_key(path: &Path, parameters: &Parameters, secret: &SecretKey)
 /// # Errors
 /// [`WireError`].
 pub fn open_secret_key(path: &Path, parameters: &Parameters) -> Result<SecretKey, WireError> {
-    let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
+    let container = Container::decode(FileBytes::open(path)?).map_err(FileError::format(path))?;
     decode_secret_key(&container, parameters).map_err(WireError::content(path))
 }

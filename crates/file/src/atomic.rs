@@ -34,13 +34,7 @@ impl AtomicFile {
     /// [`FileError::NotAFile`] or [`FileError::ReadOnly`] where something is there that must not be replaced,
     /// [`FileError::Write`] where the folder does not take files.
     pub fn create(path: &Path, secret: bool) -> Result<Self, FileError> {
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        match fs::metadata(&path) {
-            // Replacing would turn a device or pipe into a file.
-            Ok(metadata) if !metadata.is_file() => return Err(FileError::NotAFile { path }),
-            Ok(metadata) if metadata.permissions().readonly() => return Err(FileError::ReadOnly { path }),
-            _ => {}
-        }
+        let path = Self::target(path)?;
         let Some(name) = path.file_name() else {
             return Err(FileError::NotAFile { path });
         };
@@ -66,6 +60,34 @@ impl AtomicFile {
         // No buffer here that a secret would stay in.
         let capacity = if secret { 0 } else { 1 << 18 };
         Ok(Self { path, out: BufWriter::with_capacity(capacity, file) })
+    }
+
+    /// Where a file for `path` will be: at its target, where that is a symbolic link.
+    ///
+    /// # Errors
+    /// [`FileError::NotAFile`] or [`FileError::ReadOnly`] where something is there that must not be replaced.
+    pub fn target(path: &Path) -> Result<PathBuf, FileError> {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        match fs::metadata(&path) {
+            // Replacing would turn a device or pipe into a file.
+            Ok(metadata) if !metadata.is_file() => Err(FileError::NotAFile { path }),
+            Ok(metadata) if metadata.permissions().readonly() => Err(FileError::ReadOnly { path }),
+            _ => Ok(path),
+        }
+    }
+
+    /// Writes files that belong together: all of them are whole under temporary names before the first gets its own, in order.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`] and [`AtomicFile::commit`]; where it is one of the first, what was at the paths stays.
+    pub fn write_together<'a>(files: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> Result<(), FileError> {
+        let begin = |(path, bytes): (&Path, &[u8])| {
+            let mut file = Self::create(path, false)?;
+            file.write_all(bytes).and_then(|()| file.flush()).map_err(FileError::write(path))?;
+            Ok(file)
+        };
+        let begun: Vec<Self> = files.into_iter().map(begin).collect::<Result<_, FileError>>()?;
+        begun.into_iter().try_for_each(Self::commit)
     }
 
     /// Where the file will be.

@@ -12,7 +12,7 @@ pub const MAX_HEADER: u32 = 1 << 20;
 
 /// A file whose head and table are checked; records are checked when read.
 ///
-/// `B` holds the bytes: `&[u8]`, `Vec<u8>`, or a [`Map`](crate::Map).
+/// `B` holds the bytes: `&[u8]`, `Vec<u8>`, or a [`FileBytes`](crate::FileBytes).
 #[derive(Clone, Debug)]
 pub struct Container<B> {
     bytes: B,
@@ -213,7 +213,7 @@ impl<B: AsRef<[u8]>> Container<B> {
     }
 
     /// The little-endian 32-bit words of a record, after checking its digest: in place where the bytes are aligned (as in a
-    /// [`Map`](crate::Map)), else copied.
+    /// [`FileBytes`](crate::FileBytes)), else copied.
     ///
     /// # Errors
     /// As [`Container::record`], and [`FormatError::RecordLength`] where its length is no multiple of 4.
@@ -235,8 +235,8 @@ impl<B: AsRef<[u8]>> Container<B> {
     }
 }
 
-impl Container<crate::Map> {
-    /// Gives the memory behind a record back to the system, see [`Map::release`](crate::Map::release): for records that were
+impl Container<crate::FileBytes> {
+    /// Gives the memory behind a record back to the system, see [`FileBytes::release`](crate::FileBytes::release): for records that were
     /// read and will not be needed soon.
     pub fn release(&self, record: usize) {
         if let Some(record) = self.records.get(record) {

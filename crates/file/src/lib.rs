@@ -19,7 +19,7 @@
 //!
 //! The digest covers the table and the table covers the records, so that a file is identified by its digest and nothing of it
 //! can change unnoticed. Opening a file reads only its head and its table; a record is checked when it is read. Records are
-//! 64-byte aligned, so that words can be used in place from a [`Map`].
+//! 64-byte aligned, so that words can be used in place from a [`FileBytes`].
 //!
 //! Decoding ([`Container::decode`]) is a pure function of bytes; [`ContainerFile`] adds the path to its errors, [`Writer`]
 //! writes record by record and [`AtomicFile`] makes files appear whole or not at all.
@@ -28,21 +28,21 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 mod atomic;
+mod bytes;
 mod container;
 mod digest;
 mod error;
 mod kind;
-mod map;
 mod open;
 mod words;
 mod writer;
 
 pub use atomic::AtomicFile;
+pub use bytes::FileBytes;
 pub use container::{Container, MAX_HEADER};
 pub use digest::Digest;
 pub use error::{FileError, FormatError};
 pub use kind::Kind;
-pub use map::Map;
 pub use open::ContainerFile;
 pub use words::{bytes_of_words, words_of_bytes};
 pub use writer::{Writer, encode};

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::{Container, Digest, FileError, FormatError, Kind, Map};
+use crate::{Container, Digest, FileBytes, FileError, FormatError, Kind};
 
 /// A file: a [`Container`] whose errors name the path.
 #[derive(Debug)]
 pub struct ContainerFile {
     path: PathBuf,
-    container: Container<Map>,
+    container: Container<FileBytes>,
 }
 
 impl ContainerFile {
@@ -21,7 +21,7 @@ impl ContainerFile {
     /// [`FileError`].
     pub fn open_any(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
-        let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
+        let container = Container::decode(FileBytes::open(path)?).map_err(FileError::format(path))?;
         Ok(Self { path: path.into(), container })
     }
 
@@ -46,7 +46,7 @@ impl ContainerFile {
 
     /// Its content, with errors that do not know the path.
     #[must_use]
-    pub fn container(&self) -> &Container<Map> {
+    pub fn container(&self) -> &Container<FileBytes> {
         &self.container
     }
 
@@ -56,7 +56,7 @@ impl ContainerFile {
     /// [`FileError::Format`].
     pub fn located<'a, T>(
         &'a self,
-        call: impl FnOnce(&'a Container<Map>) -> Result<T, FormatError>,
+        call: impl FnOnce(&'a Container<FileBytes>) -> Result<T, FormatError>,
     ) -> Result<T, FileError> {
         call(&self.container).map_err(FileError::format(&self.path))
     }

@@ -396,9 +396,26 @@ fn released_records_are_read_again() {
     let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
     let bytes = encode(Kind::EvaluationKeys, Digest::of(b"x"), &(), &parts).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let container = Container::decode(umbra_file::Map::open(&path).unwrap()).unwrap();
+    let container = Container::decode(umbra_file::FileBytes::open(&path).unwrap()).unwrap();
     let first = container.record(1).unwrap();
     (0..5).for_each(|record| container.release(record));
     assert_eq!(first, records[1]);
     assert_eq!(container.verify(), Ok(()));
+}
+
+#[test]
+fn files_that_belong_together_are_replaced_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (first, second) = (path("first"), path("second"));
+    let write = |a: &[u8], b: &[u8]| AtomicFile::write_together([(first.as_path(), a), (second.as_path(), b)]);
+    write(b"1", b"2").unwrap();
+    assert_eq!((std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+    let mut permissions = std::fs::metadata(&second).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&second, permissions).unwrap();
+    let error = write(b"3", b"4").unwrap_err();
+    assert!(matches!(error, FileError::ReadOnly { .. }), "{error}");
+    assert_eq!(std::fs::read(&first).unwrap(), b"1");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left behind");
 }

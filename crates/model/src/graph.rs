@@ -412,8 +412,9 @@ impl GraphBuilder {
     }
 }
 
-/// Whether a name can be shown as it is.
-fn is_printable(name: &str) -> bool {
+/// Whether a text can be shown as it is: nothing in it is a control character, which a terminal would obey.
+#[must_use]
+pub fn is_printable(name: &str) -> bool {
     !name.chars().any(char::is_control)
 }
 

@@ -23,7 +23,7 @@ pub mod zoo;
 
 pub use dataset::{Dataset, DatasetError, DatasetKind, Split};
 pub use error::{GraphError, ModelError};
-pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
+pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges, is_printable};
 pub use input::{Input, Normalisation};
 pub use manifest::Manifest;
 pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};

@@ -1,14 +1,13 @@
 //! Networks to files.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use umbra_file::{AtomicFile, FileError};
+use umbra_file::AtomicFile;
 
 use crate::manifest::{
     AddEntry, AveragePoolEntry, BatchNormEntry, CoefficientsEntry, ConvolutionEntry, FORMAT, GeometryName, GlobalName,
@@ -21,33 +20,26 @@ const SAMPLES: &str = "samples";
 /// The weights file that [`Graph::save`] writes.
 const WEIGHTS: &str = "weights.safetensors";
 
-/// Writes files that belong together: all of them whole under temporary names before the first gets its own, in order.
-///
-/// # Errors
-/// [`ModelError::Write`]; unless names cannot be given, what was at the paths stays.
-fn save_together<const COUNT: usize>(contents: [(PathBuf, &[u8]); COUNT]) -> Result<(), ModelError> {
-    let mut files = Vec::with_capacity(COUNT);
-    for (path, bytes) in contents {
-        let mut file = AtomicFile::create(&path, false)?;
-        file.write_all(bytes).and_then(|()| file.flush()).map_err(|reason| FileError::Write { path, reason })?;
-        files.push(file);
-    }
-    files.into_iter().try_for_each(AtomicFile::commit)?;
-    Ok(())
-}
-
 impl Graph {
     /// Writes `manifest.json` and `weights.safetensors` to a folder, which is made where it does not exist.
     ///
     /// # Errors
     /// [`ModelError`].
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ModelError> {
-        let folder = folder.as_ref();
+        self.save_with(folder.as_ref(), &[])
+    }
+
+    /// As [`Self::save`], together with other files.
+    pub(crate) fn save_with(&self, folder: &Path, others: &[(PathBuf, Vec<u8>)]) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|reason| ModelError::CreateFolder { path: folder.into(), reason })?;
         let path = folder.join("manifest.json");
         let (manifest, weights) =
             self.encode(WEIGHTS).map_err(|reason| ModelError::Graph { path: path.clone(), reason })?;
-        save_together([(folder.join(WEIGHTS), &weights), (path, manifest.as_bytes())])
+        // The manifest last: where it is, all else is.
+        let own = [(folder.join(WEIGHTS), weights), (path, manifest.into_bytes())];
+        Ok(AtomicFile::write_together(
+            others.iter().chain(&own).map(|(path, bytes)| (path.as_path(), bytes.as_slice())),
+        )?)
     }
 
     /// The manifest and the safetensors file that it calls `weights_name`. Per-channel coefficients are rounded to `f32`.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use umbra_ckks::{CkksError, KeyId, KeyKind, KeyStore, Parameters, SwitchingKey};
-use umbra_file::{Container, Digest, FileError, FormatError, Kind, Map, Writer};
+use umbra_file::{Container, Digest, FileBytes, FileError, FormatError, Kind, Writer};
 
 use crate::{ContentError, SEED, WireError, seed_and_words};
 
@@ -79,7 +79,7 @@ fn out_of_order(found: Option<KeyId>, expected: Option<KeyId>) -> WireError {
 
 /// Evaluation keys in a container, each checked and expanded when it is first used, and kept.
 #[derive(Debug)]
-pub struct EvaluationKeys<B = Map> {
+pub struct EvaluationKeys<B = FileBytes> {
     container: Container<B>,
     /// For messages.
     path: Option<PathBuf>,
@@ -91,13 +91,13 @@ pub struct EvaluationKeys<B = Map> {
     release: fn(&Container<B>, usize),
 }
 
-impl EvaluationKeys<Map> {
+impl EvaluationKeys<FileBytes> {
     /// Maps a file of evaluation keys for these parameters.
     ///
     /// # Errors
     /// [`WireError`].
     pub fn open(path: &Path, parameters: &Parameters) -> Result<Self, WireError> {
-        let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
+        let container = Container::decode(FileBytes::open(path)?).map_err(FileError::format(path))?;
         let mut keys = Self::decode(container, parameters).map_err(WireError::content(path))?;
         keys.path = Some(path.into());
         keys.release = Container::release;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use umbra_ckks::Parameters;
 use umbra_compiler::Program;
-use umbra_file::{AtomicFile, Container, Digest, FileError, Kind, Map};
+use umbra_file::{AtomicFile, Container, Digest, FileBytes, FileError, Kind};
 
 use crate::encode::{decode_program, encode_program};
 use crate::{ContentError, Role, WireError};
@@ -37,7 +37,7 @@ impl LoadedProgram {
     /// # Errors
     /// [`WireError`].
     pub fn open(path: &Path) -> Result<Self, WireError> {
-        let container = Container::decode(Map::open(path)?).map_err(FileError::format(path))?;
+        let container = Container::decode(FileBytes::open(path)?).map_err(FileError::format(path))?;
         Self::decode(&container).map_err(WireError::content(path))
     }
 

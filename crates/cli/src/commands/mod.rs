@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 use umbra_client::Client;
+use umbra_file::AtomicFile;
 use umbra_wire::LoadedProgram;
 
 use crate::progress::Progress;
@@ -38,15 +39,11 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
 fn new_keys(folder: &Path, replace: bool, remedy: &str) -> anyhow::Result<[PathBuf; 2]> {
     let paths = ["secret.key", "eval.key"].map(|name| folder.join(name));
     for (path, what) in paths.iter().zip(["a secret key", "a file of evaluation keys"]) {
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        let name = path.display();
-        if !replace {
-            bail!("{name}: there is {what} already; use another folder{remedy}");
+        if !replace && path.symlink_metadata().is_ok() {
+            bail!("{}: there is {what} already; use another folder{remedy}", path.display());
         }
-        // Before anything is replaced: half of a pair is no use.
-        if metadata.permissions().readonly() {
-            bail!("{name}: cannot be replaced, it may only be read; change its permissions or use another folder");
-        }
+        // Both before one is replaced: half of a pair is no use.
+        AtomicFile::target(path)?;
     }
     Ok(paths)
 }

@@ -5,7 +5,9 @@
 //! of networks have dense matrices (R20-16, R20-64, R32-64 and VGG-16: 93 to 100 % of the entries are weights) and about as many
 //! plaintexts as a kernel has taps or a network classes (10 for each member of an ensemble).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use umbra_ckks::Matrices;
 
 use crate::{Diagonal, Linear};
 
@@ -22,8 +24,6 @@ pub(super) const MAX_STRIP: f64 = 2.0 * GIB;
 
 /// Bytes.
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
-/// Bytes of what is known of an entry's place in a matrix, while weights are encoded.
-const PLACE: f64 = 48.0;
 /// Rows whose masked weights are encoded at a time, at least.
 const STRIP_ROWS: f64 = 8.0;
 
@@ -43,31 +43,14 @@ pub(super) struct Demand {
 impl Demand {
     /// The demand of a checked transform, for so many limbs of residues modulo a polynomial of degree `n`.
     pub(super) fn of(linear: &Linear, limbs: usize, n: usize) -> Self {
-        let row = |d: &Diagonal| (d.output, d.outer, d.inner);
-        let mut babies: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
-        for d in &linear.diagonals {
-            babies.entry(d.input).or_default().insert(d.baby);
-        }
-        let columns = babies.values().map(BTreeSet::len).sum::<usize>() as f64;
-        // Also those that giants' results are added to.
-        let zero = |list: &[i64]| list.iter().position(|&r| r == 0).unwrap_or(0) as u16;
-        let (outer, inner) = (zero(&linear.plan.outer), zero(&linear.plan.inner));
-        let mut rows: BTreeSet<(u32, u16, u16)> = (0..linear.outputs() as u32).map(|o| (o, outer, inner)).collect();
-        for d in linear.diagonals.chunk_by(|a, b| row(a) == row(b)).filter_map(<[Diagonal]>::first) {
-            rows.extend([row(d), (d.output, d.outer, inner)]);
-        }
-        // A row has entries for all rotations of the inputs that it reads.
-        let read = linear.diagonals.chunk_by(|a, b| (row(a), a.input) == (row(b), b.input));
-        let width = |d: &Diagonal| babies.get(&d.input).map_or(0, BTreeSet::len) as u64;
-        let entries = read.filter_map(<[Diagonal]>::first).map(width).sum::<u64>() as f64;
-        let weights = linear.weights().count() as f64;
+        let matrices = Matrices::of(linear.outputs(), &linear.plan, &linear.diagonals);
         let (limbs, span) = (limbs as f64, linear.plaintext_period() as f64);
         // Of a polynomial of `2 span` coefficients: its residues, or itself.
         let (residues, coefficients) = (8.0 * span * limbs, 16.0 * span);
-        let sums = rows.len() as f64 * 8.0 * n as f64 * limbs;
+        let sums = matrices.rows() as f64 * 8.0 * n as f64 * limbs;
         if linear.masks.is_empty() {
-            let entry = residues + PLACE;
-            return Self { weights: entries * entry, dense: weights * entry, sums, strip: 0.0 };
+            let (entries, weights) = (matrices.entries() as f64, linear.weights().count() as f64);
+            return Self { weights: entries * residues, dense: weights * residues, sums, strip: 0.0 };
         }
         let plaintexts = if linear.period == 1 {
             let place = |d: &Diagonal| (d.mask, linear.plan.giant(d));
@@ -75,12 +58,8 @@ impl Demand {
         } else {
             linear.diagonals.len()
         };
-        Self {
-            weights: entries * PLACE + plaintexts as f64 * coefficients,
-            dense: weights * PLACE,
-            sums,
-            strip: STRIP_ROWS * columns * 8.0 * span,
-        }
+        let strip = STRIP_ROWS * matrices.columns() as f64 * 8.0 * span;
+        Self { weights: plaintexts as f64 * coefficients, dense: 0.0, sums, strip }
     }
 
     /// Adds what is kept of another step.

@@ -1,11 +1,11 @@
 //! Which weight is which codeword, in memory and in `clusters.safetensors` beside the weights (`docs/network-format.md`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{SafeTensorError, TensorView};
 use safetensors::{Dtype, SafeTensors};
-use umbra_file::{AtomicFile, FileError};
+use umbra_file::AtomicFile;
 
 use super::scale::{self, Layer};
 use super::{ClusterError, ClusterMode};
@@ -92,26 +92,18 @@ impl Codebooks {
         scale::rewrite(graph, description, &layers, &biases.collect::<Vec<_>>())
     }
 
-    /// Removes `clusters.safetensors` from a folder, where it is there.
-    ///
-    /// # Errors
-    /// [`ClusterError::Model`] where it cannot be removed.
-    pub(super) fn remove(folder: &Path) -> Result<(), ClusterError> {
-        let path = folder.join(FILE);
-        match std::fs::remove_file(&path) {
-            Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
-                Err(ModelError::from(FileError::Write { path, reason }).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Writes `clusters.safetensors` to a folder.
     ///
     /// # Errors
     /// [`ClusterError::Model`] where it cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ClusterError> {
-        let path = folder.as_ref().join(FILE);
+        let (path, bytes) = self.encode(folder.as_ref())?;
+        Ok(AtomicFile::write(&path, false, &bytes).map_err(ModelError::from)?)
+    }
+
+    /// The file in a folder, and its bytes.
+    pub(super) fn encode(&self, folder: &Path) -> Result<(PathBuf, Vec<u8>), ClusterError> {
+        let path = folder.join(FILE);
         let mut tensors: BTreeMap<String, (Dtype, Vec<u8>)> = BTreeMap::new();
         let reals = |w: &[f64]| (Dtype::F64, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         let words = |w: &[u32]| (Dtype::U32, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
@@ -135,8 +127,7 @@ impl Codebooks {
         });
         let views: Vec<_> = views.collect::<Result<_, _>>().map_err(format)?;
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(format)?;
-        AtomicFile::write(&path, false, &bytes).map_err(ModelError::from)?;
-        Ok(())
+        Ok((path, bytes))
     }
 
     /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its weights are

@@ -144,10 +144,7 @@ impl Clustered {
     /// [`ClusterError`].
     pub fn save(&self, folder: impl AsRef<std::path::Path>) -> Result<(), ClusterError> {
         let folder = folder.as_ref();
-        // Codebooks of another network are worse than none.
-        Codebooks::remove(folder)?;
-        self.graph.save(folder)?;
-        self.codebooks.save(folder)
+        Ok(self.graph.save_with(folder, &[self.codebooks.encode(folder)?])?)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{FileError, FormatError, Kind, PREAMBLE};
 /// in place of those that were checked would make results wrong. The writers of this crate never change a file, they replace
 /// it by another of the same name, which leaves maps of the old one intact; whoever receives such files should do the same:
 /// write beside, then rename.
-pub struct Map(Source);
+pub struct FileBytes(Source);
 
 enum Source {
     /// The words and the number of bytes.
@@ -28,7 +28,7 @@ enum Source {
     Mapped(Mmap),
 }
 
-impl Map {
+impl FileBytes {
     /// Opens a regular file, after checking that it is as long as its first bytes say.
     ///
     /// # Errors
@@ -98,13 +98,13 @@ fn map(file: &File) -> io::Result<Mmap> {
     // (`AtomicFile`), which gives the name to another inode; for those that come otherwise it is the documented condition of
     // this type and of SECURITY.md. Where it is broken, pages that are gone end the process (SIGBUS), and pages that changed
     // after their digest was checked give wrong residues: they are read as words, of which every pattern is valid, and
-    // checked to be below their prime as they are copied. No secret is ever mapped, see `Map::open`.
+    // checked to be below their prime as they are copied. No secret is ever mapped, see `FileBytes::open`.
     #[allow(unsafe_code)]
     let map = unsafe { Mmap::map(file) };
     map
 }
 
-impl AsRef<[u8]> for Map {
+impl AsRef<[u8]> for FileBytes {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
             Source::Read(words, length) => &bytemuck::cast_slice(words)[..*length],
@@ -113,13 +113,13 @@ impl AsRef<[u8]> for Map {
     }
 }
 
-impl fmt::Debug for Map {
+impl fmt::Debug for FileBytes {
     /// Never the bytes, which may be a secret key's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.0 {
             Source::Read(..) => "read",
             Source::Mapped(_) => "mapped",
         };
-        write!(f, "Map({} bytes, {how})", self.as_ref().len())
+        write!(f, "FileBytes({} bytes, {how})", self.as_ref().len())
     }
 }
