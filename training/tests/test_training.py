@@ -265,7 +265,7 @@ def test_the_plan_of_the_zoo_trains_in_an_order_that_can_be():
         known.add(entry.folder)
 
 
-@pytest.mark.parametrize("name", ["umbra", "continue", "distil", "whole", "paper", "relu"])
+@pytest.mark.parametrize("name", ["umbra", "continue", "distil", "whole", "gentle", "paper", "relu"])
 def test_recipes_read(name):
     r = recipe.read(name)
     assert r.learning_rate(1.0) == pytest.approx(0, abs=1e-9)
