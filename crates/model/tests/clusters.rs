@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use umbra_model::cluster::{Assignment, ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, cluster};
+use umbra_model::cluster::{
+    Assignment, ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, LayerCodes, cluster,
+};
 use umbra_model::zoo::{NormPlacement, ResNet};
 use umbra_model::{
     BatchNorm, Convolution, Geometry, Graph, GraphBuilder, Input, NodeId, Normalisation, Operator, Pool, Reference,
@@ -62,12 +64,12 @@ fn weights_are_codewords_over_the_factor_of_their_channel() {
                     Operator::Convolution(c) => {
                         let codes =
                             clustered.codebooks().layers().iter().find(|l| l.node == node.name()).expect("codes");
-                        let factors = &codes.factors;
+                        let (factors, scales) = (&codes.factors, &codes.scales);
                         let (kernel, row) = (c.kernel(), c.weight.values().len() / c.out_channels());
                         let value = |i: usize| {
                             let book = codes.codebooks[i % kernel] as usize;
                             let codeword = clustered.codebooks().books()[book][codes.index[i] as usize];
-                            (codeword / factors[i / row]) as f32
+                            (codeword * scales[i / row] / factors[i / row]) as f32
                         };
                         let values = (0..c.weight.values().len()).map(value).collect();
                         let weight = Tensor::new("w", c.weight.shape(), values).expect("a tensor");
@@ -277,8 +279,8 @@ fn codebooks_of_something_else_are_refused() {
     is(&[], "not a valid safetensors file");
     is(&good[..good.len() - 1], "not a valid safetensors file");
     is(&replaced("umbra-clusters", "umbra-clustara"), "no \"umbra-clusters\" in its metadata");
-    is(&replaced("\"1 slice\"", "\"1 slide\""), "expected version 1 and full, slice or ensemble");
-    is(&replaced("\"1 slice\"", "\"2 slice\""), "\"2 slice\", expected version 1");
+    is(&replaced("\"2 slice\"", "\"2 slide\""), "expected version 2 and full, slice or ensemble");
+    is(&replaced("\"2 slice\"", "\"1 slice\""), "\"1 slice\", expected version 2");
     is(&replaced("stem.conv.weight.index", "stem.conv.weight.ondex"), "\"stem.conv.weight.index\" is missing");
     is(&replaced("codebook.0", "codebuch.0"), "expected less than 0");
     // The last tensor is an index map: a code that is not in the codebook. The first are reals: one that is not finite.
@@ -290,6 +292,13 @@ fn codebooks_of_something_else_are_refused() {
     let data = 8 + u64::from_le_bytes(good[..8].try_into().expect("8 bytes")) as usize;
     bytes[data..data + 8].copy_from_slice(&f64::NAN.to_le_bytes());
     is(&bytes, "has the value NaN, expected finite ones");
+    // The scales of the stem, all one: none, and one that is not positive.
+    is(&replaced("stem.conv.weight.scales", "stem.conv.weight.skales"), "\"stem.conv.weight.scales\" is missing");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&good).expect("a header");
+    let (start, _) = header.info("stem.conv.weight.scales").expect("scales").data_offsets;
+    let mut bytes = good.clone();
+    bytes[data + start..data + start + 8].copy_from_slice(&(-1.0f64).to_le_bytes());
+    is(&bytes, "has the value -1, expected positive ones");
     std::fs::remove_file(&path).expect("removed");
     assert!(message(&clustered).contains("cannot read codebooks"));
 }
@@ -306,8 +315,12 @@ fn damaged_codebooks_never_panic() {
         bad[position] ^= 0x15;
         std::fs::write(&path, bad).expect("written");
         if let Ok(codebooks) = Codebooks::load(folder.path(), clustered.graph()) {
-            // Padding of the header, or the last bits of a codeword, which rounding to the weight hides.
-            assert!(codebooks.layers() == clustered.codebooks().layers(), "byte {position}");
+            // Padding of the header, or the last bits of a codeword or a scale, which rounding to the weight hides.
+            for (found, layer) in codebooks.layers().iter().zip(clustered.codebooks().layers()) {
+                let near = |(a, b): (&f64, &f64)| (a / b - 1.0).abs() < 1e-6;
+                assert!(found.scales.iter().zip(&layer.scales).all(near), "byte {position}");
+                assert_eq!(LayerCodes { scales: layer.scales.clone(), ..found.clone() }, *layer, "byte {position}");
+            }
         }
     }
 }
@@ -478,6 +491,45 @@ fn compensated_errors_move_logits_less() {
         }
     }
     assert!(compensated < 0.2 * nearest, "{compensated} {nearest}");
+}
+
+#[test]
+fn small_rows_are_as_precise_as_large_ones() {
+    let graph = build(&network(11));
+    let graph = with_samples(&graph, photographs(&graph, 8, 3));
+    let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a builder");
+    // Rows of every convolution are of three sizes.
+    for node in graph.nodes().iter().skip(1) {
+        let mut operator = node.operator().clone();
+        if let Operator::Convolution(c) = &mut operator {
+            let row = c.weight.values().len() / c.out_channels();
+            let values = c.weight.values().iter().enumerate().map(|(i, w)| w * [1.0, 0.125, 0.01][i / row % 3]);
+            c.weight = Tensor::new("w", c.weight.shape(), values.collect()).expect("a tensor");
+        }
+        builder.add(node.name(), operator, node.inputs()).expect("a node");
+    }
+    let graph =
+        builder.finish_with(graph.description().clone(), graph.ranges().clone(), graph.output()).expect("a network");
+    // The largest error of a row over its size.
+    let worst = |assignment: Assignment| {
+        let mut options = ClusterOptions::new(ClusterMode::Full, 48);
+        (options.assignment, options.keep_biases) = (assignment, true);
+        let clustered = cluster(std::slice::from_ref(&graph), &options).expect("clusters").remove(0);
+        let mut worst = 0.0f64;
+        for layer in clustered.codebooks().layers() {
+            let (before, after) = (convolution(&graph, &layer.node), convolution(clustered.graph(), &layer.node));
+            let row = before.weight.values().len() / before.out_channels();
+            let rows = before.weight.values().chunks_exact(row).zip(after.weight.values().chunks_exact(row));
+            for (before, after) in rows {
+                let square = |difference: f64| difference * difference;
+                let error: f64 = before.iter().zip(after).map(|(b, a)| square(f64::from(b - a))).sum();
+                worst = worst.max((error / before.iter().map(|b| square(f64::from(*b))).sum::<f64>()).sqrt());
+            }
+        }
+        worst
+    };
+    let (nearest, compensated) = (worst(Assignment::Nearest), worst(Assignment::Compensated));
+    assert!(nearest > 0.5 && compensated < 0.3, "{nearest} {compensated}");
 }
 
 #[test]

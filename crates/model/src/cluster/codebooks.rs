@@ -15,7 +15,7 @@ use crate::{Description, Graph, GraphError, ModelError};
 /// The file that [`Codebooks::save`] writes.
 const FILE: &str = "clusters.safetensors";
 const FORMAT: &str = "umbra-clusters";
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// As for weights.
 const MAX_FILE: u64 = 2 << 30;
 
@@ -28,8 +28,10 @@ pub struct LayerCodes {
     pub codebooks: Vec<u32>,
     /// `[Co, Ci, k, k]`: the codeword of each weight in the codebook of its column.
     pub index: Vec<u32>,
-    /// `[Co]`: `codeword = factor * weight`; zero for channels whose weights are all zero instead.
+    /// `[Co]`: `codeword * scale = weight * factor`; zero for channels whose weights are all zero instead.
     pub factors: Vec<f64>,
+    /// `[Co]`: positive; one where weights take their nearest codewords.
+    pub scales: Vec<f64>,
 }
 
 /// The codewords of biases, in the first codebook.
@@ -41,8 +43,9 @@ pub struct BiasCodes {
     pub index: Vec<u32>,
 }
 
-/// Which weight is which codeword. A codeword is the value that is multiplied, with batch norms fused in: the weights of the
-/// network are codewords divided by the factor of the output channel. All codes are in range, and fit the network.
+/// Which weight is which codeword. A codeword times the scale of its output channel is the value that is multiplied, with batch
+/// norms fused in: the weights of the network are these divided by the factor of the channel. All codes are in range, and fit the
+/// network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Codebooks {
     pub(super) mode: ClusterMode,
@@ -82,7 +85,8 @@ impl Codebooks {
             let pairs = codes.index.iter().zip(codes.codebooks.iter().cycle());
             let weights = pairs.map(|(&code, &book)| self.books[book as usize][code as usize]).collect();
             let node = graph.find(&codes.node)?;
-            Some((Layer { node, factors: codes.factors.clone() }, weights))
+            let (factors, scales) = (codes.factors.clone(), codes.scales.clone());
+            Some((Layer { node, factors, scales }, weights))
         });
         let layers: Vec<_> = layers.collect();
         let biases = self.biases.iter().filter_map(|codes| {
@@ -114,6 +118,7 @@ impl Codebooks {
             tensors.insert(format!("{}.weight.codebooks", layer.node), words(&layer.codebooks));
             tensors.insert(format!("{}.weight.index", layer.node), words(&layer.index));
             tensors.insert(format!("{}.weight.factors", layer.node), reals(&layer.factors));
+            tensors.insert(format!("{}.weight.scales", layer.node), reals(&layer.scales));
         }
         for bias in &self.biases {
             tensors.insert(format!("{}.bias.index", bias.node), words(&bias.index));
@@ -131,7 +136,7 @@ impl Codebooks {
     }
 
     /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its weights are
-    /// the codewords over the factors of its batch norms, to the bit.
+    /// the codewords times scales over the factors of its batch norms, to the bit.
     ///
     /// # Errors
     /// [`ClusterError`]: no such file, not such a file, one of another network.
@@ -158,7 +163,7 @@ impl Codebooks {
         let mode = modes.into_iter().find(|mode| *found == format!("{VERSION} {mode}"));
         let mode = mode.ok_or_else(|| {
             format!(
-                "{FORMAT} {found:?}, expected version {VERSION} and full, slice or ensemble, as in \"{VERSION} slice\""
+                "{FORMAT} {found:?}, expected version {VERSION} and full, slice or ensemble, as in \"{VERSION} slice\"; cluster the network again"
             )
         })?;
         let read = |key: &str, dtype: Dtype| -> Result<&[u8], String> {
@@ -208,7 +213,15 @@ impl Codebooks {
             if factors != layer.factors {
                 return Err(format!("tensor \"{node}.weight.factors\" does not hold the factors of its batch norms"));
             }
-            layers.push(LayerCodes { node, codebooks, index, factors });
+            let key = format!("{node}.weight.scales");
+            let scales = reals(&key)?;
+            if scales.len() != factors.len() {
+                return Err(format!("tensor {key:?} has {} values, expected {}", scales.len(), factors.len()));
+            }
+            if let Some(found) = scales.iter().find(|s| **s <= 0.0) {
+                return Err(format!("tensor {key:?} has the value {found}, expected positive ones"));
+            }
+            layers.push(LayerCodes { node, codebooks, index, factors, scales });
         }
         let mut biases = Vec::new();
         for id in scale::bias_nodes(graph) {

@@ -10,14 +10,15 @@
 //! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
-//! their `Q_ii^2`. Once all have theirs, codewords are fitted to them ([`super::refit`]), and assigned again. Means and covariances
-//! are those of the network's sample pictures, in the network as clustered so far.
+//! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Once all have theirs, codewords are fitted to
+//! them ([`super::refit`]), and assigned again, a few times. Means and covariances are those of the network's sample pictures, in the
+//! network as clustered so far.
 
 use std::borrow::Cow;
 
 use nalgebra::DMatrix;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
 use rayon::prelude::*;
 
 use super::refit::{self, Rows};
@@ -28,6 +29,12 @@ use crate::{Graph, NodeId, Operator};
 
 /// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
 const DAMPING: f64 = 0.01;
+
+/// Times that all weights of a row are given their codewords once more, with what is known of those after them.
+const SWEEPS: usize = 2;
+
+/// Times that codewords are fitted to their weights.
+const ROUNDS: usize = 3;
 
 /// Rows of a matrix of moments that a thread computes at a time.
 const ROWS: usize = 64;
@@ -41,7 +48,9 @@ pub(super) fn compensate(
 ) -> Result<Vec<Graph>, ClusterError> {
     // Biases that share the codewords would lose theirs.
     if members[0].biases.is_empty() {
-        fit(members, books, codes)?;
+        for _ in 0..ROUNDS {
+            fit(members, books, codes)?;
+        }
     }
     walk(members, books, codes, |_, _| {})?
         .into_iter()
@@ -49,14 +58,14 @@ pub(super) fn compensate(
         .collect()
 }
 
-/// Assigns the codewords once, and fits them to the codes.
+/// Assigns the codewords, and fits them to the codes.
 fn fit(members: &[Member<'_>], books: &mut Books, codes: &mut Codes) -> Result<(), ClusterError> {
     let mut seconds: Vec<Vec<Array2<f64>>> = members.iter().map(|_| Vec::new()).collect();
     walk(members, books, codes, |member, second| seconds[member].push(second))?;
     for ((member, books), seconds) in members.iter().zip(books.iter_mut()).zip(&seconds) {
         let rows = |(layer, second): (usize, _)| {
-            let (Layer { factors, .. }, weights) = &member.layers[layer];
-            Rows { wanted: weights, second, places: refit::places(codes, layer, books, factors) }
+            let (Layer { factors, scales, .. }, weights) = &member.layers[layer];
+            Rows { wanted: weights, scales, second, places: refit::places(codes, layer, books, factors) }
         };
         let rows: Vec<Rows<'_>> = seconds.iter().enumerate().map(rows).collect();
         refit::refit(&rows, books);
@@ -116,29 +125,76 @@ fn walk<'a>(
 
 /// Codewords of one layer, the same for all members.
 fn assign(members: &[&(Layer, Vec<f64>)], moments: &[Moments], columns: &[Vec<&[f64]>], index: &mut [u32]) {
-    let row_length = moments[0].means.len();
-    index.par_chunks_exact_mut(row_length).enumerate().for_each(|(row, index)| {
+    let length = moments[0].means.len();
+    index.par_chunks_exact_mut(length).enumerate().for_each(|(row, index)| {
         // Rows that do not count keep the codewords that they have.
         if members.iter().all(|(layer, _)| layer.factors[row] == 0.0) {
             return;
         }
-        let rows: Vec<&[f64]> = members.iter().map(|(_, weights)| &weights[row * row_length..][..row_length]).collect();
-        let mut errors = vec![vec![0.0; row_length]; members.len()];
-        let (mut wanted, mut importance) = (vec![0.0; members.len()], vec![0.0; members.len()]);
+        let weights = members.iter().map(|(_, weights)| &weights[row * length..][..length]).collect();
+        let scales = members.iter().map(|(layer, _)| layer.scales[row]).collect();
+        let row = Row { weights, scales, moments, columns };
+        let mut errors = row.assign(index);
+        for _ in 0..SWEEPS {
+            row.sweep(&mut errors, index);
+        }
+    });
+}
+
+/// A row of one layer, of each member.
+struct Row<'a> {
+    weights: Vec<&'a [f64]>,
+    /// What its codewords are multiplied by, and so its errors.
+    scales: Vec<f64>,
+    moments: &'a [Moments],
+    /// Of each kernel column, the codebooks.
+    columns: &'a [Vec<&'a [f64]>],
+}
+
+impl Row<'_> {
+    /// Gives each weight the codeword that makes up for the errors before it; returns each member's errors.
+    fn assign(&self, index: &mut [u32]) -> Vec<Vec<f64>> {
+        let mut errors = vec![vec![0.0; index.len()]; self.weights.len()];
+        let (mut wanted, mut importance) = (vec![0.0; errors.len()], vec![0.0; errors.len()]);
         for (i, code) in index.iter_mut().enumerate() {
-            let books = &columns[i % columns.len()];
-            for (m, moments) in moments.iter().enumerate() {
+            let books = &self.columns[i % self.columns.len()];
+            for (m, moments) in self.moments.iter().enumerate() {
                 let (before, own) = moments.factor(i);
                 let carried: f64 = before.iter().zip(&errors[m]).map(|(q, e)| q * e).sum();
-                wanted[m] = rows[m][i] + carried / own;
-                importance[m] = own * own;
+                wanted[m] = self.weights[m][i] + carried / own;
+                importance[m] = (own * self.scales[m]).powi(2);
             }
             *code = nearest(books, &wanted, &importance);
             for (m, errors) in errors.iter_mut().enumerate() {
-                errors[i] = rows[m][i] - books[m][*code as usize];
+                errors[i] = self.weights[m][i] - books[m][*code as usize];
             }
         }
-    });
+        errors
+    }
+
+    /// Gives each weight in turn the codeword with which `e' H e` is smallest, all others as they are.
+    fn sweep(&self, errors: &mut [Vec<f64>], index: &mut [u32]) {
+        let product = |(moments, e): (&Moments, &Vec<f64>)| moments.second.dot(&ArrayView1::from(e));
+        let mut products: Vec<Array1<f64>> = self.moments.iter().zip(errors.iter()).map(product).collect();
+        let (mut wanted, mut importance) = (vec![0.0; errors.len()], vec![0.0; errors.len()]);
+        for (i, code) in index.iter_mut().enumerate() {
+            let books = &self.columns[i % self.columns.len()];
+            for (m, moments) in self.moments.iter().enumerate() {
+                let own = moments.second[[i, i]];
+                wanted[m] = self.weights[m][i] + products[m][i] / own - errors[m][i];
+                importance[m] = own * self.scales[m].powi(2);
+            }
+            let best = nearest(books, &wanted, &importance);
+            if best != *code {
+                *code = best;
+                for (m, moments) in self.moments.iter().enumerate() {
+                    let error = self.weights[m][i] - books[m][best as usize];
+                    products[m].scaled_add(error - errors[m][i], &moments.second.row(i));
+                    errors[m][i] = error;
+                }
+            }
+        }
+    }
 }
 
 /// The code whose values, one a member, are nearest: the first of several.
@@ -280,11 +336,12 @@ impl<'a> Walk<'a> {
         let bias = scale::bias_node(self.member.graph, layer.node);
         if let Some((_, bias)) = self.biases.iter_mut().find(|(id, _)| Some(*id) == bias) {
             let rows = wanted.chunks_exact(moments.means.len()).zip(chosen.chunks_exact(moments.means.len()));
-            for ((bias, (wanted, chosen)), factor) in bias.iter_mut().zip(rows).zip(&layer.factors) {
+            let factors = layer.factors.iter().zip(&layer.scales);
+            for ((bias, (wanted, chosen)), (factor, scale)) in bias.iter_mut().zip(rows).zip(factors) {
                 let added: f64 =
                     wanted.iter().zip(chosen).zip(&moments.means).map(|((w, c), mean)| (w - c) * mean).sum();
                 if *factor != 0.0 {
-                    *bias += added;
+                    *bias += added * scale;
                 }
             }
         }
@@ -330,27 +387,75 @@ mod tests {
     }
 
     fn layer(rows: usize, weights: &Array2<f64>) -> (Layer, Vec<f64>) {
-        (Layer { node: NodeId::new(1), factors: vec![1.0; rows] }, weights.iter().copied().collect())
+        (
+            Layer { node: NodeId::new(1), factors: vec![1.0; rows], scales: vec![1.0; rows] },
+            weights.iter().copied().collect(),
+        )
     }
 
     #[test]
     fn one_network_is_assigned_as_published() {
         let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
-        let (rows, n) = (5, 12);
+        let (rows, n) = (9, 12);
         let (weights, second) = (matrix(rows, n, &mut rng), second(n, &mut rng));
         let books: [Vec<f64>; 2] = [3, 4].map(|k| (0..k).map(|_| rng.random_range(-1.0..1.0)).collect());
-        let moments = Moments::new(vec![0.0; n], second.clone()).expect("finite");
         let mut index = vec![0; rows * n];
-        assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]]], &mut index);
-        for (row, index) in weights.rows().into_iter().zip(index.chunks_exact(n)) {
-            assert_eq!(gptq(&row.to_vec(), &second, &books[0]), index);
+        let moments = [Moments::new(vec![0.0; n], second.clone()).expect("finite")];
+        let columns = [vec![&books[0][..]], vec![&books[1][..]]];
+        for (row, index) in weights.rows().into_iter().zip(index.chunks_exact_mut(n)) {
+            let values = row.to_vec();
+            let row = |columns| Row { weights: vec![&values], scales: vec![0.7], moments: &moments, columns };
+            let errors = row(&columns[..1]).assign(index);
+            assert_eq!(gptq(&values, &second, &books[0]), index);
+            let error = |i: usize| values[i] - books[0][index[i] as usize];
+            assert_eq!(errors, [(0..n).map(error).collect::<Vec<f64>>()]);
+            // Kernel columns have codebooks in turn.
+            row(&columns).assign(index);
+            assert!(index.iter().step_by(2).all(|&code| code < 3));
         }
-        // Kernel columns have codebooks in turn.
-        let moments = Moments::new(vec![0.0; n], second.clone()).expect("finite");
-        assign(&[&layer(rows, &weights)], &[moments], &[vec![&books[0][..]], vec![&books[1][..]]], &mut index);
-        assert!(
-            index.iter().step_by(2).all(|&code| code < 3) && index.iter().skip(1).step_by(2).any(|&code| code == 3)
-        );
+        assert!(index.iter().skip(1).step_by(2).any(|&code| code == 3));
+    }
+
+    /// Two members, errors of different weight.
+    #[test]
+    fn sweeps_lower_the_error_until_no_weight_can() {
+        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+        let n = 20;
+        let (scales, k) = ([0.5, 2.0], 7);
+        let weights: Vec<Vec<f64>> = (0..2).map(|_| matrix(1, n, &mut rng).into_iter().collect()).collect();
+        let books: Vec<Vec<f64>> = (0..2).map(|_| matrix(1, k, &mut rng).into_iter().collect()).collect();
+        let moments: Vec<Moments> =
+            (0..2).map(|_| Moments::new(vec![0.0; n], second(n, &mut rng)).expect("finite")).collect();
+        let columns = [books.iter().map(Vec::as_slice).collect()];
+        let weights: Vec<&[f64]> = weights.iter().map(Vec::as_slice).collect();
+        let row = Row { weights, scales: scales.to_vec(), moments: &moments, columns: &columns };
+        let error = |index: &[u32]| -> f64 {
+            let of = |m: usize| {
+                let e: Array1<f64> = (0..n).map(|i| row.weights[m][i] - books[m][index[i] as usize]).collect();
+                scales[m].powi(2) * e.dot(&moments[m].second.dot(&e))
+            };
+            (0..2).map(of).sum()
+        };
+        let mut index = vec![0; n];
+        let mut errors = row.assign(&mut index);
+        let mut last = error(&index);
+        loop {
+            let before = index.clone();
+            row.sweep(&mut errors, &mut index);
+            let now = error(&index);
+            assert!(now <= last * (1.0 + 1e-9), "{now} after {last}");
+            last = now;
+            if index == before {
+                break;
+            }
+        }
+        for i in 0..n {
+            for code in 0..k as u32 {
+                let mut other = index.clone();
+                other[i] = code;
+                assert!(error(&other) >= last * (1.0 - 1e-9), "weight {i}, codeword {code}");
+            }
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub enum Assignment {
     Nearest,
     /// One that makes up for the errors of the weights before it, as measured on the network's sample pictures; biases that are
     /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs
-    /// weigh.
+    /// weigh. Where they are for weights alone, rows are brought to one size first.
     Compensated,
 }
 
@@ -178,7 +178,7 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
     each.map(|((member, graph), books)| member.apply(graph, options, &codes, books)).collect()
 }
 
-/// A network, its convolutions and biases as they are multiplied.
+/// A network, its convolutions and biases as they are clustered.
 struct Member<'a> {
     graph: &'a Graph,
     layers: Vec<(Layer, Vec<f64>)>,
@@ -196,11 +196,18 @@ type Books = Vec<Vec<Vec<f64>>>;
 
 impl<'a> Member<'a> {
     fn new(graph: &'a Graph, options: &ClusterOptions) -> Result<Self, ClusterError> {
-        let layers: Vec<_> = scale::layers(graph).into_iter().map(|l| (l.clone(), l.weights(graph))).collect();
+        let with_biases = options.mode != ClusterMode::Slice && !options.keep_biases;
+        // A scale of its own would tear a row from the biases that share its codewords.
+        let normalise = options.assignment == Assignment::Compensated && !with_biases;
+        let layer = |layer: Layer| {
+            let layer = if normalise { layer.normalised(graph) } else { layer };
+            let weights = layer.weights(graph);
+            (layer, weights)
+        };
+        let layers: Vec<_> = scale::layers(graph).into_iter().map(layer).collect();
         if layers.is_empty() {
             return Err(ClusterError::NothingToCluster { network: graph.name().into() });
         }
-        let with_biases = options.mode != ClusterMode::Slice && !options.keep_biases;
         let nodes = if with_biases { scale::bias_nodes(graph) } else { Vec::new() };
         let biases = nodes.into_iter().map(|id| (id, scale::biases(graph, id))).collect();
         Ok(Self { graph, layers, biases })
@@ -224,6 +231,7 @@ impl<'a> Member<'a> {
             codebooks: columns.clone(),
             index: index.clone(),
             factors: layer.factors.clone(),
+            scales: layer.scales.clone(),
         });
         let biases = self.biases.iter().zip(&codes.biases);
         let biases = biases.map(|((id, _), index)| BiasCodes { node: name(*id), index: index.clone() });

@@ -3,10 +3,10 @@
 //! With the index map given, the error that [`super::compensate`] makes small is quadratic in the codewords `c`:
 //!
 //! ```text
-//! sum over layers and rows of (w - S c)' H (w - S c),      S: from codewords to the weights of a row
+//! sum over layers and rows of s^2 (w - S c)' H (w - S c),      S: from codewords to the weights of a row, s: its scale
 //! ```
 //!
-//! Its minimum solves `(sum S' H S) c = sum S' H w`, which conjugate gradients do without ever making that matrix: `H` times a
+//! Its minimum solves `(sum s^2 S' H S) c = sum s^2 S' H w`, which conjugate gradients do without ever making that matrix: `H` times a
 //! layer's weights is one matrix product. Codewords that no weight uses stay as they are. Where biases
 //! share codewords with weights, nothing is fitted.
 
@@ -24,6 +24,8 @@ const SMALLEST_RESIDUAL: f64 = 1e-12;
 pub(super) struct Rows<'a> {
     /// Row by row, `n` weights each; rows that do not count are zero.
     pub wanted: &'a [f64],
+    /// Of each row: what its codewords are multiplied by, and so its errors.
+    pub scales: &'a [f64],
     /// `H`, `[n, n]`.
     pub second: &'a Array2<f64>,
     /// Position of each weight's codeword among all of them; `None` in rows that do not count.
@@ -52,7 +54,8 @@ pub(super) fn refit(layers: &[Rows<'_>], books: &mut [Vec<f64>]) {
     let gradient = |of: &(dyn Fn(f64, Option<usize>) -> f64 + Sync)| -> Vec<f64> {
         let product = |rows: &Rows<'_>| {
             let n = rows.second.nrows();
-            let at = |(r, i)| of(rows.wanted[r * n + i], rows.places[r * n + i]);
+            let at =
+                |(r, i): (usize, usize)| rows.scales[r].powi(2) * of(rows.wanted[r * n + i], rows.places[r * n + i]);
             Array2::from_shape_fn((rows.wanted.len() / n, n), at).dot(rows.second)
         };
         let products: Vec<Array2<f64>> = layers.par_iter().map(product).collect();
@@ -68,7 +71,7 @@ pub(super) fn refit(layers: &[Rows<'_>], books: &mut [Vec<f64>]) {
     for rows in layers {
         let n = rows.second.nrows();
         for (i, place) in rows.places.iter().enumerate() {
-            place.iter().for_each(|&place| diagonal[place] += rows.second[[i % n, i % n]]);
+            place.iter().for_each(|&place| diagonal[place] += rows.scales[i / n].powi(2) * rows.second[[i % n, i % n]]);
         }
     }
     let precondition = |residual: &[f64]| -> Vec<f64> {
@@ -138,25 +141,27 @@ mod tests {
             .collect();
         let codes = Codes { layers, biases: Vec::new() };
         let factors = [vec![1.0; 6], vec![0.0, 2.0, 1.0, 1.0, 1.0]];
+        let scales = [vec![1.0, 0.5, 2.0, 1.0, 1.5, 0.25], vec![1.0, 3.0, 1.0, 0.5, 1.0]];
         let wanted: Vec<Vec<f64>> =
             shapes.iter().map(|&(rows, n)| matrix(rows, n, &mut rng).into_iter().collect()).collect();
         let rows: Vec<Rows<'_>> = (0..2)
             .map(|layer| Rows {
                 wanted: &wanted[layer],
+                scales: &scales[layer],
                 second: &seconds[layer],
                 places: places(&codes, layer, &books, &factors[layer]),
             })
             .collect();
         let mut left = DMatrix::<f64>::zeros(total, total);
         let mut right = DVector::<f64>::zeros(total);
-        for Rows { wanted, second, places } in &rows {
+        for Rows { wanted, scales, second, places } in &rows {
             let n = second.nrows();
-            for (row, wanted) in places.chunks_exact(n).zip(wanted.chunks_exact(n)) {
+            for ((row, wanted), scale) in places.chunks_exact(n).zip(wanted.chunks_exact(n)).zip(*scales) {
                 for (i, &a) in row.iter().enumerate() {
                     for (j, &b) in row.iter().enumerate() {
                         if let (Some(a), Some(b)) = (a, b) {
-                            left[(a, b)] += second[[i, j]];
-                            right[a] += second[[i, j]] * wanted[j];
+                            left[(a, b)] += scale * scale * second[[i, j]];
+                            right[a] += scale * scale * second[[i, j]] * wanted[j];
                         }
                     }
                 }

@@ -3,6 +3,7 @@
 //! A batch norm multiplies every row (output channel) of the convolution before it by one factor, also through a residual sum.
 //! Weights are therefore clustered times that factor, and written back divided by it: equal codewords of a row stay equal
 //! weights of that row, so that sharing outlives fusing, and the error that is made small is the one that ciphertexts see.
+//! For the same reason rows may have a scale each that codewords are taken times.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +18,32 @@ const SMALLEST_FACTOR: f64 = 1e-20;
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub node: NodeId,
-    /// Of each output channel; zero where the row does not count.
+    /// Of each output channel, what batch norms multiply by; zero where the row does not count.
     pub factors: Vec<f64>,
+    /// Of each output channel: weight times factor is what is clustered times scale.
+    pub scales: Vec<f64>,
 }
 
 impl Layer {
-    /// The weights as they are multiplied.
+    /// Scales that leave rows of mean square one: rows differ tenfold, and codewords that all share are too coarse for small ones.
+    pub fn normalised(mut self, graph: &Graph) -> Self {
+        let weights = self.weights(graph);
+        let row = (weights.len() / self.scales.len().max(1)).max(1);
+        for (weights, scale) in weights.chunks_exact(row).zip(&mut self.scales) {
+            let size = (weights.iter().map(|w| w * w).sum::<f64>() / row as f64).sqrt();
+            if size >= SMALLEST_FACTOR {
+                *scale *= size;
+            }
+        }
+        self
+    }
+
+    /// The weights as they are clustered.
     pub fn weights(&self, graph: &Graph) -> Vec<f64> {
         let Some(convolution) = convolution(graph, self.node) else { return Vec::new() };
         let row = row_length(convolution);
-        let rows = convolution.weight.values().chunks_exact(row).zip(&self.factors);
-        rows.flat_map(|(row, factor)| row.iter().map(move |&w| f64::from(w) * factor)).collect()
+        let rows = convolution.weight.values().chunks_exact(row).zip(self.factors.iter().zip(&self.scales));
+        rows.flat_map(|(row, (factor, scale))| row.iter().map(move |&w| f64::from(w) * factor / scale)).collect()
     }
 }
 
@@ -57,7 +73,8 @@ pub(super) fn layers(graph: &Graph) -> Vec<Layer> {
         let largest = factors.iter().map(|f| f.abs()).fold(0.0, f64::max);
         let least = (SMALLEST_PART * largest).max(SMALLEST_FACTOR);
         factors.iter_mut().filter(|f| f.abs() < least).for_each(|f| *f = 0.0);
-        Layer { node, factors }
+        let scales = vec![1.0; factors.len()];
+        Layer { node, factors, scales }
     })
     .collect()
 }
@@ -112,8 +129,9 @@ pub(super) fn rewritten(
         Operator::Convolution(convolution) => {
             if let Some((layer, values)) = weights.iter().find(|(layer, _)| layer.node == id) {
                 let row = row_length(convolution);
-                let divided = values.chunks_exact(row).zip(&layer.factors).flat_map(|(row, &factor)| {
-                    row.iter().map(move |w| if factor == 0.0 { 0.0 } else { (w / factor) as f32 })
+                let rows = values.chunks_exact(row).zip(layer.factors.iter().zip(&layer.scales));
+                let divided = rows.flat_map(|(row, (&factor, scale))| {
+                    row.iter().map(move |w| if factor == 0.0 { 0.0 } else { (w * scale / factor) as f32 })
                 });
                 convolution.weight = tensor("weight", &convolution.weight, divided.collect())?;
             }
