@@ -1,6 +1,7 @@
 """Runs: what they reach, how they end, resume and fail."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -64,6 +65,14 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert set(manifest["ranges"]["activations"]) == set(polynomials)
     assert all(vectors[f"activation.{name}"].shape[0] == 2 for name in polynomials)
     assert torch.allclose(forward(manifest, weights, vectors["inputs"]), vectors["logits"], atol=1e-3)
+    clipped = tmp_path / "clipped"
+    arguments = ["export", str(trained / "best.pt"), "--out", str(clipped), "--data", str(data_root), "--device", "cpu", "--clip"]
+    assert main([*arguments, "0"]) == 1 and "expected a positive number" in capsys.readouterr().err
+    assert main([*arguments, "1.5"]) == 0
+    assert json.loads((clipped / "manifest.json").read_text())["input"]["normalisation"]["clip"] == 1.5
+    inputs = load_file(clipped / "r8-8.vectors.safetensors")["inputs"]
+    assert torch.equal(inputs, vectors["inputs"].clamp(-1.5, 1.5)) and vectors["inputs"].abs().max() > 1.5
+    shutil.rmtree(clipped)
     again = run(data_root, tmp_path / "again", 1)
     again.initialise(out)
     for name, value in train.load(trained / "best.pt")["network"].items():

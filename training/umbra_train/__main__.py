@@ -16,6 +16,9 @@ from .export import export, export_baseline, round_to_half, write
 from .graph import GraphError, Network
 
 
+CLIP = "bound of the normalised inputs, in place of the one trained with: a smaller one lets fewer pictures escape"
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.threads:
@@ -60,11 +63,13 @@ def parser() -> argparse.ArgumentParser:
     p = command("eval", run_eval, "Evaluate a run's best weights on all test pictures.")
     p.add_argument("best", type=Path, help="best.pt of a run")
     p.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise on every activation input")
+    p.add_argument("--clip", type=float, help=CLIP)
 
     p = command("export", run_export, "Evaluate a run's best weights and write manifest, weights and test vectors.")
     p.add_argument("best", type=Path, help="best.pt of a run")
     p.add_argument("--out", required=True, type=Path, help="folder of the network, such as zoo/r20-16-cifar10-cyclic")
     p.add_argument("--half", action="store_true", help="store matrices in half precision")
+    p.add_argument("--clip", type=float, help=CLIP)
 
     p = command("zoo", run_zoo, "Train, export and tabulate the zoo in order of worth; what is there already is kept.")
     p.add_argument("--zoo", type=Path, default=Path("zoo"))
@@ -101,10 +106,12 @@ def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, se
     run.train()
 
 
-def best_network(options, path: Path) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
+def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
     """-> network, the run's state, test pictures and labels."""
     state = train.load(path)
     recipe = recipes.Recipe(state["recipe"])
+    if clip is not None:
+        recipe.change(f"normalisation.clip={clip}")
     pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test", recipe["network"].get("classes"))
     network = recipes.build(recipe, classes).to(options.device, memory_format=torch.channels_last)
     train.load_weights(network, state["network"], path)
@@ -117,16 +124,16 @@ def test(options, network: Network, pictures: torch.Tensor, labels: torch.Tensor
 
 
 def run_eval(options) -> None:
-    network, _, pictures, labels = best_network(options, options.best)
+    network, _, pictures, labels = best_network(options, options.best, options.clip)
     print(json.dumps(test(options, network, pictures, labels, options.noise).summary()))
 
 
 def run_export(options) -> None:
-    export_best(options, options.best, options.out, options.half)
+    export_best(options, options.best, options.out, options.half, options.clip)
 
 
-def export_best(options, best: Path, out: Path, half: bool = False) -> None:
-    network, state, pictures, labels = best_network(options, best)
+def export_best(options, best: Path, out: Path, half: bool = False, clip: float | None = None) -> None:
+    network, state, pictures, labels = best_network(options, best, clip)
     if half:
         round_to_half(network)
     result = test(options, network, pictures, labels)
