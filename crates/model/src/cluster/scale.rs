@@ -27,8 +27,8 @@ pub(super) struct Layer {
 impl Layer {
     /// Scales that leave rows of mean square one: rows differ tenfold, and codewords that all share are too coarse for small ones.
     pub fn normalised(mut self, graph: &Graph) -> Self {
+        let Some(row) = convolution(graph, self.node).map(row_length) else { return self };
         let weights = self.weights(graph);
-        let row = (weights.len() / self.scales.len().max(1)).max(1);
         for (weights, scale) in weights.chunks_exact(row).zip(&mut self.scales) {
             let size = (weights.iter().map(|w| w * w).sum::<f64>() / row as f64).sqrt();
             if size >= SMALLEST_FACTOR {
