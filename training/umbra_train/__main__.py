@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value of the recipe")
 
     p = command("train", run_train, "Train by a recipe; resumes if --out holds a checkpoint.")
-    p.add_argument("--recipe", default="umbra", help="umbra, continue, distil, whole, paper, relu, or a .toml file (default: umbra)")
+    p.add_argument("--recipe", default="umbra", help=f"{recipes.names()}, or a .toml file (default: umbra)")
     p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
     p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train one after the other, each in OUT/seed<n>")
     p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")

@@ -77,14 +77,18 @@ class Recipe:
         return p["zeta"], 1.0
 
 
+def names() -> str:
+    """The recipes here."""
+    return ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
 def read(name: str) -> Recipe:
     """`name` is one of the recipes here, or a path ending in .toml."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     try:
         return Recipe({"name": path.stem, **tomllib.loads(path.read_text())})
     except FileNotFoundError as error:
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise RecipeError(f"recipe {name!r}: no such file {path}; use one of {known}, or a path ending in .toml") from error
+        raise RecipeError(f"recipe {name!r}: no such file {path}; use one of {names()}, or a path ending in .toml") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecipeError, TypeError) as error:
         raise RecipeError(f"{path}: {error}") from error
 

@@ -10,8 +10,9 @@
 //! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
-//! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Once all have theirs, codewords are fitted to
-//! them ([`super::refit`]), and assigned again, a few times. Means and covariances are those of the network's sample pictures, in the
+//! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the codeword with which
+//! `e' H e` is smallest, all others as they are. Once all rows are done, codewords are fitted to them ([`super::refit`]), and assigned
+//! again, a few times. Means and covariances are those of the network's sample pictures, in the
 //! network as clustered so far.
 
 use std::borrow::Cow;
