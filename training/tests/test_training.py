@@ -201,9 +201,13 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     pupil.initialise(best)
     assert torch.equal(pupil.network.parts["stem__conv"].weight, train.load(best)["network"]["parts.stem__conv.weight"])
     pupil.train()
-    r.values["normalisation"] = {**r["normalisation"], "min_std": 0.1}
-    with pytest.raises(train.TrainingError, match="normalisation"):
-        train.Run(r, data_root, tmp_path / "other", 1, limit=50)
+    given = r["normalisation"]
+    r.values["normalisation"] = {**given, "clip": 3.5}
+    train.Run(r, data_root, tmp_path / "other", 1, limit=50)
+    for other in ({"min_std": 0.1}, {"clip": 7.0}):
+        r.values["normalisation"] = {**given, **other}
+        with pytest.raises(train.TrainingError, match="or a larger clip; a teacher sees the same pictures"):
+            train.Run(r, data_root, tmp_path / "other", 1, limit=50)
     assert main(["export", str(best), "--half", "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
     other = train.Run(small(1), data_root, tmp_path / "other", 1, limit=50)

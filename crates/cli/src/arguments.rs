@@ -164,6 +164,13 @@ pub struct Cluster {
     /// Which codeword a weight becomes.
     #[arg(long, value_enum, default_value = "auto")]
     pub assign: Assign,
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for calibration (the training set is used), or one such file;
+    /// without it, the few sample pictures that networks carry are.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: Option<PathBuf>,
+    /// Number of pictures of --data, from the first.
+    #[arg(long, value_name = "N", default_value = "256", requires = "data")]
+    pub limit: NonZeroUsize,
     /// Folder to write the network to; in mode ensemble its members go to member-1, member-2, ... in it.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
@@ -186,11 +193,11 @@ pub struct Estimate {
 /// Which codeword a weight becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Assign {
-    /// Compensated where all networks carry sample pictures, else nearest; the report says which.
+    /// Compensated where there are pictures for calibration, else nearest; the report says which.
     Auto,
     /// The nearest, as in the paper.
     Nearest,
-    /// One that makes up for the errors of the weights before it, on the network's sample pictures; kept biases are corrected.
+    /// One that makes up for the errors of the weights before it, on pictures for calibration; kept biases are corrected.
     Compensated,
 }
 

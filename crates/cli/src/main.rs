@@ -7,6 +7,7 @@
 
 mod arguments;
 mod commands;
+mod dataset;
 mod machine;
 mod network;
 mod picture;

@@ -559,6 +559,29 @@ fn compensated_ensembles_share_the_index_map() {
 }
 
 #[test]
+fn pictures_for_calibration_take_the_place_of_samples() {
+    let graph = build(&network(5));
+    let compensated = |graph: &Graph, pictures: Vec<Vec<u8>>| {
+        let mut options = ClusterOptions::new(ClusterMode::Slice, 6);
+        (options.assignment, options.pictures) = (Assignment::Compensated, pictures);
+        Ok::<_, ClusterError>(cluster(std::slice::from_ref(graph), &options)?.remove(0))
+    };
+    // Of little contrast, so that one of full contrast escapes.
+    let mut faint = photographs(&graph, 12, 3);
+    faint.iter_mut().flatten().for_each(|byte| *byte = 120 + *byte / 16);
+    let sampled = compensated(&with_samples(&graph, faint.clone()), Vec::new()).expect("clusters");
+    let other = with_samples(&graph, photographs(&graph, 8, 4));
+    assert_eq!(compensated(&other, faint.clone()).expect("clusters").codebooks(), sampled.codebooks());
+    assert_ne!(compensated(&other, Vec::new()).expect("clusters").codebooks(), sampled.codebooks());
+    // It would be most of what moments see.
+    faint.insert(3, photographs(&graph, 1, 5).remove(0));
+    assert_eq!(compensated(&graph, faint.clone()).expect("clusters").codebooks(), sampled.codebooks());
+    faint[0].pop();
+    let error = compensated(&graph, faint).expect_err("a picture of another size");
+    assert!(error.to_string().contains("number of values of the picture is 191"), "{error}");
+}
+
+#[test]
 fn nothing_is_compensated_without_sample_pictures() {
     let mut options = ClusterOptions::new(ClusterMode::Slice, 4);
     options.assignment = Assignment::Compensated;

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
-use umbra_model::Graph;
 use umbra_model::cluster::{Assignment, ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
+use umbra_model::{Graph, Split};
 
 use crate::arguments::{self, Assign, Cluster};
 use crate::network::Network;
-use crate::{Outcome, text};
+use crate::{Outcome, dataset, text};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -40,10 +40,14 @@ pub fn run(arguments: &Cluster) -> anyhow::Result<Outcome> {
     options.keep_biases = arguments.keep_biases;
     let sampled = graphs.iter().all(|graph| !graph.description().samples.is_empty());
     options.assignment = match arguments.assign {
-        Assign::Auto if !sampled => Assignment::Nearest,
+        Assign::Auto if !sampled && arguments.data.is_none() => Assignment::Nearest,
         Assign::Nearest => Assignment::Nearest,
         Assign::Auto | Assign::Compensated => Assignment::Compensated,
     };
+    if let (Some(data), Assignment::Compensated) = (&arguments.data, options.assignment) {
+        let pictures = dataset::pictures(data, &graphs[0], Split::Train, Some(arguments.limit.get()))?;
+        options.pictures = pictures.into_iter().map(|(bytes, _)| bytes).collect();
+    }
     let folders = match arguments.mode {
         arguments::ClusterMode::Ensemble => {
             (1..=graphs.len()).map(|member| arguments.out.join(format!("member-{member}"))).collect()
@@ -113,10 +117,10 @@ fn remedy(error: umbra_model::cluster::ClusterError, arguments: &Cluster) -> any
             anyhow::anyhow!("--k: {found} codewords, expected 1 to {limit}, the number of weights {what}")
         }
         ClusterError::NoSamples { network } => anyhow::anyhow!(
-            "--assign compensated: network {network:?} carries no sample pictures; export it again with some, or use --assign nearest"
+            "--assign compensated: network {network:?} carries no sample pictures; name a data set with --data, or use --assign nearest"
         ),
         ClusterError::Overflow { network, node } => anyhow::anyhow!(
-            "network {network:?}: values of node {node:?} overflow on its sample pictures; use a larger --k, or --assign nearest"
+            "network {network:?}: values of node {node:?} overflow on pictures for calibration; use a larger --k, or --assign nearest"
         ),
         ClusterError::Architecture { member, .. } => {
             let path = arguments.member.get(member.saturating_sub(2)).unwrap_or(&arguments.network);

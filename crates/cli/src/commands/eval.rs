@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use serde::Serialize;
 use umbra_client::Client;
-use umbra_model::{Dataset, DatasetKind, Graph, Reference, Split, ensemble_probabilities, top_class};
+use umbra_model::{Graph, Reference, Split, ensemble_probabilities, top_class};
 use umbra_runtime::{Logits, RuntimeError, Simulator};
 use umbra_server::Server;
 use umbra_wire::{Ciphertext, LoadedProgram};
@@ -15,7 +14,7 @@ use umbra_wire::{Ciphertext, LoadedProgram};
 use crate::arguments::{Eval, Mode};
 use crate::network::Network;
 use crate::progress::Progress;
-use crate::{Outcome, machine, text};
+use crate::{Outcome, dataset, machine, text};
 
 /// What `--json` prints. What the mode does not compute is null.
 #[derive(Serialize)]
@@ -81,50 +80,12 @@ pub fn run(arguments: &Eval) -> anyhow::Result<Outcome> {
 
 impl Pictures {
     fn open(path: &Path, graph: &Graph, limit: Option<usize>) -> anyhow::Result<Self> {
-        let input = graph.input();
-        let kind = DatasetKind::from_name(&graph.description().dataset)
-            .or_else(|| DatasetKind::ALL.into_iter().find(|kind| kind.classes() == graph.classes().len()))
-            .context("the network names no data set that can be read and has neither 10 nor 100 classes; use a network for CIFAR-10 or CIFAR-100")?;
-        if (input.channels, input.height, input.width) != (3, 32, 32) {
-            bail!(
-                "{}: pictures of {kind} are 3 x 32 x 32, the network takes {} x {} x {}; use a network for this data set",
-                path.display(),
-                input.channels,
-                input.height,
-                input.width,
-            );
-        }
-        let classes = classes(kind, graph.classes()).map_err(|class| {
-            anyhow!(
-                "{}: {kind} has no class {class:?}; a network for some of its classes has their names in its manifest",
-                path.display()
-            )
-        })?;
-        let data = Dataset::open(kind, path, Split::Test)?;
-        let known = data.iter().filter_map(|(bytes, label)| Some((bytes, classes[label]?)));
         let mut pictures = Self { values: Vec::new(), labels: Vec::new() };
-        for (bytes, class) in known.take(limit.unwrap_or(usize::MAX)) {
-            pictures.values.push(input.normalise(bytes)?);
+        for (bytes, class) in dataset::pictures(path, graph, Split::Test, limit)? {
+            pictures.values.push(graph.input().normalise(&bytes)?);
             pictures.labels.push(class);
         }
-        if pictures.labels.is_empty() {
-            bail!("{}: no picture of the network's classes; use the data set that it was trained on", path.display());
-        }
         Ok(pictures)
-    }
-}
-
-/// The network's class for each label of the data set, if it knows it: by name, or in their order where it has as many under other
-/// names.
-///
-/// # Errors
-/// A class that the data set does not have.
-fn classes(kind: DatasetKind, own: &[String]) -> Result<Vec<Option<usize>>, &str> {
-    let names = kind.class_names();
-    match own.iter().find(|class| !names.contains(&class.as_str())) {
-        None => Ok(names.iter().map(|name| own.iter().position(|class| class == name)).collect()),
-        Some(_) if own.len() == names.len() => Ok((0..names.len()).map(Some).collect()),
-        Some(unknown) => Err(unknown),
     }
 }
 
@@ -276,28 +237,4 @@ fn describe(report: &Report) -> String {
     row("time a picture", Some(text::seconds(report.seconds_per_image)));
     row("of it at the server", report.server_seconds_per_image.map(text::seconds));
     text::table(&rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::classes;
-    use umbra_model::DatasetKind;
-
-    #[test]
-    fn networks_know_all_classes_or_some_by_name() {
-        let named = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
-        let other_names = named(&["x"; 10]);
-        assert_eq!(classes(DatasetKind::Cifar10, &other_names), Ok((0..10).map(Some).collect()));
-        let some = named(&["ship", "cat"]);
-        let labels = classes(DatasetKind::Cifar10, &some).unwrap();
-        assert_eq!((labels[8], labels[3]), (Some(0), Some(1)));
-        assert_eq!(labels.iter().flatten().count(), 2);
-        // All of them in an order of its own.
-        let mut all = named(DatasetKind::Cifar10.class_names());
-        all.reverse();
-        assert_eq!(classes(DatasetKind::Cifar10, &all), Ok((0..10).rev().map(Some).collect()));
-        let unknown = named(&["ship", "unicorn"]);
-        assert_eq!(classes(DatasetKind::Cifar10, &unknown), Err("unicorn"));
-        assert_eq!(DatasetKind::Cifar100.classes(), 100);
-    }
 }

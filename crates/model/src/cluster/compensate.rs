@@ -12,7 +12,7 @@
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
 //! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the codeword with which
 //! `e' H e` is smallest, all others as they are. Once all rows are done, codewords are fitted to them ([`super::refit`]), and assigned
-//! again, a few times. Means and covariances are those of the network's sample pictures, in the
+//! again, a few times. Means and covariances are those of the pictures for calibration, in the
 //! network as clustered so far.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ use super::refit::{self, Rows};
 use super::scale::{self, Layer};
 use super::{Books, ClusterError, Codes, Member};
 use crate::reference::{Embedding, Step};
-use crate::{Graph, NodeId, Operator};
+use crate::{Graph, NodeId, Operator, Reference};
 
 /// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
 const DAMPING: f64 = 0.01;
@@ -40,29 +40,75 @@ const ROUNDS: usize = 3;
 /// Rows of a matrix of moments that a thread computes at a time.
 const ROWS: usize = 64;
 
+/// Pictures whose inputs of a convolution are unfolded at a time.
+const PICTURES: usize = 16;
+
+/// A picture with a value so many times the largest one of the median picture, at the same node, counts as escaping.
+const ESCAPE: f64 = 4.0;
+
 /// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors
-/// add.
+/// add. `pictures`: for calibration; where there are none, each network's samples.
 pub(super) fn compensate(
     members: &[Member<'_>],
+    pictures: &[Vec<u8>],
     books: &mut Books,
     codes: &mut Codes,
 ) -> Result<Vec<Graph>, ClusterError> {
+    let inputs =
+        members.iter().map(|member| calibration(member.graph, pictures)).collect::<Result<Vec<_>, ClusterError>>()?;
     // Biases that share the codewords would lose theirs.
     if members[0].biases.is_empty() {
         for _ in 0..ROUNDS {
-            fit(members, books, codes)?;
+            fit(members, &inputs, books, codes)?;
         }
     }
-    walk(members, books, codes, |_, _| {})?
+    walk(members, &inputs, books, codes, |_, _| {})?
         .into_iter()
         .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
         .collect()
 }
 
+/// Normalised pictures for calibration: those given, or the network's samples, but for those that escape: squares of squares of what is
+/// out of range would be all that moments see.
+fn calibration(graph: &Graph, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, ClusterError> {
+    let pictures = if pictures.is_empty() { &graph.description().samples } else { pictures };
+    if pictures.is_empty() {
+        return Err(ClusterError::NoSamples { network: graph.name().into() });
+    }
+    let normalise = |bytes: &Vec<u8>| Ok(graph.input().normalise(bytes)?);
+    let inputs = pictures.iter().map(normalise).collect::<Result<Vec<_>, ClusterError>>()?;
+    let reference = Reference::<f32>::new(graph);
+    // Of each picture, the largest value of each node.
+    let peaks = |picture: &Vec<f32>| {
+        let mut peaks = Vec::new();
+        let peak = |values: &[f32]| {
+            values.iter().fold(0.0, |peak: f32, v| if v.abs() > peak || v.is_nan() { v.abs() } else { peak })
+        };
+        reference.forward_observed(picture, |_, values| peaks.push(f64::from(peak(values))))?;
+        Ok(peaks)
+    };
+    let peaks = inputs.par_iter().map(peaks).collect::<Result<Vec<Vec<f64>>, ClusterError>>()?;
+    let median = |node: usize| {
+        let mut all: Vec<f64> = peaks.iter().map(|peaks| peaks[node]).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let limits: Vec<f64> = (0..graph.nodes().len()).map(|node| ESCAPE * median(node)).collect();
+    let stays = |peaks: &[f64]| peaks.iter().zip(&limits).all(|(peak, limit)| peak <= limit);
+    // Where all escape, all are left, to say so.
+    let none = !peaks.iter().any(|peaks| stays(peaks));
+    Ok(inputs.into_iter().zip(&peaks).filter(|(_, peaks)| none || stays(peaks)).map(|(input, _)| input).collect())
+}
+
 /// Assigns the codewords, and fits them to the codes.
-fn fit(members: &[Member<'_>], books: &mut Books, codes: &mut Codes) -> Result<(), ClusterError> {
+fn fit(
+    members: &[Member<'_>],
+    inputs: &[Vec<Vec<f32>>],
+    books: &mut Books,
+    codes: &mut Codes,
+) -> Result<(), ClusterError> {
     let mut seconds: Vec<Vec<Array2<f64>>> = members.iter().map(|_| Vec::new()).collect();
-    walk(members, books, codes, |member, second| seconds[member].push(second))?;
+    walk(members, inputs, books, codes, |member, second| seconds[member].push(second))?;
     for ((member, books), seconds) in members.iter().zip(books.iter_mut()).zip(&seconds) {
         let rows = |(layer, second): (usize, _)| {
             let (Layer { factors, scales, .. }, weights) = &member.layers[layer];
@@ -74,16 +120,18 @@ fn fit(members: &[Member<'_>], books: &mut Books, codes: &mut Codes) -> Result<(
     Ok(())
 }
 
-/// Assigns the codewords, layer by layer, and evaluates the members so clustered on their sample pictures. `keep` is given the
+/// Assigns the codewords, layer by layer, and evaluates the members so clustered on each one's `inputs`. `keep` is given the
 /// second moments of each layer and member, in the order of the layers.
 fn walk<'a>(
     members: &'a [Member<'a>],
+    inputs: &'a [Vec<Vec<f32>>],
     books: &Books,
     codes: &mut Codes,
     mut keep: impl FnMut(usize, Array2<f64>),
 ) -> Result<Vec<Walk<'a>>, ClusterError> {
     let graph = members[0].graph;
-    let mut walks: Vec<Walk<'_>> = members.iter().map(Walk::new).collect::<Result<_, _>>()?;
+    let mut walks: Vec<Walk<'_>> =
+        members.iter().zip(inputs).map(|(member, inputs)| Walk::new(member, inputs)).collect();
     for (id, node) in graph.iter() {
         if let Operator::Convolution(_) = node.operator() {
             let layer = members[0].layers.iter().position(|(layer, _)| layer.node == id);
@@ -108,7 +156,7 @@ fn walk<'a>(
             codes.biases[clustered] = (0..node.shape().channels())
                 .map(|channel| {
                     let wanted: Vec<f64> = walks.iter().map(|walk| walk.bias(id)[channel]).collect();
-                    nearest(&first, &wanted, &vec![1.0; wanted.len()])
+                    nearest(&first, &wanted, &vec![1.0; wanted.len()], &mut Vec::new())
                 })
                 .collect();
             for (walk, book) in walks.iter_mut().zip(&first) {
@@ -157,6 +205,7 @@ impl Row<'_> {
     fn assign(&self, index: &mut [u32]) -> Vec<Vec<f64>> {
         let mut errors = vec![vec![0.0; index.len()]; self.weights.len()];
         let (mut wanted, mut importance) = (vec![0.0; errors.len()], vec![0.0; errors.len()]);
+        let mut distances = Vec::new();
         for (i, code) in index.iter_mut().enumerate() {
             let books = &self.columns[i % self.columns.len()];
             for (m, moments) in self.moments.iter().enumerate() {
@@ -165,7 +214,7 @@ impl Row<'_> {
                 wanted[m] = self.weights[m][i] + carried / own;
                 importance[m] = (own * self.scales[m]).powi(2);
             }
-            *code = nearest(books, &wanted, &importance);
+            *code = nearest(books, &wanted, &importance, &mut distances);
             for (m, errors) in errors.iter_mut().enumerate() {
                 errors[i] = self.weights[m][i] - books[m][*code as usize];
             }
@@ -178,6 +227,7 @@ impl Row<'_> {
         let product = |(moments, e): (&Moments, &Vec<f64>)| moments.second.dot(&ArrayView1::from(e));
         let mut products: Vec<Array1<f64>> = self.moments.iter().zip(errors.iter()).map(product).collect();
         let (mut wanted, mut importance) = (vec![0.0; errors.len()], vec![0.0; errors.len()]);
+        let mut distances = Vec::new();
         for (i, code) in index.iter_mut().enumerate() {
             let books = &self.columns[i % self.columns.len()];
             for (m, moments) in self.moments.iter().enumerate() {
@@ -185,7 +235,7 @@ impl Row<'_> {
                 wanted[m] = self.weights[m][i] + products[m][i] / own - errors[m][i];
                 importance[m] = own * self.scales[m].powi(2);
             }
-            let best = nearest(books, &wanted, &importance);
+            let best = nearest(books, &wanted, &importance, &mut distances);
             if best != *code {
                 *code = best;
                 for (m, moments) in self.moments.iter().enumerate() {
@@ -198,13 +248,16 @@ impl Row<'_> {
     }
 }
 
-/// The code whose values, one a member, are nearest: the first of several.
-fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64]) -> u32 {
-    let distance = |code: usize| -> f64 {
-        books.iter().zip(wanted).zip(importance).map(|((book, w), i)| (book[code] - w).powi(2) * i).sum()
-    };
-    let codes = (0..books[0].len()).map(|code| (code, distance(code)));
-    codes.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(code, _)| code as u32)
+/// The code whose values, one a member, are nearest: the first of several. `distances` is room to work in.
+fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64], distances: &mut Vec<f64>) -> u32 {
+    distances.clear();
+    distances.resize(books[0].len(), 0.0);
+    // Member by member, over all codewords: a loop for SIMD.
+    for ((book, w), importance) in books.iter().zip(wanted).zip(importance) {
+        distances.iter_mut().zip(*book).for_each(|(d, value)| *d += (value - w).powi(2) * importance);
+    }
+    let first = |best: (usize, f64), next: (usize, f64)| if next.1 < best.1 { next } else { best };
+    distances.iter().copied().enumerate().reduce(first).map_or(0, |(code, _)| code as u32)
 }
 
 /// Of the inputs of a row.
@@ -238,9 +291,10 @@ impl Moments {
     }
 }
 
-/// A member on its sample pictures, up to some node.
+/// A member on its pictures for calibration, up to some node.
 struct Walk<'a> {
     member: &'a Member<'a>,
+    inputs: &'a [Vec<f32>],
     /// Of each node, each picture's result, while a node is left that reads it.
     values: Vec<Vec<Vec<f64>>>,
     last_reader: Vec<usize>,
@@ -250,15 +304,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(member: &'a Member<'a>) -> Result<Self, ClusterError> {
+    fn new(member: &'a Member<'a>, inputs: &'a [Vec<f32>]) -> Self {
         let graph = member.graph;
-        if graph.description().samples.is_empty() {
-            return Err(ClusterError::NoSamples { network: graph.name().into() });
-        }
         let last = |readers: &Vec<NodeId>| readers.iter().map(|id| id.index()).max().unwrap_or(0);
         let biases = scale::bias_nodes(graph).into_iter().map(|id| (id, scale::biases(graph, id))).collect();
         let last_reader = graph.readers().iter().map(last).collect();
-        Ok(Self { member, values: Vec::new(), last_reader, weights: Vec::new(), biases })
+        Self { member, inputs, values: Vec::new(), last_reader, weights: Vec::new(), biases }
     }
 
     fn bias(&self, id: NodeId) -> &[f64] {
@@ -279,8 +330,7 @@ impl<'a> Walk<'a> {
             self.values[first.index()].par_iter().enumerate().map(apply).collect::<Vec<_>>()
         } else {
             let embedding = Embedding::new(graph);
-            let picture = |bytes: &Vec<u8>| Ok(embedding.embed(&graph.input().normalise(bytes)?));
-            graph.description().samples.iter().map(picture).collect::<Result<Vec<_>, ClusterError>>()?
+            self.inputs.iter().map(|picture| embedding.embed(picture)).collect()
         };
         if results.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ClusterError::Overflow { network: graph.name().into(), node: node.name().into() });
@@ -309,18 +359,21 @@ impl<'a> Walk<'a> {
             // A whole number of rows, so that there is a matrix.
             Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default()
         };
-        let columns: Vec<Array2<f64>> = pictures.par_iter().map(unfold).collect();
-        let n = columns[0].nrows();
-        let sum = |row: usize| -> f64 { columns.iter().map(|c| c.row(row).sum()).sum() };
-        let means: Vec<f64> = (0..n).into_par_iter().map(|row| sum(row) / count).collect();
+        let n = step.unfolded(&pictures[0]).len() / positions;
+        let (mut means, mut second) = (vec![0.0; n], Array2::zeros((n, n)));
         // Picture by picture: the result does not depend on the number of threads.
-        let mut second = Array2::zeros((n, n));
-        second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(|(chunk, mut products)| {
-            for columns in &columns {
-                let rows = columns.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
-                general_mat_mul(1.0 / count, &rows, &columns.t(), 1.0, &mut products);
-            }
-        });
+        for pictures in pictures.chunks(PICTURES) {
+            let columns: Vec<Array2<f64>> = pictures.par_iter().map(unfold).collect();
+            means.par_iter_mut().enumerate().for_each(|(row, mean)| {
+                *mean += columns.iter().map(|c| c.row(row).sum()).sum::<f64>() / count;
+            });
+            second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(|(chunk, mut products)| {
+                for columns in &columns {
+                    let rows = columns.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
+                    general_mat_mul(1.0 / count, &rows, &columns.t(), 1.0, &mut products);
+                }
+            });
+        }
         // Without a bias to correct, means count as errors do.
         if scale::bias_node(graph, id).is_some() {
             for ((i, j), v) in second.indexed_iter_mut() {
@@ -377,7 +430,7 @@ mod tests {
                 let left =
                     DMatrix::from_fn(n - i, n - i, |a, b| second[[i + a, i + b]] + if a == b { damping } else { 0.0 });
                 let inverse = left.try_inverse().expect("positive definite");
-                let code = nearest(&[book], &row[i..=i], &[1.0]);
+                let code = nearest(&[book], &row[i..=i], &[1.0], &mut Vec::new());
                 let error = (row[i] - book[code as usize]) / inverse[(0, 0)];
                 for j in i..n {
                     row[j] -= error * inverse[(0, j - i)];
@@ -470,7 +523,7 @@ mod tests {
         let mut index = vec![0; rows * n];
         assign(&members.iter().collect::<Vec<_>>(), &moments, std::slice::from_ref(&books), &mut index);
         for (i, &code) in index.iter().enumerate() {
-            assert_eq!(code, nearest(&books, &[members[0].1[i], members[1].1[i]], &[1.0, 1.0]));
+            assert_eq!(code, nearest(&books, &[members[0].1[i], members[1].1[i]], &[1.0, 1.0], &mut Vec::new()));
         }
     }
 }

@@ -60,15 +60,15 @@ pub enum ClusterError {
     },
     /// Nothing to measure what errors do on.
     #[error(
-        "network {network:?} has no sample pictures, on which errors are made to cancel; export it with some, or assign to the nearest codeword"
+        "network {network:?} has no sample pictures, on which errors are made to cancel; give others for calibration, or assign to the nearest codeword"
     )]
     NoSamples {
         /// Its name.
         network: String,
     },
-    /// Values on the sample pictures are no finite numbers.
+    /// Values on the pictures for calibration are no finite numbers.
     #[error(
-        "network {network:?}: values of node {node:?} overflow on its sample pictures; use more codewords, or assign to the nearest codeword"
+        "network {network:?}: values of node {node:?} overflow on pictures for calibration; use more codewords, or assign to the nearest codeword"
     )]
     Overflow {
         /// Its name.

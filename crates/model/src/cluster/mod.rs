@@ -69,7 +69,7 @@ pub enum Assignment {
     /// The nearest, as k-means has it.
     #[default]
     Nearest,
-    /// One that makes up for the errors of the weights before it, as measured on the network's sample pictures; biases that are
+    /// One that makes up for the errors of the weights before it, as measured on pictures for calibration; biases that are
     /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs
     /// weigh. Where they are for weights alone, rows are brought to one size first.
     Compensated,
@@ -100,6 +100,9 @@ pub struct ClusterOptions {
     pub keep_biases: bool,
     /// Which codeword a weight becomes.
     pub assignment: Assignment,
+    /// Pictures for calibration, as [`Description::samples`]; where there are none, those that each network carries. Some hundreds
+    /// tell more about covariances than the few that networks carry.
+    pub pictures: Vec<Vec<u8>>,
 }
 
 impl ClusterOptions {
@@ -107,7 +110,8 @@ impl ClusterOptions {
     #[must_use]
     pub fn new(mode: ClusterMode, k: usize) -> Self {
         const STARTS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
-        Self { mode, k, seed: 1, restarts: STARTS, keep_biases: false, assignment: Assignment::Nearest }
+        let (keep_biases, assignment, pictures) = (false, Assignment::Nearest, Vec::new());
+        Self { mode, k, seed: 1, restarts: STARTS, keep_biases, assignment, pictures }
     }
 }
 
@@ -153,7 +157,7 @@ impl Clustered {
 ///
 /// # Errors
 /// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different architectures;
-/// where errors are compensated, no sample pictures, or so few codewords that the network overflows on them.
+/// where errors are compensated, no pictures for calibration, or of another size than the network's input, or so few codewords that the network overflows on them.
 pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Clustered>, ClusterError> {
     let (mode, found) = (options.mode, members.len());
     match (mode, members) {
@@ -170,9 +174,10 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
     };
     let graphs = match options.assignment {
         Assignment::Nearest => members.iter().map(|member| Cow::Borrowed(member.graph)).collect(),
-        Assignment::Compensated => {
-            compensate::compensate(&members, &mut books, &mut codes)?.into_iter().map(Cow::Owned).collect::<Vec<_>>()
-        }
+        Assignment::Compensated => compensate::compensate(&members, &options.pictures, &mut books, &mut codes)?
+            .into_iter()
+            .map(Cow::Owned)
+            .collect::<Vec<_>>(),
     };
     let each = members.iter().zip(&graphs).zip(books);
     each.map(|((member, graph), books)| member.apply(graph, options, &codes, books)).collect()
@@ -244,11 +249,15 @@ impl<'a> Member<'a> {
     /// The accuracy that training reports is not that of the clustered network.
     fn description(&self, options: &ClusterOptions) -> Description {
         let mut description = self.graph.description().clone();
-        let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment } = options;
+        let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment, pictures } = options;
         let mut clustering = json!({ "mode": mode.to_string(), "k": k, "keep_biases": keep_biases, "assignment": assignment.to_string() });
         if *mode == ClusterMode::Ensemble {
             clustering["seed"] = json!(seed);
             clustering["restarts"] = json!(restarts);
+        }
+        if *assignment == Assignment::Compensated {
+            let samples = if pictures.is_empty() { &description.samples } else { pictures };
+            clustering["pictures"] = json!(samples.len());
         }
         let before = json!({ "name": description.name, "training": description.training });
         description.training = json!({ "clustering": clustering, "before_clustering": before });
