@@ -7,17 +7,18 @@
 //! e' H e = |Q' e|^2 = sum over i of (Q_ii e_i + sum over j < i of Q_ji e_j)^2
 //! ```
 //!
-//! apart from what the inputs' means add, which goes to the bias. So weights take their codewords in order, each the codeword nearest to
+//! apart from what the inputs' means add, which goes to the bias. Inputs `x` are those of the network as clustered so far, and results
+//! should be those of the network as it was, whose inputs are `x0`: what `w x0` is nearest to, of all that a row can make of `x`, is
+//! `(w + w D H^-1) x` with `D = (x0 - x) x'` (GPTAQ, arXiv 2504.02692), and that is what `w` stands for from here on. Weights take their codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
 //! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the codeword with which
 //! `e' H e` is smallest, all others as they are. Once all rows are done, codewords are fitted to them ([`super::refit`]), and assigned
-//! again, a few times. Means and covariances are those of the pictures for calibration, in the
-//! network as clustered so far.
+//! again, a few times. Means and covariances are those of the pictures for calibration.
 
 use std::borrow::Cow;
 
-use nalgebra::DMatrix;
+use nalgebra::{Cholesky, DMatrix, Dyn};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
 use rayon::prelude::*;
@@ -107,27 +108,38 @@ fn fit(
     books: &mut Books,
     codes: &mut Codes,
 ) -> Result<(), ClusterError> {
-    let mut seconds: Vec<Vec<Array2<f64>>> = members.iter().map(|_| Vec::new()).collect();
-    walk(members, inputs, books, codes, |member, second| seconds[member].push(second))?;
-    for ((member, books), seconds) in members.iter().zip(books.iter_mut()).zip(&seconds) {
-        let rows = |(layer, second): (usize, _)| {
-            let (Layer { factors, scales, .. }, weights) = &member.layers[layer];
-            Rows { wanted: weights, scales, second, places: refit::places(codes, layer, books, factors) }
-        };
-        let rows: Vec<Rows<'_>> = seconds.iter().enumerate().map(rows).collect();
+    let mut wanted: Vec<Vec<Wanted>> = members.iter().map(|_| Vec::new()).collect();
+    walk(members, inputs, books, codes, |member, layer| wanted[member].push(layer))?;
+    for ((member, books), wanted) in members.iter().zip(books.iter_mut()).zip(&wanted) {
+        let layers = member.layers.iter().zip(wanted).enumerate();
+        let rows = layers.map(|(layer, ((Layer { factors, scales, .. }, _), Wanted { weights, second }))| Rows {
+            wanted: weights,
+            scales,
+            second,
+            places: refit::places(codes, layer, books, factors),
+        });
+        let rows: Vec<Rows<'_>> = rows.collect();
         refit::refit(&rows, books);
     }
     Ok(())
 }
 
-/// Assigns the codewords, layer by layer, and evaluates the members so clustered on each one's `inputs`. `keep` is given the
-/// second moments of each layer and member, in the order of the layers.
+/// What a layer of a member should be.
+struct Wanted {
+    /// `w + w D H^-1`.
+    weights: Vec<f64>,
+    /// `H`, damped.
+    second: Array2<f64>,
+}
+
+/// Assigns the codewords, layer by layer, and evaluates the members so clustered on each one's `inputs`. `keep` is given what each
+/// layer of each member should be, in the order of the layers.
 fn walk<'a>(
     members: &'a [Member<'a>],
     inputs: &'a [Vec<Vec<f32>>],
     books: &Books,
     codes: &mut Codes,
-    mut keep: impl FnMut(usize, Array2<f64>),
+    mut keep: impl FnMut(usize, Wanted),
 ) -> Result<Vec<Walk<'a>>, ClusterError> {
     let graph = members[0].graph;
     let mut walks: Vec<Walk<'_>> =
@@ -142,13 +154,16 @@ fn walk<'a>(
                     .iter()
                     .map(|&column| books.iter().map(|m| m[column as usize].as_slice()).collect())
                     .collect();
-                assign(&members.iter().map(|m| &m.layers[layer]).collect::<Vec<_>>(), &moments, &columns, index);
-                for ((walk, member), moments) in walks.iter_mut().zip(0..).zip(&moments) {
+                let layers: Vec<&Layer> = members.iter().map(|m| &m.layers[layer].0).collect();
+                let wanted: Vec<Vec<f64>> =
+                    members.iter().zip(&moments).map(|(m, moments)| moments.wanted(&m.layers[layer].1)).collect();
+                assign(&layers, &wanted, &moments, &columns, index);
+                for (member, ((walk, moments), weights)) in walks.iter_mut().zip(moments).zip(wanted).enumerate() {
                     let chosen =
                         index.iter().zip(columns.iter().cycle()).map(|(&code, books)| books[member][code as usize]);
-                    walk.choose(layer, chosen.collect(), moments);
+                    walk.choose(layer, chosen.collect(), &moments);
+                    keep(member, Wanted { weights, second: moments.second });
                 }
-                moments.into_iter().enumerate().for_each(|(member, moments)| keep(member, moments.second));
             }
         }
         if let Some(clustered) = members[0].biases.iter().position(|(bias, _)| *bias == id) {
@@ -173,15 +188,15 @@ fn walk<'a>(
 }
 
 /// Codewords of one layer, the same for all members.
-fn assign(members: &[&(Layer, Vec<f64>)], moments: &[Moments], columns: &[Vec<&[f64]>], index: &mut [u32]) {
-    let length = moments[0].means.len();
+fn assign(layers: &[&Layer], wanted: &[Vec<f64>], moments: &[Moments], columns: &[Vec<&[f64]>], index: &mut [u32]) {
+    let length = moments[0].second.nrows();
     index.par_chunks_exact_mut(length).enumerate().for_each(|(row, index)| {
         // Rows that do not count keep the codewords that they have.
-        if members.iter().all(|(layer, _)| layer.factors[row] == 0.0) {
+        if layers.iter().all(|layer| layer.factors[row] == 0.0) {
             return;
         }
-        let weights = members.iter().map(|(_, weights)| &weights[row * length..][..length]).collect();
-        let scales = members.iter().map(|(layer, _)| layer.scales[row]).collect();
+        let weights = wanted.iter().map(|weights| &weights[row * length..][..length]).collect();
+        let scales = layers.iter().map(|layer| layer.scales[row]).collect();
         let row = Row { weights, scales, moments, columns };
         let mut errors = row.assign(index);
         for _ in 0..SWEEPS {
@@ -262,26 +277,40 @@ fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64], distances: &mut
 
 /// Of the inputs of a row.
 struct Moments {
-    means: Vec<f64>,
+    /// Of `x`, and of `x0`.
+    means: [Vec<f64>; 2],
     /// `H`, damped.
     second: Array2<f64>,
+    /// `D`.
+    drift: Array2<f64>,
+    /// Of `H` in reverse order of rows and columns, where `Q` is the ordinary, lower triangular factor.
+    cholesky: Cholesky<f64, Dyn>,
     /// Row `i` of `Q'`, `i + 1` values, one after the other.
     factors: Vec<f64>,
 }
 
 impl Moments {
-    /// `None` where the second moments are no finite numbers.
-    fn new(means: Vec<f64>, mut second: Array2<f64>) -> Option<Self> {
-        let n = means.len();
+    /// Of `x x'` and `x0 x'`; `None` where they are no finite numbers.
+    fn new(means: [Vec<f64>; 2], mut second: Array2<f64>, crossed: Array2<f64>) -> Option<Self> {
+        let n = second.nrows();
+        let drift = crossed - &second;
         let mean = second.diag().sum() / n as f64;
         let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
         second.diag_mut().mapv_inplace(|v| v + damping);
-        // In reverse order of rows and columns, Q is the ordinary, lower triangular factor.
-        let reversed = DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]]);
-        let lower = reversed.cholesky()?.unpack();
+        let cholesky = DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]]).cholesky()?;
+        let lower = cholesky.l_dirty();
         let entries = (0..n).flat_map(|i| (0..=i).map(move |j| (i, j)));
         let factors = entries.map(|(i, j)| lower[(n - 1 - j, n - 1 - i)]).collect();
-        Some(Self { means, second, factors })
+        Some(Self { means, second, drift, cholesky, factors })
+    }
+
+    /// `w + w D H^-1`, for rows one after the other.
+    fn wanted(&self, weights: &[f64]) -> Vec<f64> {
+        let n = self.second.nrows();
+        let rows = weights.len() / n;
+        let products = Array2::from_shape_fn((rows, n), |(row, i)| weights[row * n + i]).dot(&self.drift);
+        let solved = self.cholesky.solve(&DMatrix::from_fn(n, rows, |i, row| products[[row, n - 1 - i]]));
+        weights.iter().enumerate().map(|(k, w)| w + solved[(n - 1 - k % n, k / n)]).collect()
     }
 
     /// `Q_ji` for `j < i`, and `Q_ii`.
@@ -291,12 +320,16 @@ impl Moments {
     }
 }
 
+/// Of each node, each picture's result, while a node is left that reads it.
+type Values = Vec<Vec<Vec<f64>>>;
+
 /// A member on its pictures for calibration, up to some node.
 struct Walk<'a> {
     member: &'a Member<'a>,
     inputs: &'a [Vec<f32>],
-    /// Of each node, each picture's result, while a node is left that reads it.
-    values: Vec<Vec<Vec<f64>>>,
+    clustered: Values,
+    /// As it was.
+    original: Values,
     last_reader: Vec<usize>,
     weights: Vec<(Layer, Vec<f64>)>,
     /// Of every bias node, whether clustered or not.
@@ -309,36 +342,39 @@ impl<'a> Walk<'a> {
         let last = |readers: &Vec<NodeId>| readers.iter().map(|id| id.index()).max().unwrap_or(0);
         let biases = scale::bias_nodes(graph).into_iter().map(|id| (id, scale::biases(graph, id))).collect();
         let last_reader = graph.readers().iter().map(last).collect();
-        Self { member, inputs, values: Vec::new(), last_reader, weights: Vec::new(), biases }
+        let (clustered, original) = (Values::new(), Values::new());
+        Self { member, inputs, clustered, original, last_reader, weights: Vec::new(), biases }
     }
 
     fn bias(&self, id: NodeId) -> &[f64] {
         self.biases.iter().find(|(bias, _)| *bias == id).map_or(&[], |(_, values)| values)
     }
 
-    /// Evaluates the next node.
+    /// Evaluates the next node, clustered and as it was.
     fn evaluate(&mut self, id: NodeId) -> Result<(), ClusterError> {
         let graph = self.member.graph;
         let node = graph.node(id);
-        let results = if let [first, rest @ ..] = node.inputs() {
-            let operator = scale::rewritten(graph, id, &self.weights, &self.biases)?;
-            let step = Step::<f64>::new(&operator, graph.geometry(), graph.node(*first).shape(), node.shape());
-            let apply = |(picture, x): (usize, &Vec<f64>)| {
-                let other = rest.first().map(|other| self.values[other.index()][picture].as_slice());
-                step.apply(Cow::Borrowed(x), other, &mut Vec::new())
+        let rewritten = scale::rewritten(graph, id, &self.weights, &self.biases)?;
+        for (operator, values) in [(&rewritten, &mut self.clustered), (node.operator(), &mut self.original)] {
+            let results: Vec<Vec<f64>> = if let [first, rest @ ..] = node.inputs() {
+                let step = Step::<f64>::new(operator, graph.geometry(), graph.node(*first).shape(), node.shape());
+                let apply = |(picture, x): (usize, &Vec<f64>)| {
+                    let other = rest.first().map(|other| values[other.index()][picture].as_slice());
+                    step.apply(Cow::Borrowed(x), other, &mut Vec::new())
+                };
+                values[first.index()].par_iter().enumerate().map(apply).collect()
+            } else {
+                let embedding = Embedding::new(graph);
+                self.inputs.iter().map(|picture| embedding.embed(picture)).collect()
             };
-            self.values[first.index()].par_iter().enumerate().map(apply).collect::<Vec<_>>()
-        } else {
-            let embedding = Embedding::new(graph);
-            self.inputs.iter().map(|picture| embedding.embed(picture)).collect()
-        };
-        if results.iter().flatten().any(|v| !v.is_finite()) {
-            return Err(ClusterError::Overflow { network: graph.name().into(), node: node.name().into() });
-        }
-        self.values.push(results);
-        for input in node.inputs() {
-            if self.last_reader[input.index()] == id.index() {
-                self.values[input.index()] = Vec::new();
+            if results.iter().flatten().any(|v| !v.is_finite()) {
+                return Err(ClusterError::Overflow { network: graph.name().into(), node: node.name().into() });
+            }
+            values.push(results);
+            for input in node.inputs() {
+                if self.last_reader[input.index()] == id.index() {
+                    values[input.index()] = Vec::new();
+                }
             }
         }
         Ok(())
@@ -349,39 +385,47 @@ impl<'a> Walk<'a> {
         let graph = self.member.graph;
         let node = graph.node(id);
         let input = node.inputs()[0];
-        let operator = node.operator();
-        let step = Step::<f64>::new(operator, graph.geometry(), graph.node(input).shape(), node.shape());
-        let pictures = &self.values[input.index()];
+        let step = Step::<f64>::new(node.operator(), graph.geometry(), graph.node(input).shape(), node.shape());
+        let (clustered, original) = (&self.clustered[input.index()], &self.original[input.index()]);
         let positions = node.shape().positions();
-        let count = (positions * pictures.len()) as f64;
+        let count = (positions * clustered.len()) as f64;
         let unfold = |x: &Vec<f64>| {
             let columns = step.unfolded(x);
             // A whole number of rows, so that there is a matrix.
             Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default()
         };
-        let n = step.unfolded(&pictures[0]).len() / positions;
-        let (mut means, mut second) = (vec![0.0; n], Array2::zeros((n, n)));
+        let n = unfold(&clustered[0]).nrows();
+        let mut means = [vec![0.0; n], vec![0.0; n]];
+        let mut seconds = [Array2::zeros((n, n)), Array2::zeros((n, n))];
         // Picture by picture: the result does not depend on the number of threads.
-        for pictures in pictures.chunks(PICTURES) {
-            let columns: Vec<Array2<f64>> = pictures.par_iter().map(unfold).collect();
-            means.par_iter_mut().enumerate().for_each(|(row, mean)| {
-                *mean += columns.iter().map(|c| c.row(row).sum()).sum::<f64>() / count;
-            });
-            second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(|(chunk, mut products)| {
-                for columns in &columns {
-                    let rows = columns.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
-                    general_mat_mul(1.0 / count, &rows, &columns.t(), 1.0, &mut products);
-                }
-            });
+        for (clustered, original) in clustered.chunks(PICTURES).zip(original.chunks(PICTURES)) {
+            let columns = [clustered, original].map(|x| x.par_iter().map(unfold).collect::<Vec<Array2<f64>>>());
+            for ((means, second), left) in means.iter_mut().zip(&mut seconds).zip(&columns) {
+                means.par_iter_mut().enumerate().for_each(|(row, mean)| {
+                    *mean += left.iter().map(|c| c.row(row).sum()).sum::<f64>() / count;
+                });
+                second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(
+                    |(chunk, mut products)| {
+                        for (left, right) in left.iter().zip(&columns[0]) {
+                            let rows =
+                                left.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
+                            general_mat_mul(1.0 / count, &rows, &right.t(), 1.0, &mut products);
+                        }
+                    },
+                );
+            }
         }
         // Without a bias to correct, means count as errors do.
         if scale::bias_node(graph, id).is_some() {
-            for ((i, j), v) in second.indexed_iter_mut() {
-                *v -= means[i] * means[j];
+            for (second, left) in seconds.iter_mut().zip(&means) {
+                for ((i, j), v) in second.indexed_iter_mut() {
+                    *v -= left[i] * means[0][j];
+                }
             }
         }
+        let [second, crossed] = seconds;
         let overflow = || ClusterError::Overflow { network: graph.name().into(), node: node.name().into() };
-        Moments::new(means, second).ok_or_else(overflow)
+        Moments::new(means, second, crossed).ok_or_else(overflow)
     }
 
     /// Takes the weights of a layer, and corrects the bias behind it.
@@ -389,13 +433,13 @@ impl<'a> Walk<'a> {
         let (layer, wanted) = &self.member.layers[layer];
         let bias = scale::bias_node(self.member.graph, layer.node);
         if let Some((_, bias)) = self.biases.iter_mut().find(|(id, _)| Some(*id) == bias) {
-            let rows = wanted.chunks_exact(moments.means.len()).zip(chosen.chunks_exact(moments.means.len()));
+            let [means, original] = &moments.means;
+            let rows = wanted.chunks_exact(means.len()).zip(chosen.chunks_exact(means.len()));
             let factors = layer.factors.iter().zip(&layer.scales);
+            let sum = |row: &[f64], means: &[f64]| row.iter().zip(means).map(|(w, mean)| w * mean).sum::<f64>();
             for ((bias, (wanted, chosen)), (factor, scale)) in bias.iter_mut().zip(rows).zip(factors) {
-                let added: f64 =
-                    wanted.iter().zip(chosen).zip(&moments.means).map(|((w, c), mean)| (w - c) * mean).sum();
                 if *factor != 0.0 {
-                    *bias += added * scale;
+                    *bias += (sum(wanted, original) - sum(chosen, means)) * scale;
                 }
             }
         }
@@ -440,11 +484,10 @@ mod tests {
             .collect()
     }
 
-    fn layer(rows: usize, weights: &Array2<f64>) -> (Layer, Vec<f64>) {
-        (
-            Layer { node: NodeId::new(1), factors: vec![1.0; rows], scales: vec![1.0; rows] },
-            weights.iter().copied().collect(),
-        )
+    /// Where the network is as it was so far.
+    fn moments(second: Array2<f64>) -> Moments {
+        let means = vec![0.0; second.nrows()];
+        Moments::new([means.clone(), means], second.clone(), second).expect("finite")
     }
 
     #[test]
@@ -454,7 +497,7 @@ mod tests {
         let (weights, second) = (matrix(rows, n, &mut rng), second(n, &mut rng));
         let books: [Vec<f64>; 2] = [3, 4].map(|k| (0..k).map(|_| rng.random_range(-1.0..1.0)).collect());
         let mut index = vec![0; rows * n];
-        let moments = [Moments::new(vec![0.0; n], second.clone()).expect("finite")];
+        let moments = [moments(second.clone())];
         let columns = [vec![&books[0][..]], vec![&books[1][..]]];
         for (row, index) in weights.rows().into_iter().zip(index.chunks_exact_mut(n)) {
             let values = row.to_vec();
@@ -478,8 +521,7 @@ mod tests {
         let (scales, k) = ([0.5, 2.0], 7);
         let weights: Vec<Vec<f64>> = (0..2).map(|_| matrix(1, n, &mut rng).into_iter().collect()).collect();
         let books: Vec<Vec<f64>> = (0..2).map(|_| matrix(1, k, &mut rng).into_iter().collect()).collect();
-        let moments: Vec<Moments> =
-            (0..2).map(|_| Moments::new(vec![0.0; n], second(n, &mut rng)).expect("finite")).collect();
+        let moments: Vec<Moments> = (0..2).map(|_| moments(second(n, &mut rng))).collect();
         let columns = [books.iter().map(Vec::as_slice).collect()];
         let weights: Vec<&[f64]> = weights.iter().map(Vec::as_slice).collect();
         let row = Row { weights, scales: scales.to_vec(), moments: &moments, columns: &columns };
@@ -512,18 +554,37 @@ mod tests {
         }
     }
 
+    /// Against least squares on inputs themselves, a small ridge included.
+    #[test]
+    fn rows_want_what_is_nearest_to_the_results_as_they_were() {
+        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+        let (rows, n, count) = (3, 6, 40);
+        let (weights, now) = (matrix(rows, n, &mut rng), matrix(n, count, &mut rng));
+        let before = &now + &(matrix(n, count, &mut rng) * 0.3);
+        let product = |x: &Array2<f64>| x.dot(&now.t()) / count as f64;
+        let moments = Moments::new([vec![0.0; n], vec![0.0; n]], product(&now), product(&before)).expect("finite");
+        let wanted = moments.wanted(&weights.iter().copied().collect::<Vec<_>>());
+        let wanted = Array2::from_shape_vec((rows, n), wanted).expect("as many");
+        // The gradient of |w x0 - v x|^2 / count + ridge |w - v|^2 in v.
+        let ridge = DAMPING * product(&now).diag().sum() / n as f64;
+        let gradient = product(&(wanted.dot(&now) - weights.dot(&before))) + (&wanted - &weights) * ridge;
+        assert!(gradient.iter().all(|g| g.abs() < 1e-12), "{gradient}");
+        assert!((&wanted - &weights).iter().any(|d| d.abs() > 1e-3));
+    }
+
     #[test]
     fn uncorrelated_inputs_leave_the_nearest_codeword() {
         let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
         let (rows, n) = (4, 9);
-        let members: Vec<_> = (0..2).map(|_| layer(rows, &matrix(rows, n, &mut rng))).collect();
+        let layer = Layer { node: NodeId::new(1), factors: vec![1.0; rows], scales: vec![1.0; rows] };
+        let weights: Vec<Vec<f64>> = (0..2).map(|_| matrix(rows, n, &mut rng).into_iter().collect()).collect();
         let books: Vec<Vec<f64>> = (0..2).map(|_| (0..6).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
         let books: Vec<&[f64]> = books.iter().map(Vec::as_slice).collect();
-        let moments: Vec<_> = (0..2).map(|_| Moments::new(vec![0.0; n], Array2::eye(n)).expect("finite")).collect();
+        let moments: Vec<_> = (0..2).map(|_| moments(Array2::eye(n))).collect();
         let mut index = vec![0; rows * n];
-        assign(&members.iter().collect::<Vec<_>>(), &moments, std::slice::from_ref(&books), &mut index);
+        assign(&[&layer, &layer], &weights, &moments, std::slice::from_ref(&books), &mut index);
         for (i, &code) in index.iter().enumerate() {
-            assert_eq!(code, nearest(&books, &[members[0].1[i], members[1].1[i]], &[1.0, 1.0], &mut Vec::new()));
+            assert_eq!(code, nearest(&books, &[weights[0][i], weights[1][i]], &[1.0, 1.0], &mut Vec::new()));
         }
     }
 }
