@@ -169,7 +169,7 @@ pub struct Cluster {
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
     /// Number of pictures of --data, from the first.
-    #[arg(long, value_name = "N", default_value = "256", requires = "data")]
+    #[arg(long, value_name = "N", default_value = "128", requires = "data")]
     pub limit: NonZeroUsize,
     /// Folder to write the network to; in mode ensemble its members go to member-1, member-2, ... in it.
     #[arg(short, long, value_name = "DIR")]

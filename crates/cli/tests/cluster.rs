@@ -4,6 +4,7 @@ mod common;
 
 use common::{Fixture, fixture, network, refused_with, umbra};
 use serde_json::Value;
+use umbra_model::Picture;
 
 fn files() -> &'static Fixture {
     static MADE: std::sync::OnceLock<()> = std::sync::OnceLock::new();
@@ -79,16 +80,42 @@ fn arguments_that_do_not_fit_are_refused() {
     );
 }
 
+/// Writes real pictures as the data set has them.
+fn records(file: &str) {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shipped = umbra_model::Graph::load(root.join("zoo/r20-16-cifar10-cyclic")).unwrap();
+    let record = |(name, label): (&str, u8)| {
+        let picture = Picture::load(root.join(format!("assets/pictures/{name}.png")), shipped.input()).unwrap();
+        [&[label], picture.bytes()].concat()
+    };
+    let records: Vec<u8> =
+        [("cat", 3), ("dog", 5), ("horse", 7), ("ship", 8), ("truck", 9)].into_iter().flat_map(record).collect();
+    std::fs::write(files().path(file), records).unwrap();
+}
+
 #[test]
 fn the_shipped_network_is_compensated() {
-    let report =
-        json(&["cluster", "r20-16-cifar10-cyclic", "--mode", "slice", "--k", "8", "--out", "shipped", "--json"]);
-    assert_eq!(report["assignment"], "compensated");
-    assert!(
-        umbra_model::cluster::Codebooks::load(
-            files().path("shipped"),
-            &umbra_model::Graph::load(files().path("shipped")).unwrap()
-        )
-        .is_ok()
-    );
+    let arguments = ["cluster", "r20-16-cifar10-cyclic", "--mode", "slice", "--k", "8", "--json"];
+    let codebooks = |out: &str, more: &[&str]| {
+        let report = json(&[&arguments[..], &["--out", out], more].concat());
+        assert_eq!(report["assignment"], "compensated");
+        let graph = umbra_model::Graph::load(files().path(out)).unwrap();
+        let clustering = &graph.description().training["clustering"];
+        let codebooks = umbra_model::cluster::Codebooks::load(files().path(out), &graph).unwrap();
+        (clustering["pictures"].as_u64(), codebooks)
+    };
+    let shipped = codebooks("shipped", &[]);
+    assert_eq!(shipped.0, Some(16));
+    records("data.bin");
+    let data = codebooks("calibrated", &["--data", "data.bin", "--limit", "4"]);
+    assert_eq!(data.0, Some(4));
+    assert_ne!(data.1, shipped.1);
+    let refused = |more: &[&str], words: &[&str]| {
+        refused_with(files(), &[&arguments[..], &["--out", "no"], more].concat(), words)
+    };
+    refused(&["--limit", "4"], &["--data"]);
+    refused(&["--data", "data.bin", "--assign", "nearest"], &["--data", "--assign compensated"]);
+    refused(&["--data", "none"], &["none"]);
+    refused(&["--data", "net"], &["net", "data_batch_1.bin"]);
+    refused(&["--data", "data.bin", "--limit", "0"], &["--limit"]);
 }

@@ -44,7 +44,12 @@ pub fn run(arguments: &Cluster) -> anyhow::Result<Outcome> {
         Assign::Nearest => Assignment::Nearest,
         Assign::Auto | Assign::Compensated => Assignment::Compensated,
     };
-    if let (Some(data), Assignment::Compensated) = (&arguments.data, options.assignment) {
+    if let Some(data) = &arguments.data {
+        if options.assignment == Assignment::Nearest {
+            bail!(
+                "--data: pictures to make up for errors on, which --assign nearest does not; leave --data out, or use --assign compensated"
+            );
+        }
         let pictures = dataset::pictures(data, &graphs[0], Split::Train, Some(arguments.limit.get()))?;
         options.pictures = pictures.into_iter().map(|(bytes, _)| bytes).collect();
     }

@@ -84,7 +84,7 @@ struct Variant {
     members: usize,
 }
 
-/// Values of `--assign` that clusters are compared with: the paper's, and ours where the network carries sample pictures.
+/// Values of `--assign` that clusters are compared with: the paper's, and ours where there are pictures for calibration.
 const ASSIGNMENTS: [&str; 2] = ["nearest", "compensated"];
 
 /// Runs all jobs that have not been run, then writes the tables and plots.
@@ -186,12 +186,16 @@ fn jobs(arguments: &BenchPaper, variants: &[Variant], sampled: bool) -> anyhow::
         let runs = arguments.runs.to_string();
         push(format!("{key}-time"), &[&words(&["bench", "network", &program, "--runs", &runs])]);
     }
+    // A file holds pictures for testing.
+    let training = if arguments.data.is_dir() { words(&["--data", &data]) } else { Vec::new() };
+    let sampled = sampled || !training.is_empty();
     for k in &arguments.k {
         for assign in ASSIGNMENTS.into_iter().filter(|assign| sampled || *assign == "nearest") {
             let folder = show(&arguments.out.join("networks").join(format!("slice-{k}-{assign}")));
             let k = k.to_string();
             let options = ["cluster", &network, "--mode", "slice", "--k", &k, "--assign", assign, "--out", &folder];
-            push(format!("slice-{k}-{assign}-cluster"), &[&words(&options)]);
+            let training = if assign == "compensated" { &training[..] } else { &[] };
+            push(format!("slice-{k}-{assign}-cluster"), &[&words(&options), training]);
             push(format!("slice-{k}-{assign}-plain"), &[&plain(&folder), &limit]);
         }
     }
