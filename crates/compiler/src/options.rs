@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use umbra_model::Graph;
+
 use crate::{CompileError, CostModel};
 
 /// A pass that can be switched off.
@@ -195,7 +197,8 @@ pub struct CompileOptions {
     pub without: BTreeSet<Pass>,
     /// Base-2 logarithm of the ring degree; the smallest that the network fits in where not given.
     pub log_n: Option<u32>,
-    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact.
+    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact. See
+    /// [`Self::suited`].
     pub logit_error: f64,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
@@ -227,7 +230,21 @@ impl Default for CompileOptions {
     }
 }
 
+/// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or without label
+/// smoothing has logits several times those of another, and differences between classes as many times as large.
+const PART_OF_LOGITS: f64 = 0.0015;
+
 impl CompileOptions {
+    /// Default options, but for a wanted error in proportion to the range of the logits: of the network with the narrowest one, where
+    /// any says its own.
+    #[must_use]
+    pub fn suited(graphs: &[&Graph]) -> Self {
+        let width = |graph: &&Graph| graph.ranges().logits.map(|[least, most]| f64::from(most) - f64::from(least));
+        let narrowest = graphs.iter().filter_map(width).filter(|width| *width > 0.0).reduce(f64::min);
+        let default = Self::default();
+        Self { logit_error: narrowest.map_or(default.logit_error, |width| PART_OF_LOGITS * width), ..default }
+    }
+
     /// Whether a pass is on.
     #[must_use]
     pub fn has(&self, pass: Pass) -> bool {
