@@ -230,19 +230,20 @@ impl Default for CompileOptions {
     }
 }
 
-/// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or without label
-/// smoothing has logits several times those of another, and differences between classes as many times as large.
-const PART_OF_LOGITS: f64 = 0.0015;
+/// Of the range of a network's logits, the error that is wanted of one, where that is more than the default. A classifier that is trained
+/// with a teacher or without label smoothing has logits several times those of another, and larger differences between classes.
+const PART_OF_LOGITS: f64 = 0.001;
 
 impl CompileOptions {
-    /// Default options, but for a wanted error in proportion to the range of the logits: of the network with the narrowest one, where
-    /// any says its own.
+    /// Default options, but for a larger wanted error where logits have a wide range: of the network with the narrowest one, where any says
+    /// its own.
     #[must_use]
     pub fn suited(graphs: &[&Graph]) -> Self {
         let width = |graph: &&Graph| graph.ranges().logits.map(|[least, most]| f64::from(most) - f64::from(least));
         let narrowest = graphs.iter().filter_map(width).filter(|width| *width > 0.0).reduce(f64::min);
         let default = Self::default();
-        Self { logit_error: narrowest.map_or(default.logit_error, |width| PART_OF_LOGITS * width), ..default }
+        let logit_error = narrowest.map_or(0.0, |width| PART_OF_LOGITS * width).max(default.logit_error);
+        Self { logit_error, ..default }
     }
 
     /// Whether a pass is on.
