@@ -157,15 +157,15 @@ pub fn shipped() -> anyhow::Result<Graph> {
 
 /// Compiles as asked.
 fn compile(graph: &Graph, how: &Compilation) -> anyhow::Result<Program> {
-    let members = how.member.iter().map(|path| Network::in_the_clear(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let graphs: Vec<&Graph> = std::iter::once(graph).chain(&members).collect();
     let Compilation { layout, batch, average, add_first, .. } = *how;
-    let mut options = CompileOptions { layout, batch, average, add_first, ..CompileOptions::suited(&graphs) };
-    options.logit_error = how.logit_error.unwrap_or(options.logit_error);
+    let mut options = CompileOptions { layout, batch, average, add_first, ..CompileOptions::default() };
+    options.logit_error = how.logit_error;
     options.key_bytes = how.key_bytes.unwrap_or(options.key_bytes);
     for name in &how.without {
         options.without.insert(name.parse()?);
     }
+    let members = how.member.iter().map(|path| Network::in_the_clear(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let graphs: Vec<&Graph> = std::iter::once(graph).chain(&members).collect();
     Ok(umbra_compiler::compile_ensemble(&graphs, &options)?)
 }
 

@@ -121,7 +121,7 @@ const LIMIT: f64 = 0.01;
 
 /// Programs of a small error, so that lanes can be told apart.
 fn exact() -> CompileOptions {
-    CompileOptions { layout: LayoutChoice::Channel, logit_error: 1e-4, ..CompileOptions::default() }
+    CompileOptions { layout: LayoutChoice::Channel, logit_error: Some(1e-4), ..CompileOptions::default() }
 }
 
 /// Encrypted logits, lane by lane.

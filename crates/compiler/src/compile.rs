@@ -147,11 +147,12 @@ fn in_layout(
         None => LOG_N,
     };
     let forced = options.log_n.is_some();
+    let wanted = options.logit_error(graphs);
     let (mut refused, mut coarse): (Option<CompileError>, Option<Plan>) = (None, None);
     let mut chosen = None;
     for log_n in degrees {
-        match with_smaller_errors(options, |o| at_degree(graphs, circuit, o, log_n, channel)) {
-            Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * options.logit_error => {
+        match with_smaller_errors(options, wanted, |o| at_degree(graphs, circuit, o, log_n, channel)) {
+            Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * wanted => {
                 chosen = Some(plan);
                 break;
             }
@@ -211,6 +212,7 @@ pub(crate) struct Plan {
 /// Predictions are linear in errors; where the simulated ones grow beyond that, plans with smaller ones are made.
 fn with_smaller_errors(
     options: &CompileOptions,
+    wanted: f64,
     plan: impl Fn(&CompileOptions) -> Result<Plan, CompileError>,
 ) -> Result<Plan, CompileError> {
     let mut outcome = plan(options);
@@ -218,7 +220,7 @@ fn with_smaller_errors(
         if !matches!(outcome, Err(CompileError::Swamped { .. })) {
             break;
         }
-        let smaller = CompileOptions { logit_error: options.logit_error * part, ..options.clone() };
+        let smaller = CompileOptions { logit_error: Some(wanted * part), ..options.clone() };
         outcome = plan(&smaller);
     }
     outcome
@@ -274,7 +276,8 @@ fn at_degree(
             1.0
         },
     };
-    let wanted = options.logit_error * options.logit_error / context.roundings().max(1) as f64;
+    let logit_error = options.logit_error(graphs);
+    let wanted = logit_error * logit_error / context.roundings().max(1) as f64;
     let places = context.place();
     let levels_needed = places.iter().map(|p| p.works).max().unwrap_or(0);
     let sized = |share: f64| {
@@ -334,13 +337,13 @@ fn at_degree(
     };
     let found: Vec<Vec<Plan>> = aims.par_iter().map(plans).collect::<Result<_, _>>()?;
     let worth = |plan: &Plan| {
-        let bits = (plan.logit_error / options.logit_error).log2().max(0.0);
+        let bits = (plan.logit_error / logit_error).log2().max(0.0);
         let price = options.cost.seconds_per_key_gigabyte / 1e9;
         let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
         (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
     };
     // Precision is traded only where it is out of reach.
-    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * options.logit_error;
+    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * logit_error;
     let order = |plan: &Plan| (!exact(plan), worth(plan));
     let best = found.into_iter().flatten().min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
     let too_deep =
@@ -354,7 +357,7 @@ fn at_degree(
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
     // Activations may amplify errors beyond what a linear prediction knows of, or without bound.
     let simulated = plan.errors[plan.circuit.output];
-    let near = simulated < SWAMPED * plan.logit_error.max(options.logit_error);
+    let near = simulated < SWAMPED * plan.logit_error.max(logit_error);
     if !(near && plan.errors.iter().all(|e| e.is_finite())) {
         return Err(CompileError::Swamped { predicted: plan.logit_error, simulated, log_n });
     }

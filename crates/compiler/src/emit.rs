@@ -108,7 +108,7 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
         steps: emitter.steps,
         report: Report::default(),
     };
-    program.report = report(plan, options, &program);
+    program.report = report(graphs, plan, options, &program);
     program
 }
 
@@ -330,7 +330,7 @@ fn factor(parameters: &ParametersLiteral, from: usize, to: usize) -> f64 {
     product(from, to) / product(to, from)
 }
 
-fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
+fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
     let log2 =
         |list: &mut dyn Iterator<Item = &u16>| -> f64 { list.map(|&p| f64::from(plan.pool[p as usize]).log2()).sum() };
     let gadgets = plan.choice.gadgets.iter().map(|g| log2(&mut g.digits.iter().flatten().chain(&g.special)));
@@ -347,7 +347,8 @@ fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
         ),
         format!(
             "predicted error of a logit: {:.2e} (standard deviation), wanted {:.2e}",
-            plan.logit_error, options.logit_error
+            plan.logit_error,
+            options.logit_error(graphs)
         ),
     ];
     for (i, gadget) in plan.choice.gadgets.iter().enumerate() {

@@ -197,9 +197,9 @@ pub struct CompileOptions {
     pub without: BTreeSet<Pass>,
     /// Base-2 logarithm of the ring degree; the smallest that the network fits in where not given.
     pub log_n: Option<u32>,
-    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact. See
-    /// [`Self::suited`].
-    pub logit_error: f64,
+    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact. Where not
+    /// given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble, and at least 0.014.
+    pub logit_error: Option<f64>,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
     /// Rates for estimates and choices.
@@ -219,7 +219,7 @@ impl Default for CompileOptions {
         Self {
             without: BTreeSet::new(),
             log_n: None,
-            logit_error: 0.014,
+            logit_error: None,
             key_bytes: 900_000_000,
             cost: CostModel::default(),
             layout: LayoutChoice::default(),
@@ -230,20 +230,20 @@ impl Default for CompileOptions {
     }
 }
 
-/// Of the range of a network's logits, the error that is wanted of one, where that is more than the default. A classifier that is trained
-/// with a teacher or without label smoothing has logits several times those of another, and larger differences between classes.
+/// Wanted error of a logit where nothing else is known.
+const LOGIT_ERROR: f64 = 0.014;
+
+/// Of the range of a network's logits, the error that is wanted of one, where that is more. A classifier that is trained with a teacher or
+/// without label smoothing has logits several times those of another, and larger differences between classes.
 const PART_OF_LOGITS: f64 = 0.001;
 
 impl CompileOptions {
-    /// Default options, but for a larger wanted error where logits have a wide range: of the network with the narrowest one, where any says
-    /// its own.
-    #[must_use]
-    pub fn suited(graphs: &[&Graph]) -> Self {
+    /// Wanted standard deviation of a logit's error, of these networks.
+    pub(crate) fn logit_error(&self, graphs: &[&Graph]) -> f64 {
         let width = |graph: &&Graph| graph.ranges().logits.map(|[least, most]| f64::from(most) - f64::from(least));
-        let narrowest = graphs.iter().filter_map(width).filter(|width| *width > 0.0).reduce(f64::min);
-        let default = Self::default();
-        let logit_error = narrowest.map_or(0.0, |width| PART_OF_LOGITS * width).max(default.logit_error);
-        Self { logit_error, ..default }
+        let narrowest = graphs.iter().filter_map(width).reduce(f64::min);
+        self.logit_error
+            .unwrap_or_else(|| narrowest.map_or(LOGIT_ERROR, |width| LOGIT_ERROR.max(PART_OF_LOGITS * width)))
     }
 
     /// Whether a pass is on.
@@ -280,8 +280,8 @@ impl CompileOptions {
                 return Err(option("add-first", "always".into(), &format!("auto or never {why}")));
             }
         }
-        if !(self.logit_error.is_finite() && self.logit_error > 0.0) {
-            return Err(option("logit error", self.logit_error.to_string(), "a positive number"));
+        if let Some(error) = self.logit_error.filter(|error| !(error.is_finite() && *error > 0.0)) {
+            return Err(option("logit error", error.to_string(), "a positive number"));
         }
         let CostModel {
             transform,

@@ -14,7 +14,7 @@ use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_
 use umbra_model::{Graph, Reference};
 
 fn options(batch: Option<usize>) -> CompileOptions {
-    CompileOptions { layout: LayoutChoice::Channel, batch, logit_error: 0.05, ..CompileOptions::default() }
+    CompileOptions { layout: LayoutChoice::Channel, batch, logit_error: Some(0.05), ..CompileOptions::default() }
 }
 
 fn pictures(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<f32>> {

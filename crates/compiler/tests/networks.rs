@@ -17,7 +17,7 @@ use umbra_model::{
 fn options(without: &[Pass]) -> CompileOptions {
     CompileOptions {
         without: without.iter().copied().collect::<BTreeSet<_>>(),
-        logit_error: 0.05,
+        logit_error: Some(0.05),
         ..CompileOptions::default()
     }
 }
@@ -65,7 +65,7 @@ fn shapes() {
 fn several_ciphertexts() {
     // 4 channels a ciphertext at N = 2^13 and 1,024 positions.
     let network = ResNet { widths: vec![10, 18], blocks: 1, height: 32, width: 32, classes: 30, seed: 7, ..tiny() };
-    let program = agree(&network.build().unwrap(), &CompileOptions { logit_error: 1.0, ..options(&[]) });
+    let program = agree(&network.build().unwrap(), &CompileOptions { logit_error: Some(1.0), ..options(&[]) });
     let widest = program.states().iter().flatten().flatten().map(|s| s.ciphertexts).max();
     assert!(widest >= Some(2), "{widest:?}");
 }
@@ -232,7 +232,7 @@ fn networks_run_side_by_side() {
             graphs.iter().map(|g| Reference::<f64>::new(g).forward(&picture).unwrap()).collect();
         let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
         let compiled = |graphs: &[Graph], average, without: &[Pass]| {
-            let options = CompileOptions { average, logit_error: 1.0, ..exact(&options(without)) };
+            let options = CompileOptions { average, logit_error: Some(1.0), ..exact(&options(without)) };
             let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
             program.check().unwrap();
             assert_eq!(program.layout.members(), graphs.len());
@@ -255,7 +255,7 @@ fn networks_run_side_by_side() {
     others.push(small(9));
     let picture = random_picture(others[0].input(), &mut ChaCha8Rng::seed_from_u64(6));
     let of = |graphs: &[Graph]| {
-        let options = CompileOptions { logit_error: 0.05, ..exact(&options(&[])) };
+        let options = CompileOptions { logit_error: Some(0.05), ..exact(&options(&[])) };
         let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
         lanes(&program, &run(&program, &picture, Mode::Exact)).0
     };
@@ -303,6 +303,6 @@ fn what_cannot_be_compiled_is_named() {
     assert!(matches!(compile(&deep, &forced(18)), Err(CompileError::RingDegree { log_n: 18, .. })));
     let wide = ResNet { widths: vec![1], height: 64, width: 64, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &forced(12)), Err(CompileError::TooLarge { log_n: 12, .. })));
-    let bad = CompileOptions { logit_error: f64::NAN, ..options(&[]) };
+    let bad = CompileOptions { logit_error: Some(f64::NAN), ..options(&[]) };
     assert!(matches!(compile(&wide, &bad), Err(CompileError::Option { .. })));
 }

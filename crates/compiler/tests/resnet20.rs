@@ -24,7 +24,7 @@ fn pictures(graph: &Graph, count: usize) -> Vec<Vec<f32>> {
 #[test]
 fn r20_16_fits_at_2_15_and_keeps_its_promise() {
     let graph = Graph::load(zoo()).unwrap();
-    let program = compile(&graph, &CompileOptions::suited(&[&graph])).unwrap();
+    let program = compile(&graph, &CompileOptions::default()).unwrap();
     println!("{program}");
     assert_eq!(program.parameters.log_n, 15);
     assert!(program.report.log_qp <= 868.0);
@@ -36,7 +36,7 @@ fn r20_16_fits_at_2_15_and_keeps_its_promise() {
     for (i, picture) in pictures(&graph, 6).iter().enumerate() {
         let plain = reference.forward(picture).unwrap();
         if i == 0 {
-            let uncorrected = compile(&graph, &common::exact(&CompileOptions::suited(&[&graph]))).unwrap();
+            let uncorrected = compile(&graph, &common::exact(&CompileOptions::default())).unwrap();
             let (exact, rest) = logits(&uncorrected, &run(&uncorrected, picture, Mode::Exact));
             for (a, b) in plain.iter().zip(&exact) {
                 assert!((a - b).abs() < 1e-4, "{plain:?} {exact:?}");

@@ -315,7 +315,7 @@ mod tests {
         let small = ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() };
         let wide = ResNet { widths: vec![64, 128], shortcut: Shortcut::ProjectionEverywhere, ..small.clone() };
         let graphs: Vec<_> = [&small, &wide, &small].map(|net| net.build().expect("a network")).into();
-        let with = |layout| CompileOptions { layout, logit_error: 0.05, ..CompileOptions::default() };
+        let with = |layout| CompileOptions { layout, logit_error: Some(0.05), ..CompileOptions::default() };
         let programs = [
             compile(&graphs[0], &with(LayoutChoice::Cyclic)),
             compile(&graphs[1], &with(LayoutChoice::Cyclic)),
@@ -353,7 +353,8 @@ mod tests {
     fn a_picture_that_overflows_takes_its_batch_with_it() {
         let net = ResNet { widths: vec![4, 8], blocks: 1, height: 8, width: 8, classes: 5, ..ResNet::default() };
         let graph = net.build().expect("a network");
-        let options = CompileOptions { layout: LayoutChoice::Channel, logit_error: 0.05, ..CompileOptions::default() };
+        let options =
+            CompileOptions { layout: LayoutChoice::Channel, logit_error: Some(0.05), ..CompileOptions::default() };
         let program = compile(&graph, &options).expect("a program");
         let parameters = Parameters::new(program.parameters.clone()).expect("parameters");
         let simulator = Simulator::new(&program, &parameters).expect("a simulator");

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! apart from what the inputs' means add, which goes to the bias. Inputs `x` are those of the network as clustered so far, and results
-//! should be those of the network as it was, whose inputs are `x0`: what `w x0` is nearest to, of all that a row can make of `x`, is
-//! `(w + w D H^-1) x` with `D = (x0 - x) x'` (GPTAQ, arXiv 2504.02692), and that is what `w` stands for from here on. Weights take their codewords in order, each the codeword nearest to
+//! should be those of the network as it was, whose inputs are `x0`: of all that a row can make of `x`, `(w + w D H^-1) x` with
+//! `D = (x0 - x) x'` is nearest to `w x0` (GPTAQ, arXiv 2504.02692), and that is what `w` stands for from here on. Weights take their
+//! codewords in order, each the codeword nearest to
 //! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
 //! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
 //! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the codeword with which
@@ -18,19 +19,15 @@
 
 use std::borrow::Cow;
 
-use nalgebra::{Cholesky, DMatrix, Dyn};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
+use ndarray::{Array1, Array2, ArrayView1};
 use rayon::prelude::*;
 
+use super::moments::Moments;
 use super::refit::{self, Rows};
 use super::scale::{self, Layer};
 use super::{Books, ClusterError, Codes, Member};
 use crate::reference::{Embedding, Step};
-use crate::{Graph, NodeId, Operator, Reference};
-
-/// Of the mean variance, added to each: a few sample pictures say little about directions in which they hardly vary.
-const DAMPING: f64 = 0.01;
+use crate::{Graph, NodeId, Operator};
 
 /// Times that all weights of a row are given their codewords once more, with what is known of those after them.
 const SWEEPS: usize = 2;
@@ -38,67 +35,24 @@ const SWEEPS: usize = 2;
 /// Times that codewords are fitted to their weights.
 const ROUNDS: usize = 3;
 
-/// Rows of a matrix of moments that a thread computes at a time.
-const ROWS: usize = 64;
-
-/// Pictures whose inputs of a convolution are unfolded at a time.
-const PICTURES: usize = 16;
-
-/// A picture with a value so many times the largest one of the median picture, at the same node, counts as escaping.
-const ESCAPE: f64 = 4.0;
-
 /// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors
-/// add. `pictures`: for calibration; where there are none, each network's samples.
+/// add. `inputs`: of each member, normalised pictures for calibration.
 pub(super) fn compensate(
     members: &[Member<'_>],
-    pictures: &[Vec<u8>],
+    inputs: &[Vec<Vec<f32>>],
     books: &mut Books,
     codes: &mut Codes,
 ) -> Result<Vec<Graph>, ClusterError> {
-    let inputs =
-        members.iter().map(|member| calibration(member.graph, pictures)).collect::<Result<Vec<_>, ClusterError>>()?;
     // Biases that share the codewords would lose theirs.
     if members[0].biases.is_empty() {
         for _ in 0..ROUNDS {
-            fit(members, &inputs, books, codes)?;
+            fit(members, inputs, books, codes)?;
         }
     }
-    walk(members, &inputs, books, codes, |_, _| {})?
+    walk(members, inputs, books, codes, |_, _| {})?
         .into_iter()
         .map(|walk| Ok(scale::rewrite(walk.member.graph, walk.member.graph.description().clone(), &[], &walk.biases)?))
         .collect()
-}
-
-/// Normalised pictures for calibration: those given, or the network's samples, but for those that escape: squares of squares of what is
-/// out of range would be all that moments see.
-fn calibration(graph: &Graph, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, ClusterError> {
-    let pictures = if pictures.is_empty() { &graph.description().samples } else { pictures };
-    if pictures.is_empty() {
-        return Err(ClusterError::NoSamples { network: graph.name().into() });
-    }
-    let normalise = |bytes: &Vec<u8>| Ok(graph.input().normalise(bytes)?);
-    let inputs = pictures.iter().map(normalise).collect::<Result<Vec<_>, ClusterError>>()?;
-    let reference = Reference::<f32>::new(graph);
-    // Of each picture, the largest value of each node.
-    let peaks = |picture: &Vec<f32>| {
-        let mut peaks = Vec::new();
-        let peak = |values: &[f32]| {
-            values.iter().fold(0.0, |peak: f32, v| if v.abs() > peak || v.is_nan() { v.abs() } else { peak })
-        };
-        reference.forward_observed(picture, |_, values| peaks.push(f64::from(peak(values))))?;
-        Ok(peaks)
-    };
-    let peaks = inputs.par_iter().map(peaks).collect::<Result<Vec<Vec<f64>>, ClusterError>>()?;
-    let median = |node: usize| {
-        let mut all: Vec<f64> = peaks.iter().map(|peaks| peaks[node]).collect();
-        all.sort_unstable_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
-    let limits: Vec<f64> = (0..graph.nodes().len()).map(|node| ESCAPE * median(node)).collect();
-    let stays = |peaks: &[f64]| peaks.iter().zip(&limits).all(|(peak, limit)| peak <= limit);
-    // Where all escape, all are left, to say so.
-    let none = !peaks.iter().any(|peaks| stays(peaks));
-    Ok(inputs.into_iter().zip(&peaks).filter(|(_, peaks)| none || stays(peaks)).map(|(input, _)| input).collect())
 }
 
 /// Assigns the codewords, and fits them to the codes.
@@ -275,51 +229,6 @@ fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64], distances: &mut
     distances.iter().copied().enumerate().reduce(first).map_or(0, |(code, _)| code as u32)
 }
 
-/// Of the inputs of a row.
-struct Moments {
-    /// Of `x`, and of `x0`.
-    means: [Vec<f64>; 2],
-    /// `H`, damped.
-    second: Array2<f64>,
-    /// `D`.
-    drift: Array2<f64>,
-    /// Of `H` in reverse order of rows and columns, where `Q` is the ordinary, lower triangular factor.
-    cholesky: Cholesky<f64, Dyn>,
-    /// Row `i` of `Q'`, `i + 1` values, one after the other.
-    factors: Vec<f64>,
-}
-
-impl Moments {
-    /// Of `x x'` and `x0 x'`; `None` where they are no finite numbers.
-    fn new(means: [Vec<f64>; 2], mut second: Array2<f64>, crossed: Array2<f64>) -> Option<Self> {
-        let n = second.nrows();
-        let drift = crossed - &second;
-        let mean = second.diag().sum() / n as f64;
-        let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
-        second.diag_mut().mapv_inplace(|v| v + damping);
-        let cholesky = DMatrix::from_fn(n, n, |i, j| second[[n - 1 - i, n - 1 - j]]).cholesky()?;
-        let lower = cholesky.l_dirty();
-        let entries = (0..n).flat_map(|i| (0..=i).map(move |j| (i, j)));
-        let factors = entries.map(|(i, j)| lower[(n - 1 - j, n - 1 - i)]).collect();
-        Some(Self { means, second, drift, cholesky, factors })
-    }
-
-    /// `w + w D H^-1`, for rows one after the other.
-    fn wanted(&self, weights: &[f64]) -> Vec<f64> {
-        let n = self.second.nrows();
-        let rows = weights.len() / n;
-        let products = Array2::from_shape_fn((rows, n), |(row, i)| weights[row * n + i]).dot(&self.drift);
-        let solved = self.cholesky.solve(&DMatrix::from_fn(n, rows, |i, row| products[[row, n - 1 - i]]));
-        weights.iter().enumerate().map(|(k, w)| w + solved[(n - 1 - k % n, k / n)]).collect()
-    }
-
-    /// `Q_ji` for `j < i`, and `Q_ii`.
-    fn factor(&self, i: usize) -> (&[f64], f64) {
-        let start = i * (i + 1) / 2;
-        (&self.factors[start..start + i], self.factors[start + i])
-    }
-}
-
 /// Of each node, each picture's result, while a node is left that reads it.
 type Values = Vec<Vec<Vec<f64>>>;
 
@@ -387,47 +296,11 @@ impl<'a> Walk<'a> {
         let input = node.inputs()[0];
         let step = Step::<f64>::new(node.operator(), graph.geometry(), graph.node(input).shape(), node.shape());
         let (clustered, original) = (&self.clustered[input.index()], &self.original[input.index()]);
-        let positions = node.shape().positions();
-        let count = (positions * clustered.len()) as f64;
-        // Products in single precision take half the time, and are most of it.
-        let unfold = |x: &Vec<f64>| {
-            let columns: Vec<f32> = step.unfolded(x).into_iter().map(|v| v as f32).collect();
-            // A whole number of rows, so that there is a matrix.
-            Array2::from_shape_vec((columns.len() / positions, positions), columns).unwrap_or_default()
-        };
-        let n = unfold(&clustered[0]).nrows();
-        let mut means = [vec![0.0; n], vec![0.0; n]];
-        let mut seconds = [Array2::<f32>::zeros((n, n)), Array2::zeros((n, n))];
-        // Picture by picture: the result does not depend on the number of threads.
-        for (clustered, original) in clustered.chunks(PICTURES).zip(original.chunks(PICTURES)) {
-            let columns = [clustered, original].map(|x| x.par_iter().map(unfold).collect::<Vec<Array2<f32>>>());
-            for ((means, second), left) in means.iter_mut().zip(&mut seconds).zip(&columns) {
-                means.par_iter_mut().enumerate().for_each(|(row, mean)| {
-                    *mean += left.iter().flat_map(|c| c.row(row)).map(|&v| f64::from(v)).sum::<f64>() / count;
-                });
-                second.axis_chunks_iter_mut(Axis(0), ROWS).enumerate().par_bridge().for_each(
-                    |(chunk, mut products)| {
-                        for (left, right) in left.iter().zip(&columns[0]) {
-                            let rows =
-                                left.slice_axis(Axis(0), Slice::from(chunk * ROWS..chunk * ROWS + products.nrows()));
-                            general_mat_mul(1.0 / count as f32, &rows, &right.t(), 1.0, &mut products);
-                        }
-                    },
-                );
-            }
-        }
-        let mut seconds = seconds.map(|second| second.mapv(f64::from));
-        // Without a bias to correct, means count as errors do.
-        if scale::bias_node(graph, id).is_some() {
-            for (second, left) in seconds.iter_mut().zip(&means) {
-                for ((i, j), v) in second.indexed_iter_mut() {
-                    *v -= left[i] * means[0][j];
-                }
-            }
-        }
-        let [second, crossed] = seconds;
         let overflow = || ClusterError::Overflow { network: graph.name().into(), node: node.name().into() };
-        Moments::new(means, second, crossed).ok_or_else(overflow)
+        // Without a bias to correct, means count as errors do.
+        let centred = scale::bias_node(graph, id).is_some();
+        let unfold = |x: &Vec<f64>| step.unfolded(x);
+        Moments::measured([clustered, original], node.shape().positions(), unfold, centred).ok_or_else(overflow)
     }
 
     /// Takes the weights of a layer, and corrects the bias behind it.
@@ -451,7 +324,9 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moments::DAMPING;
     use super::*;
+    use nalgebra::DMatrix;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -554,24 +429,6 @@ mod tests {
                 assert!(error(&other) >= last * (1.0 - 1e-9), "weight {i}, codeword {code}");
             }
         }
-    }
-
-    /// Against least squares on inputs themselves, a small ridge included.
-    #[test]
-    fn rows_want_what_is_nearest_to_the_results_as_they_were() {
-        let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
-        let (rows, n, count) = (3, 6, 40);
-        let (weights, now) = (matrix(rows, n, &mut rng), matrix(n, count, &mut rng));
-        let before = &now + &(matrix(n, count, &mut rng) * 0.3);
-        let product = |x: &Array2<f64>| x.dot(&now.t()) / count as f64;
-        let moments = Moments::new([vec![0.0; n], vec![0.0; n]], product(&now), product(&before)).expect("finite");
-        let wanted = moments.wanted(&weights.iter().copied().collect::<Vec<_>>());
-        let wanted = Array2::from_shape_vec((rows, n), wanted).expect("as many");
-        // The gradient of |w x0 - v x|^2 / count + ridge |w - v|^2 in v.
-        let ridge = DAMPING * product(&now).diag().sum() / n as f64;
-        let gradient = product(&(wanted.dot(&now) - weights.dot(&before))) + (&wanted - &weights) * ridge;
-        assert!(gradient.iter().all(|g| g.abs() < 1e-12), "{gradient}");
-        assert!((&wanted - &weights).iter().any(|d| d.abs() > 1e-3));
     }
 
     #[test]

@@ -17,10 +17,12 @@
 //! ```
 
 mod architecture;
+mod calibration;
 mod codebooks;
 mod compensate;
 mod error;
 mod line;
+mod moments;
 mod refit;
 mod report;
 mod scale;
@@ -113,6 +115,11 @@ impl ClusterOptions {
         let (keep_biases, assignment, pictures) = (false, Assignment::Nearest, Vec::new());
         Self { mode, k, seed: 1, restarts: STARTS, keep_biases, assignment, pictures }
     }
+
+    /// For calibration.
+    fn pictures_for<'a>(&'a self, graph: &'a Graph) -> &'a [Vec<u8>] {
+        if self.pictures.is_empty() { &graph.description().samples } else { &self.pictures }
+    }
 }
 
 /// A network with few distinct weights.
@@ -157,7 +164,8 @@ impl Clustered {
 ///
 /// # Errors
 /// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different architectures;
-/// where errors are compensated, no pictures for calibration, or of another size than the network's input, or so few codewords that the network overflows on them.
+/// where errors are compensated, no pictures for calibration, or of another size than the network's input, or so few codewords that
+/// the network overflows on them.
 pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Clustered>, ClusterError> {
     let (mode, found) = (options.mode, members.len());
     match (mode, members) {
@@ -174,10 +182,12 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
     };
     let graphs = match options.assignment {
         Assignment::Nearest => members.iter().map(|member| Cow::Borrowed(member.graph)).collect(),
-        Assignment::Compensated => compensate::compensate(&members, &options.pictures, &mut books, &mut codes)?
-            .into_iter()
-            .map(Cow::Owned)
-            .collect::<Vec<_>>(),
+        Assignment::Compensated => {
+            let inputs = |member: &Member<'_>| calibration::inputs(member.graph, options.pictures_for(member.graph));
+            let inputs = members.iter().map(inputs).collect::<Result<Vec<_>, _>>()?;
+            let graphs = compensate::compensate(&members, &inputs, &mut books, &mut codes)?;
+            graphs.into_iter().map(Cow::Owned).collect::<Vec<_>>()
+        }
     };
     let each = members.iter().zip(&graphs).zip(books);
     each.map(|((member, graph), books)| member.apply(graph, options, &codes, books)).collect()
@@ -249,15 +259,14 @@ impl<'a> Member<'a> {
     /// The accuracy that training reports is not that of the clustered network.
     fn description(&self, options: &ClusterOptions) -> Description {
         let mut description = self.graph.description().clone();
-        let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment, pictures } = options;
+        let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment, .. } = options;
         let mut clustering = json!({ "mode": mode.to_string(), "k": k, "keep_biases": keep_biases, "assignment": assignment.to_string() });
         if *mode == ClusterMode::Ensemble {
             clustering["seed"] = json!(seed);
             clustering["restarts"] = json!(restarts);
         }
         if *assignment == Assignment::Compensated {
-            let samples = if pictures.is_empty() { &description.samples } else { pictures };
-            clustering["pictures"] = json!(samples.len());
+            clustering["pictures"] = json!(options.pictures_for(self.graph).len());
         }
         let before = json!({ "name": description.name, "training": description.training });
         description.training = json!({ "clustering": clustering, "before_clustering": before });
