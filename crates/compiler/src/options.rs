@@ -301,3 +301,33 @@ impl CompileOptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use umbra_model::zoo::ResNet;
+    use umbra_model::{GraphBuilder, Ranges};
+
+    /// A network with logits in that range.
+    fn network(logits: Option<[f32; 2]>) -> Graph {
+        let graph = ResNet { widths: vec![2], blocks: 1, ..ResNet::default() }.build().unwrap();
+        let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).unwrap();
+        for node in graph.nodes().iter().skip(1) {
+            builder.add(node.name(), node.operator().clone(), node.inputs()).unwrap();
+        }
+        let ranges = Ranges { logits, ..Ranges::default() };
+        builder.finish_with(graph.description().clone(), ranges, graph.output()).unwrap()
+    }
+
+    #[test]
+    fn wanted_errors_grow_with_logits() {
+        let (unknown, narrow, wide) = (network(None), network(Some([-3.0, 6.0])), network(Some([-10.0, 30.0])));
+        let default = CompileOptions::default();
+        let wanted = |graphs: &[&Graph]| (default.logit_error(graphs) * 1e6).round() / 1e6;
+        assert_eq!([wanted(&[&unknown]), wanted(&[&narrow]), wanted(&[&wide])], [0.014, 0.014, 0.04]);
+        // Members have to be as exact as the one that needs it most, of those that say.
+        assert_eq!([wanted(&[&wide, &narrow]), wanted(&[&unknown, &wide])], [0.014, 0.04]);
+        let given = CompileOptions { logit_error: Some(0.2), ..default };
+        assert_eq!(given.logit_error(&[&narrow]), 0.2);
+    }
+}
