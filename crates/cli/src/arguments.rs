@@ -86,8 +86,8 @@ pub struct Compilation {
     /// Switch a pass off, to see what it is worth; may be repeated.
     #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(Pass::ALL.map(Pass::name)))]
     pub without: Vec<String>,
-    /// Wanted standard deviation of a logit's error [default: 0.014, or a thousandth of the range of the network's logits where that is more]: a
-    /// smaller one takes more time and larger keys.
+    /// Wanted standard deviation of a logit's error [default: a thousandth of the range of the network's logits, but 0.014 to
+    /// 0.03]: a smaller one takes more time and larger keys.
     #[arg(long, value_name = "X")]
     pub logit_error: Option<f64>,
     /// Wanted limit on the size of the evaluation keys in bytes [default: 900000000]: fewer take more time.

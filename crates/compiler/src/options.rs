@@ -198,7 +198,7 @@ pub struct CompileOptions {
     /// Base-2 logarithm of the ring degree; the smallest that the network fits in where not given.
     pub log_n: Option<u32>,
     /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact. Where not
-    /// given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble, and at least 0.014.
+    /// given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble, but 0.014 to 0.03.
     pub logit_error: Option<f64>,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
@@ -230,20 +230,22 @@ impl Default for CompileOptions {
     }
 }
 
-/// Wanted error of a logit where nothing else is known.
-const LOGIT_ERROR: f64 = 0.014;
-
-/// Of the range of a network's logits, the error that is wanted of one, where that is more. A classifier that is trained with a teacher or
-/// without label smoothing has logits several times those of another, and larger differences between classes.
+/// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or without label
+/// smoothing has logits several times those of another, and larger differences between classes.
 const PART_OF_LOGITS: f64 = 0.001;
+
+/// Smallest and largest error that is wanted so; the smallest where no range is known. Classes that are close stay close in a wide range, and
+/// a larger error saves little.
+const LOGIT_ERRORS: [f64; 2] = [0.014, 0.03];
 
 impl CompileOptions {
     /// Wanted standard deviation of a logit's error, of these networks.
     pub(crate) fn logit_error(&self, graphs: &[&Graph]) -> f64 {
         let width = |graph: &&Graph| graph.ranges().logits.map(|[least, most]| f64::from(most) - f64::from(least));
         let narrowest = graphs.iter().filter_map(width).reduce(f64::min);
+        let [smallest, largest] = LOGIT_ERRORS;
         self.logit_error
-            .unwrap_or_else(|| narrowest.map_or(LOGIT_ERROR, |width| LOGIT_ERROR.max(PART_OF_LOGITS * width)))
+            .unwrap_or(narrowest.map_or(smallest, |width| (PART_OF_LOGITS * width).clamp(smallest, largest)))
     }
 
     /// Whether a pass is on.
@@ -321,12 +323,14 @@ mod tests {
 
     #[test]
     fn wanted_errors_grow_with_logits() {
-        let (unknown, narrow, wide) = (network(None), network(Some([-3.0, 6.0])), network(Some([-10.0, 30.0])));
+        let (unknown, narrow, wide) = (network(None), network(Some([-3.0, 6.0])), network(Some([-5.0, 20.0])));
+        let wider = network(Some([-12.0, 31.0]));
         let default = CompileOptions::default();
         let wanted = |graphs: &[&Graph]| (default.logit_error(graphs) * 1e6).round() / 1e6;
-        assert_eq!([wanted(&[&unknown]), wanted(&[&narrow]), wanted(&[&wide])], [0.014, 0.014, 0.04]);
+        assert_eq!([wanted(&[&unknown]), wanted(&[&narrow])], [0.014, 0.014]);
+        assert_eq!([wanted(&[&wide]), wanted(&[&wider])], [0.025, 0.03]);
         // Members have to be as exact as the one that needs it most, of those that say.
-        assert_eq!([wanted(&[&wide, &narrow]), wanted(&[&unknown, &wide])], [0.014, 0.04]);
+        assert_eq!([wanted(&[&wide, &narrow]), wanted(&[&unknown, &wide])], [0.014, 0.025]);
         let given = CompileOptions { logit_error: Some(0.2), ..default };
         assert_eq!(given.logit_error(&[&narrow]), 0.2);
     }
