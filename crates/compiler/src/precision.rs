@@ -5,6 +5,9 @@
 //! are measured on sample pictures: one pass forward, one backward from a random combination of the logits, whose
 //! expectation over signs is the sum over logits.
 
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -12,7 +15,7 @@ use rayon::prelude::*;
 mod planes;
 
 pub use planes::Sample;
-use planes::{Planes, Reach, biases, each_weight, extent, windows, zeros};
+use planes::{Planes, Reach, apply, apply_back, biases, extent, windows, zeros};
 
 use crate::circuit::{Circuit, Operation, Value, ValueId};
 use crate::noise;
@@ -27,41 +30,40 @@ fn forward(
     let mut values: Vec<Planes> = Vec::with_capacity(circuit.values.len());
     for (id, value) in circuit.values.iter().enumerate() {
         let mut own = match &value.operation {
-            Operation::Input(channels) => channels
-                .iter()
-                .map(|&(colour, tap)| {
-                    let mut plane = vec![0.0; value.positions];
-                    if let Some(colour) = sample.colours.get(colour) {
-                        Reach::new(circuit.grid, value, value, tap, 1).add(&mut plane, colour, 1.0);
+            Operation::Input(channels) => {
+                let mut own = zeros(value);
+                let colours: Vec<_> = sample.colours.axis_chunks_iter(Axis(0), 1).collect();
+                for (mut plane, &(colour, tap)) in own.axis_chunks_iter_mut(Axis(0), 1).zip(channels) {
+                    if let Some(colour) = colours.get(colour) {
+                        plane.assign(&Reach::new(circuit.grid, value, value, tap, 1).read(*colour, value.positions));
                     }
-                    plane
-                })
-                .collect(),
-            Operation::Affine(affine) => {
-                let mut own = biases(circuit, value, affine);
-                for term in &affine.terms {
-                    let (source, read) = (&values[term.source], &circuit.values[term.source]);
-                    each_weight(&term.kernel, |co, ci, tap, stride, w| {
-                        Reach::new(circuit.grid, value, read, tap, stride).add(&mut own[co], &source[ci], w);
-                    });
                 }
                 own
             }
-            Operation::Square(source) => {
-                values[*source].iter().map(|plane| plane.iter().map(|x| x * x).collect()).collect()
+            Operation::Affine(affine) => {
+                let mut own = biases(circuit, value, affine);
+                for term in &affine.terms {
+                    let read = (&circuit.values[term.source], &values[term.source]);
+                    apply(circuit.grid, &term.kernel, (value, &mut own), read);
+                }
+                own
             }
+            Operation::Square(source) => values[*source].pow2(),
             Operation::Polynomial(source, coefficients) => {
-                let planes = values[*source].iter().zip(coefficients);
-                planes.map(|(plane, [c, b, a])| plane.iter().map(|x| c + (b + a * x) * x).collect()).collect()
+                let mut own = values[*source].clone();
+                for (mut plane, [c, b, a]) in own.rows_mut().into_iter().zip(coefficients) {
+                    plane.mapv_inplace(|x| c + (b + a * x) * x);
+                }
+                own
             }
             Operation::Sum(source, window) => {
                 let read = &circuit.values[*source];
                 if value.pooled {
-                    values[*source].iter().map(|plane| vec![plane.iter().sum()]).collect()
+                    values[*source].sum_axis(Axis(1)).insert_axis(Axis(1))
                 } else {
                     let mut own = zeros(value);
                     for reach in windows(circuit.grid, value, read, *window) {
-                        own.iter_mut().zip(&values[*source]).for_each(|(own, x)| reach.add(own, x, 1.0));
+                        reach.add(&mut own, values[*source].view());
                     }
                     own
                 }
@@ -76,40 +78,35 @@ fn forward(
 /// Derivatives of `sum_l signs[l] logit_l` by every value.
 fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> {
     let mut gradients: Vec<Planes> = circuit.values.iter().map(zeros).collect();
-    gradients[circuit.output].iter_mut().zip(signs).for_each(|(g, s)| g.fill(*s));
+    gradients[circuit.output].rows_mut().into_iter().zip(signs).for_each(|(mut g, s)| g.fill(*s));
     for (id, value) in circuit.values.iter().enumerate().rev() {
         let own = std::mem::take(&mut gradients[id]);
         match &value.operation {
             Operation::Input(_) => {}
             Operation::Affine(affine) => {
                 for term in &affine.terms {
-                    let (to, read) = (&mut gradients[term.source], &circuit.values[term.source]);
-                    each_weight(&term.kernel, |co, ci, tap, stride, w| {
-                        Reach::new(circuit.grid, value, read, tap, stride).add_transposed(&mut to[ci], &own[co], w);
-                    });
+                    let read = (&circuit.values[term.source], &mut gradients[term.source]);
+                    apply_back(circuit.grid, &term.kernel, (value, &own), read);
                 }
             }
             Operation::Square(source) => {
                 let each = gradients[*source].iter_mut().zip(&values[*source]).zip(&own);
-                for ((to, x), g) in each {
-                    to.iter_mut().zip(x).zip(g).for_each(|((to, x), g)| *to += 2.0 * x * g);
-                }
+                each.for_each(|((to, x), g)| *to += 2.0 * x * g);
             }
             Operation::Polynomial(source, coefficients) => {
-                let each = gradients[*source].iter_mut().zip(&values[*source]).zip(own.iter().zip(coefficients));
-                for ((to, x), (g, [_, b, a])) in each {
-                    to.iter_mut().zip(x).zip(g).for_each(|((to, x), g)| *to += (b + 2.0 * a * x) * g);
+                let planes = gradients[*source].rows_mut().into_iter().zip(values[*source].rows());
+                for ((to, x), (g, [_, b, a])) in planes.zip(own.rows().into_iter().zip(coefficients)) {
+                    to.into_iter().zip(x).zip(g).for_each(|((to, x), g)| *to += (b + 2.0 * a * x) * g);
                 }
             }
             Operation::Sum(source, window) => {
                 let read = &circuit.values[*source];
                 if value.pooled {
-                    let each = gradients[*source].iter_mut().zip(&own);
-                    each.for_each(|(to, g)| to.iter_mut().for_each(|to| *to += g[0]));
+                    // Every position has the derivative of the pooled one.
+                    gradients[*source] += &own;
                 } else {
                     for reach in windows(circuit.grid, value, read, *window) {
-                        let each = gradients[*source].iter_mut().zip(&own);
-                        each.for_each(|(to, g)| reach.add_transposed(to, g, 1.0));
+                        reach.add_back(&mut gradients[*source], &own);
                     }
                 }
             }
@@ -206,19 +203,25 @@ pub fn gains(
         let gradients = backward(circuit, &values, &signs);
         (circuit.values.iter().enumerate())
             .map(|(id, value)| {
-                let squares = |planes: &Planes| planes.iter().flatten().map(|x| x * x).sum::<f64>();
+                let squares = |planes: &Planes| planes.iter().map(|x| x * x).sum::<f64>();
                 let operands = operands(value);
                 let mut weights = vec![0.0; operands.len()];
-                let sums: Vec<f64> = gradients[id].iter().map(|g| g.iter().sum()).collect();
+                let sums = gradients[id].sum_axis(Axis(1));
+                // Another rounding at every position, where weights have masks.
+                let squared = |planes: &Planes| if packing.is_padded() { planes.pow2() } else { planes.clone() };
+                let own = squared(&gradients[id]);
+                let read: Vec<Planes> = operands.iter().map(|source| squared(&values[*source])).collect();
+                let mut products = BTreeMap::new();
                 each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                     let source = operands[operand];
-                    let reach = Reach::new(circuit.grid, value, &circuit.values[source], tap, stride);
-                    let (g, x) = (&gradients[id][co], &values[source][ci]);
+                    let product = products.entry((operand, tap, stride)).or_insert_with(|| {
+                        let reach = Reach::new(circuit.grid, value, &circuit.values[source], tap, stride);
+                        reach.correlate(&own, &read[operand])
+                    })[[co, ci]];
                     weights[operand] += if packing.is_padded() {
-                        // Another rounding at every position.
-                        reach.sum(g, x, |g, x| g * g * x * x) / logits as f64
+                        product / logits as f64
                     } else {
-                        let beyond = reach.sum(g, x, |g, x| g * x) - means[source][ci] * sums[co];
+                        let beyond = product - means[source][ci] * sums[co];
                         beyond * beyond / logits as f64
                     };
                 });
@@ -227,7 +230,7 @@ pub fn gains(
                     value: squares(&gradients[id]) / logits as f64,
                     weights,
                     mean_square: squares(&values[id]) / slots as f64,
-                    largest: values[id].iter().flatten().fold(0.0, |m, x| x.abs().max(m)),
+                    largest: values[id].iter().fold(0.0, |m, x| x.abs().max(m)),
                     means: Vec::new(),
                 }
             })
@@ -253,10 +256,10 @@ pub fn gains(
 
 /// The mean of each channel of each value over samples and positions.
 fn means(circuit: &Circuit, samples: &[Sample]) -> Vec<Vec<f64>> {
-    let of_plane = |plane: &Vec<f64>| plane.iter().sum::<f64>() / (plane.len() * samples.len()) as f64;
+    let of_planes = |planes: &Planes| (planes.sum_axis(Axis(1)) / (planes.ncols() * samples.len()) as f64).to_vec();
     let of_sample = |sample: &Sample| -> Vec<Vec<f64>> {
         let values = forward(circuit, sample, |_, _, _| ());
-        values.iter().map(|planes| planes.iter().map(of_plane).collect()).collect()
+        values.iter().map(of_planes).collect()
     };
     // Collected first: the sum does not depend on the number of threads.
     let each: Vec<Vec<Vec<f64>>> = samples.par_iter().map(of_sample).collect();
@@ -326,38 +329,41 @@ pub fn errors(
         let mut rng = ChaCha8Rng::seed_from_u64(1 << 32 | index as u64);
         let noisy = forward(circuit, sample, |id, own, values| {
             let Injected { value, weights } = &injected[id];
-            own.iter_mut().flatten().for_each(|x| *x += value * normal(&mut rng));
+            own.iter_mut().for_each(|x| *x += value * normal(&mut rng));
             let operands = operands(&circuit.values[id]);
             let own_value = &circuit.values[id];
-            let reach = |source: ValueId, tap, stride| {
-                Reach::new(circuit.grid, own_value, &circuit.values[source], tap, stride)
-            };
+            // Errors of the weights of each tap; where weights have masks their variances, as those of positions are independent.
+            let mut taps: BTreeMap<(usize, i64, usize), Array2<f64>> = BTreeMap::new();
+            let mut corrections = vec![0.0; own.nrows()];
+            each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
+                let source = operands[operand];
+                let error = if packing.is_padded() {
+                    weights[operand] * weights[operand]
+                } else {
+                    weights[operand] * normal(&mut rng)
+                };
+                let zeros = || Array2::zeros((own_value.channels, circuit.values[source].channels));
+                taps.entry((operand, tap, stride)).or_insert_with(zeros)[[co, ci]] += error;
+                corrections[co] += error * means[source][ci];
+            });
+            let each = taps.iter().map(|((operand, tap, stride), errors)| {
+                let source = operands[*operand];
+                let reach = Reach::new(circuit.grid, own_value, &circuit.values[source], *tap, *stride);
+                (reach, errors, &values[source])
+            });
             if packing.is_padded() {
-                // Independent at every position: variances add up.
                 let mut variances = zeros(own_value);
-                each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
-                    let source = operands[operand];
-                    let squares: Vec<f64> = values[source][ci].iter().map(|x| x * x).collect();
-                    reach(source, tap, stride).add(&mut variances[co], &squares, weights[operand] * weights[operand]);
-                });
-                let each = own.iter_mut().flatten().zip(variances.iter().flatten());
+                each.for_each(|(reach, errors, x)| reach.multiply(errors, &x.pow2(), &mut variances));
+                let each = own.iter_mut().zip(&variances);
                 each.for_each(|(x, variance)| *x += variance.sqrt() * normal(&mut rng));
                 return;
             }
-            let mut corrections = vec![0.0; own.len()];
-            each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
-                let (source, weight) = (operands[operand], weights[operand] * normal(&mut rng));
-                reach(source, tap, stride).add(&mut own[co], &values[source][ci], weight);
-                corrections[co] += weight * means[source][ci];
-            });
-            for (plane, correction) in own.iter_mut().zip(corrections) {
-                plane.iter_mut().for_each(|x| *x -= correction);
+            each.for_each(|(reach, errors, x)| reach.multiply(errors, x, own));
+            for (mut plane, correction) in own.rows_mut().into_iter().zip(corrections) {
+                plane -= correction;
             }
         });
-        let error = |(a, b): (&Planes, &Planes)| {
-            let count = a.iter().map(Vec::len).sum::<usize>().max(1) as f64;
-            a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / count
-        };
+        let error = |(a, b): (&Planes, &Planes)| (a - b).pow2().mean().unwrap_or(0.0);
         exact.iter().zip(&noisy).map(error).collect()
     };
     let each: Vec<Vec<f64>> = samples.par_iter().enumerate().map(of_sample).collect();
@@ -403,17 +409,17 @@ mod tests {
             let signs = vec![1.0; circuit.values[circuit.output].channels];
             let exact = forward(&circuit, &sample, |_, _, _| ());
             let gradients = backward(&circuit, &exact, &signs);
-            let sum = |values: &[Planes]| values[circuit.output].iter().map(|p| p[0]).sum::<f64>();
+            let sum = |values: &[Planes]| values[circuit.output].column(0).sum();
             for (at, gradients) in gradients.iter().enumerate() {
                 let (channel, position) = (circuit.values[at].channels - 1, extent(&circuit.values[at]) - 1);
                 let nudged = |by: f64| {
                     sum(&forward(&circuit, &sample, |id, own, _| {
                         if id == at {
-                            own[channel][position] += by
+                            own[[channel, position]] += by
                         }
                     }))
                 };
-                let found = gradients[channel][position];
+                let found = gradients[[channel, position]];
                 let expected = (nudged(1e-4) - nudged(-1e-4)) / 2e-4;
                 assert!((found - expected).abs() < 1e-6 + 1e-4 * expected.abs(), "{at}: {found} {expected}");
             }
