@@ -329,6 +329,21 @@ def test_batches_are_crops_and_flips():
         data.Batches(x, torch.arange(4), 5, torch.Generator())
 
 
+def test_cutout_takes_a_square_out_of_each_picture():
+    x = torch.ones(64, 3, 32, 32)
+    batches = data.Batches(x, torch.arange(64), 64, torch.Generator().manual_seed(0), cutout=8)
+    [(pictures, _)] = batches.epoch(0)
+    areas = set()
+    for picture in pictures:
+        assert (picture == picture[0]).all() and set(picture.unique().tolist()) <= {0.0, 1.0}
+        rows, columns = (picture[0] == 0).nonzero().T
+        height, width = (int(at.max() - at.min()) + 1 for at in (rows, columns))
+        areas.add(height * width)
+        # One square, cut off where it leaves the picture.
+        assert len(rows) == height * width and 4 <= height <= 8 and 4 <= width <= 8
+    assert 64 in areas and len(areas) > 1
+
+
 def test_what_is_not_finite_has_no_number():
     summary = Result(90.0, 90.0, 1, float("inf"), {}).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "escaping": 1, "worst": None}

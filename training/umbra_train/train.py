@@ -94,7 +94,8 @@ class Run:
         inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in pictures[chosen].split(5000)])
         black = data.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), normalisation) if augmentation["padding"] == "black" else None
         self.batches = data.Batches(inputs.to(self.device), labels[chosen].to(self.device), t["batch"], torch.Generator().manual_seed(seed),
-                                    padding=augmentation["padding"], flip=augmentation["flip"], black=black)
+                                    padding=augmentation["padding"], flip=augmentation["flip"], black=black,
+                                    cutout=augmentation.get("cutout", 0))
         self.held_inputs, self.held_labels = data.normalise(pictures[held], normalisation).to(self.device), labels[held].to(self.device)
         self.calibration = inputs[: t["calibration"]].to(self.device)
         groups = [{"params": [p for p in self.network.parameters() if p.ndim > 1], "weight_decay": t["weight_decay"]},
