@@ -312,6 +312,30 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     assert "r.toml" in fails("train", "--recipe", str(tmp_path / "r.toml"), "--data", str(data_root), *out)
 
 
+def test_averaged_weights_lie_between(trained, data_root, tmp_path, capsys):
+    other = run(data_root, tmp_path / "other", 1)
+    other.initialise(trained / "best.pt")
+    other.train()
+    paths = [trained / "best.pt", tmp_path / "other" / "best.pt"]
+    tail = ["--data", str(data_root), "--device", "cpu"]
+    assert main(["average", *map(str, paths), "--share", "3", "1", "--out", str(tmp_path / "mean"), *tail]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["accuracy"] > 60
+    a, b, mean = (train.load(path) for path in (*paths, tmp_path / "mean" / "best.pt"))
+    for name, value in mean["network"].items():
+        if name.endswith(".weight"):
+            torch.testing.assert_close(value, 0.75 * a["network"][name] + 0.25 * b["network"][name])
+    # Batch statistics are those of the averaged weights, and not averages.
+    name = next(name for name in mean["network"] if name.endswith("running_var"))
+    assert not torch.equal(mean["network"][name], 0.75 * a["network"][name] + 0.25 * b["network"][name])
+    assert mean["recipe"]["training"]["start"].startswith("0.75 ")
+    assert main(["average", *map(str, paths), "--share", "1", "--out", str(tmp_path / "x"), *tail]) == 1
+    assert "shares [1.0]" in capsys.readouterr().err
+    wider = run(data_root, tmp_path / "wider", 1, "network.name='R8-12'")
+    wider.train()
+    assert main(["average", str(paths[0]), str(tmp_path / "wider" / "best.pt"), "--out", str(tmp_path / "x"), *tail]) == 1
+    assert "R8-12" in capsys.readouterr().err
+
+
 def test_batches_are_crops_and_flips():
     torch.manual_seed(0)
     x = torch.arange(4 * 3 * 32 * 32.0).view(4, 3, 32, 32)

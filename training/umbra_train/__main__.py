@@ -60,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, help="use only so many training pictures")
     training(p)
 
+    p = command("average", run_average, "Average the weights of runs that started from one another; says how the result does on the hold-out.")
+    p.add_argument("best", type=Path, nargs="+", help="best.pt of each run")
+    p.add_argument("--share", type=float, nargs="+", help="how much each counts (default: all the same)")
+    p.add_argument("--out", required=True, type=Path, help="folder for the averaged best.pt")
+
     p = command("eval", run_eval, "Evaluate a run's best weights on all test pictures.")
     p.add_argument("best", type=Path, help="best.pt of a run")
     p.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise on every activation input")
@@ -121,6 +126,11 @@ def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict
 def test(options, network: Network, pictures: torch.Tensor, labels: torch.Tensor, noise: float = 0.0):
     inputs = data.normalise(pictures, network.description["input"]["normalisation"])
     return evaluate(network, inputs.to(options.device), labels.to(options.device), noise=noise)
+
+
+def run_average(options) -> None:
+    shares = options.share or [1.0] * len(options.best)
+    print(json.dumps(train.average(options.best, shares, options.data, options.out, options.device)))
 
 
 def run_eval(options) -> None:

@@ -86,8 +86,8 @@ class Run:
         self.bfloat16 = recipe["training"]["bfloat16"] and fast_bfloat16(self.device)
         t, augmentation = recipe["training"], recipe["augmentation"]
         pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
-        held, chosen = order[: t["held_out"]], order[t["held_out"] :][:limit]
+        held, chosen = hold_out(labels, t["held_out"])
+        chosen = chosen[:limit]
         self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         normalisation = self.network.description["input"]["normalisation"]
         dtype = torch.bfloat16 if self.bfloat16 else torch.float32
@@ -259,6 +259,44 @@ class Run:
         state = grow.deepen(self.network, grow.without_classifier(self.network, state), self.calibration[: self.recipe["training"]["batch"]].float())
         load_weights(self.network, state, path)
         load_weights(self.average.network, state, path)
+
+
+def hold_out(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Which training pictures are held out, the same in all runs, and the others."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
+    return order[:count], order[count:]
+
+
+@torch.no_grad()
+def average(paths: list[Path], shares: list[float], root: str | Path, folder: Path, device: str = "cpu") -> dict:
+    """Averages the weights of runs that come from one another, so that they lie in one valley of the loss (Wortsman et al., Model
+    soups, 2022), sets batch statistics anew, and writes best.pt; -> the result on the hold-out."""
+    if len(shares) != len(paths) or not all(share > 0 for share in shares):
+        raise TrainingError(f"shares {shares}: expected {len(paths)} positive numbers, one for each run")
+    states = [load(path) for path in paths]
+    recipe = Recipe(copy.deepcopy(states[0]["recipe"]))
+    for path, state in zip(paths, states):
+        for table in ("network", "normalisation", "activation"):
+            if state["recipe"][table] != recipe[table]:
+                raise TrainingError(f"{path}: its {table} is {state['recipe'][table]}, expected {recipe[table]}, as of {paths[0]}")
+    t, total = recipe["training"], sum(shares)
+    pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+    network = build(recipe, classes).to(device, memory_format=torch.channels_last).eval()
+    mean: dict[str, Tensor] = {}
+    for path, state, share in zip(paths, states, shares):
+        load_weights(network, state["network"], path)
+        for name, value in network.state_dict().items():
+            mean[name] = mean.get(name, 0) + share / total * value if value.is_floating_point() else value
+    network.load_state_dict(mean)
+    t["start"] = " + ".join(f"{share / total:.2f} {path.parent.resolve().name}" for path, share in zip(paths, shares))
+    held, chosen = hold_out(labels, t["held_out"])
+    normalisation = network.description["input"]["normalisation"]
+    recalibrate(network, data.normalise(pictures[chosen[: t["calibration"]]], normalisation).to(device))
+    result = evaluate(network, data.normalise(pictures[held], normalisation).to(device), labels[held].to(device)).summary()
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder / "best.pt", {"network": network.state_dict(), "recipe": recipe.values, "seed": states[0]["seed"],
+                              "epoch": states[0]["epoch"], "held_out": result})
+    return result
 
 
 def fast_bfloat16(device: torch.device) -> bool:
