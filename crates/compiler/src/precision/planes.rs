@@ -228,7 +228,7 @@ mod tests {
                 let row = (stride * (p / own.width)) as i64 + rows;
                 let column = (stride * (p % own.width)) as i64 + columns;
                 let inside = (0..read.height as i64).contains(&row) && (0..read.width as i64).contains(&column);
-                inside.then_some(row as usize * read.width + column as usize)
+                inside.then(|| row as usize * read.width + column as usize)
             }
         }
     }
