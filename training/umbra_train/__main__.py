@@ -99,16 +99,20 @@ def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, se
         recipe.change(change)
     if options.minutes:
         recipe["training"]["minutes"] = options.minutes
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise train.TrainingError(f"{out}: {error.strerror}; --out must be a folder that can be written") from error
+    make_folder(out)
     run = train.Run(recipe, options.data, out, seed, options.device, limit)
     if run.checkpoint.exists():
         run.resume()
     elif init:
         run.initialise(init, mirror)
     run.train()
+
+
+def make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise train.TrainingError(f"{out}: {error.strerror}; --out must be a folder that can be written") from error
 
 
 def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
@@ -130,6 +134,7 @@ def test(options, network: Network, pictures: torch.Tensor, labels: torch.Tensor
 
 def run_average(options) -> None:
     shares = options.share or [1.0] * len(options.best)
+    make_folder(options.out)
     print(json.dumps(train.average(options.best, shares, options.data, options.out, options.device)))
 
 

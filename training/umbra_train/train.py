@@ -293,7 +293,6 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
     normalisation = network.description["input"]["normalisation"]
     recalibrate(network, data.normalise(pictures[chosen[: t["calibration"]]], normalisation).to(device))
     result = evaluate(network, data.normalise(pictures[held], normalisation).to(device), labels[held].to(device)).summary()
-    folder.mkdir(parents=True, exist_ok=True)
     save(folder / "best.pt", {"network": network.state_dict(), "recipe": recipe.values, "seed": states[0]["seed"],
                               "epoch": states[0]["epoch"], "held_out": result})
     return result
