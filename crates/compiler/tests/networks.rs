@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use common::{Mode, exact, lanes, logits, run};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{Average, CompileError, CompileOptions, Operation, Pass, Program, compile, compile_ensemble};
+use umbra_compiler::{
+    Average, CompileError, CompileOptions, LayoutChoice, Operation, Pass, Program, compile, compile_ensemble,
+};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{
     Convolution, Geometry, Graph, GraphBuilder, Input, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
@@ -170,6 +172,51 @@ fn unusual_graphs() {
     }
     let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
     agree(&b.finish("pre-activation", x).unwrap(), &options(&[]));
+}
+
+/// Means over several stages are of one shape, and laid out differently: they add up in any order.
+#[test]
+fn means_of_different_stages_add_up() {
+    let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
+    let build = |cyclic: bool, order: [usize; 3], summed: bool| {
+        let (geometry, input) = small_input();
+        let mut b = GraphBuilder::new(if cyclic { geometry } else { Geometry::Textbook }, input).unwrap();
+        let mut x = NodeId::INPUT;
+        let mut means = Vec::new();
+        // 32 positions, 8, and 2.
+        for stage in 0..3 {
+            let inputs = if stage == 0 { 2 } else { 6 };
+            let stride = stage.min(1) + 1;
+            x = b.add(&format!("conv {stage}"), convolution(6, inputs, 3, stride, stage as u64), &[x]).unwrap();
+            x = b.add(&format!("square {stage}"), square(), &[x]).unwrap();
+            let mean = b.add(&format!("mean {stage}"), Operator::AveragePool(Pool::Global), &[x]).unwrap();
+            // Either the means are added, or what heads of their own make of them.
+            let head = Operator::Linear(Linear { weight: tensor(&[3, 6], 30 + stage as u64), bias: None });
+            means.push(if summed { mean } else { b.add(&format!("head {stage}"), head, &[mean]).unwrap() });
+        }
+        let first = b.add("first sum", Operator::Add, &[means[order[0]], means[order[1]]]).unwrap();
+        let mut x = b.add("sum", Operator::Add, &[first, means[order[2]]]).unwrap();
+        if summed {
+            x = b.add("square of sum", square(), &[x]).unwrap();
+            let last = Linear { weight: tensor(&[3, 6], 11), bias: Some(tensor(&[3], 12)) };
+            x = b.add("last", Operator::Linear(last), &[x]).unwrap();
+        }
+        b.finish(&format!("{cyclic} {order:?} {summed}"), x).unwrap()
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        for summed in [true, false] {
+            for cyclic in [true, false] {
+                let graph = build(cyclic, order, summed);
+                let channel =
+                    CompileOptions { layout: LayoutChoice::Channel, batch: Some(1), ..options(&[Pass::Bsgs]) };
+                agree(&graph, &channel);
+                if cyclic {
+                    agree(&graph, &options(&[]));
+                    agree(&graph, &options(&[Pass::Fuse]));
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -81,6 +81,13 @@ impl Lowering<'_> {
             Operator::Add => {
                 let ones = || Kernel::Diagonal(vec![1.0; channels]);
                 value.operation = affine(vec![ones(), ones()], vec![0.0; channels]);
+                if value.plane.is_none() {
+                    // Means over different stages have one shape, and are laid out differently. What many positions hold can be read
+                    // at few, not the other way round.
+                    let values = || sources.iter().map(|&source| &self.circuit.values[source]);
+                    value.positions = values().map(|v| v.positions).min().unwrap_or(value.positions);
+                    value.pooled = values().all(|v| v.pooled);
+                }
             }
             Operator::AveragePool(pool) => value = self.pooled(node, *pool, value),
             Operator::Linear(linear) => {
