@@ -7,11 +7,11 @@ use umbra_model::Graph;
 
 use crate::chain::log2_of;
 use crate::circuit::{Affine, Operation as Source};
-use crate::compile::{Plan, used_primes};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
 use crate::merge::logit_step;
 use crate::packing::{Rotation, sources};
+use crate::plan::{Plan, used_primes};
 use crate::precision;
 use crate::{
     Average, CompileOptions, Diagonal, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout,

@@ -25,6 +25,7 @@ pub mod merge;
 mod noise;
 mod options;
 pub mod packing;
+mod plan;
 pub mod precision;
 pub mod program;
 pub mod redistribute;

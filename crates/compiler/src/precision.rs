@@ -5,6 +5,7 @@
 //! are measured on sample pictures: one pass forward, one backward from a random combination of the logits, whose
 //! expectation over signs is the sum over logits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, Axis};
@@ -124,6 +125,10 @@ fn operands(value: &Value) -> Vec<ValueId> {
     }
 }
 
+fn squares(planes: &Planes) -> Cow<'_, Planes> {
+    Cow::Owned(planes.pow2())
+}
+
 /// Visits what each rounded weight multiplies: `(diagonal, output channel, operand, input channel, tap, stride)`, also where the
 /// weight itself is 0: rounding noise is everywhere in a diagonal. Diagonals are counted in order.
 fn each_rounded(
@@ -203,14 +208,14 @@ pub fn gains(
         let gradients = backward(circuit, &values, &signs);
         (circuit.values.iter().enumerate())
             .map(|(id, value)| {
-                let squares = |planes: &Planes| planes.iter().map(|x| x * x).sum::<f64>();
+                let power = |planes: &Planes| planes.iter().map(|x| x * x).sum::<f64>();
                 let operands = operands(value);
                 let mut weights = vec![0.0; operands.len()];
                 let sums = gradients[id].sum_axis(Axis(1));
                 // Another rounding at every position, where weights have masks.
-                let squared = |planes: &Planes| if packing.is_padded() { planes.pow2() } else { planes.clone() };
+                let squared = |planes| if packing.is_padded() { squares(planes) } else { Cow::Borrowed(planes) };
                 let own = squared(&gradients[id]);
-                let read: Vec<Planes> = operands.iter().map(|source| squared(&values[*source])).collect();
+                let read: Vec<Cow<'_, Planes>> = operands.iter().map(|source| squared(&values[*source])).collect();
                 let mut products = BTreeMap::new();
                 each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                     let source = operands[operand];
@@ -227,9 +232,9 @@ pub fn gains(
                 });
                 let slots = packing.capacity(value) * packing.ciphertexts(value) * extent(value);
                 Gain {
-                    value: squares(&gradients[id]) / logits as f64,
+                    value: power(&gradients[id]) / logits as f64,
                     weights,
-                    mean_square: squares(&values[id]) / slots as f64,
+                    mean_square: power(&values[id]) / slots as f64,
                     largest: values[id].iter().fold(0.0, |m, x| x.abs().max(m)),
                     means: Vec::new(),
                 }
@@ -337,14 +342,15 @@ pub fn errors(
             let mut corrections = vec![0.0; own.nrows()];
             each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                 let source = operands[operand];
-                let error = if packing.is_padded() {
-                    weights[operand] * weights[operand]
-                } else {
-                    weights[operand] * normal(&mut rng)
-                };
                 let zeros = || Array2::zeros((own_value.channels, circuit.values[source].channels));
-                taps.entry((operand, tap, stride)).or_insert_with(zeros)[[co, ci]] += error;
-                corrections[co] += error * means[source][ci];
+                let of_tap = taps.entry((operand, tap, stride)).or_insert_with(zeros);
+                if packing.is_padded() {
+                    of_tap[[co, ci]] += weights[operand] * weights[operand];
+                } else {
+                    let error = weights[operand] * normal(&mut rng);
+                    of_tap[[co, ci]] += error;
+                    corrections[co] += error * means[source][ci];
+                }
             });
             let each = taps.iter().map(|((operand, tap, stride), errors)| {
                 let source = operands[*operand];

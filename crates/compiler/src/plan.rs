@@ -1,0 +1,443 @@
+//! Everything that is decided at one ring degree: levels, moduli, key-switching keys, and what errors come of them.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use umbra_model::Graph;
+use umbra_model::zoo::random_picture;
+use umbra_ring::primes;
+
+use crate::bsgs::{self, Inputs, Split};
+use crate::chain::{self, Chain, log2_of};
+use crate::circuit::{Circuit, Operation};
+use crate::keys::{Choice, Search, Shape, ShapeKind};
+use crate::levels::{self, Context, Place, SwitchNoise};
+use crate::packing::{self, Diagonals, Packing};
+use crate::precision::{self, Gain, Injected, Sample};
+use crate::{Average, CompileError, CompileOptions, Pass, merge};
+
+/// Ring degrees accepted when asked for.
+pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
+/// Special primes beyond the chain's own at most.
+const MAX_SPECIAL: usize = 12;
+/// Bits by which digits may exceed the special primes at the highest level, where the picture's scale pays for it.
+const TOP_EXCESS: f64 = 6.0;
+/// Bits left unused below the security limit, against rounding of logarithms.
+const SLACK: f64 = 1e-3;
+/// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and predictions
+/// are made on few.
+const SWAMPED: f64 = 10.0;
+/// Shares of the wanted error's variance that are aimed at.
+const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
+/// How far a plan may miss the wanted error and still be what was wanted.
+const TOLERANCE: f64 = 1.05;
+/// How much slower a program may be for each bit of precision that it gains towards the wanted one.
+const TIME_FOR_A_BIT: f64 = 1.6;
+
+/// Everything decided, ready to be written out.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub circuit: Circuit,
+    pub packing: Packing,
+    pub log_n: u32,
+    pub limit: u32,
+    pub places: Vec<Place>,
+    pub chain: Chain,
+    pub pool: Vec<u32>,
+    pub diagonals: Vec<Diagonals>,
+    pub classes: Vec<Vec<Split>>,
+    /// Per value; values without step have none.
+    pub shapes: Vec<Option<Shape>>,
+    /// Per shape in order of values.
+    pub choice: Choice,
+    /// With those of carries.
+    pub gains: Vec<Gain>,
+    /// What each step adds.
+    pub injected: Vec<Injected>,
+    /// Per value, simulated.
+    pub errors: Vec<f64>,
+    /// Predicted from gains.
+    pub logit_error: f64,
+    pub shifts: usize,
+    pub carries: usize,
+}
+
+/// The plan at a ring degree.
+pub(crate) fn at_degree(
+    graphs: &[&Graph],
+    circuit: &Circuit,
+    options: &CompileOptions,
+    log_n: u32,
+    channel: bool,
+) -> Result<Plan, CompileError> {
+    let limit = security_limit(log_n)?;
+    let packing = if channel {
+        Packing::channel(circuit, log_n, options.batch, options.average == Average::Server)?
+    } else {
+        Packing::new(circuit, log_n)?
+    };
+    if circuit.others.is_empty() && options.average == Average::Client {
+        // Side by side.
+        let (step, room) = (merge::logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
+        if step > room {
+            return Err(CompileError::TooManyLanes { found: graphs.len(), limit: room, log_n });
+        }
+    }
+    let mut circuit = circuit.clone();
+    // The channel layout has no unused channels.
+    let expand = options.has(Pass::InputExpansion) && !channel;
+    let shifts = if expand { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
+    let samples = samples(graphs[0], &circuit);
+    let diagonals = all_diagonals(&circuit, &packing);
+    // At every position of a masked plaintext the rounding is another: there is no mean to take from biases.
+    let corrected = options.has(Pass::BiasCorrection) && !packing.is_padded();
+    let gains = all_gains(&circuit, &packing, &diagonals, (&samples, measured(graphs[0])), corrected);
+    if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
+    {
+        return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
+    }
+    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &gains);
+    let context = Context {
+        circuit: &circuit,
+        packing: &packing,
+        log_n,
+        tower_reuse: options.has(Pass::TowerReuse),
+        gains: &gains,
+        weight_noise: &weight_noise,
+        largest_logit: graphs.iter().map(|g| largest_logit(g, &gains[circuit.output])).fold(0.0, f64::max),
+        excess: TOP_EXCESS,
+        parts: if options.has(Pass::Bsgs) && options.has(Pass::PairGiants) && !packing.is_channel() {
+            2.0
+        } else {
+            1.0
+        },
+    };
+    let logit_error = options.logit_error(graphs);
+    let wanted = logit_error * logit_error / context.roundings().max(1) as f64;
+    let places = context.place();
+    let levels_needed = places.iter().map(|p| p.works).max().unwrap_or(0);
+    let sized = |share: f64| {
+        let mut places = places.clone();
+        context.allot(&mut places, share);
+        let targets = context.targets(&places);
+        (places, targets)
+    };
+    let top = |share: f64| sized(share).1.last().copied().unwrap_or(0.0);
+
+    let coarsest = wanted * 60f64.exp2();
+    // Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss their
+    // targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
+    let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
+    let aims: Vec<(usize, f64)> = (room..=(room + 6).min(MAX_SPECIAL.max(room)))
+        .flat_map(|special| AIMS.map(|aim| (special, aim * wanted)))
+        // Where not even a coarser aim is within reach, it is the same for all.
+        .filter(|(special, aim)| *aim == wanted || top(*aim) <= f64::from(limit) - 30.0 * *special as f64)
+        .collect();
+    let known = Mutex::new(BTreeMap::new());
+    let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
+        // What chains have too much is known only afterwards: a second round makes up for it.
+        let mut budget = f64::from(limit) - 30.0 * special as f64 - 0.5;
+        let mut found: Option<(Vec<Place>, Chain)> = None;
+        for _ in 0..3 {
+            let share = if top(aim) <= budget {
+                aim
+            } else if top(coarsest) > budget {
+                break;
+            } else {
+                // The size falls with the share: bisect its logarithm.
+                let (mut low, mut high) = (aim.log2(), coarsest.log2());
+                for _ in 0..40 {
+                    let middle = (low + high) / 2.0;
+                    if top(middle.exp2()) > budget { low = middle } else { high = middle }
+                }
+                high.exp2()
+            };
+            let (places, targets) = sized(share);
+            match chain::search(log_n, &targets) {
+                Ok(chain) => {
+                    let over = chain.log_pool() - (f64::from(limit) - 30.0 * special as f64);
+                    found = Some((places, chain));
+                    if over <= 0.0 {
+                        break;
+                    }
+                    budget -= over;
+                }
+                Err(CompileError::NoChain { .. }) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        let Some((places, chain)) = found else { return Ok(Vec::new()) };
+        let pools = extra_primes(&chain, log_n, limit)?.into_iter();
+        let finish = |extra| finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &known);
+        Ok(pools.filter_map(finish).collect())
+    };
+    let found: Vec<Vec<Plan>> = aims.par_iter().map(plans).collect::<Result<_, _>>()?;
+    let worth = |plan: &Plan| {
+        let bits = (plan.logit_error / logit_error).log2().max(0.0);
+        let price = options.cost.seconds_per_key_gigabyte / 1e9;
+        let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
+        (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
+    };
+    // Precision is traded only where it is out of reach.
+    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * logit_error;
+    let order = |plan: &Plan| (!exact(plan), worth(plan));
+    let best = found.into_iter().flatten().min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
+    let too_deep =
+        |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
+    let Some(mut plan) = best else { return Err(too_deep(coarsest)) };
+    let samples = &samples[..samples.len().min(measured(graphs[0]))];
+    let errors = |(member, circuit): (usize, &Circuit)| {
+        let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
+        precision::errors(circuit, &plan.packing, &plan.diagonals, samples, &plan.injected, &means)
+    };
+    plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
+    // Activations may amplify errors beyond what a linear prediction knows of, or without bound.
+    let simulated = plan.errors[plan.circuit.output];
+    let near = simulated < SWAMPED * plan.logit_error.max(logit_error);
+    if !(near && plan.errors.iter().all(|e| e.is_finite())) {
+        return Err(CompileError::Swamped { predicted: plan.logit_error, simulated, log_n });
+    }
+    Ok(plan)
+}
+
+fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
+    // A number that is none stays, and is found later.
+    a.into_iter().zip(b).map(|(a, b)| if a.is_nan() || a > b { a } else { b }).collect()
+}
+
+/// Gains, of an ensemble the largest over its members.
+fn all_gains(
+    circuit: &Circuit,
+    packing: &Packing,
+    diagonals: &[Diagonals],
+    samples: (&[Sample], usize),
+    corrected: bool,
+) -> Vec<Gain> {
+    let mut gains = precision::gains(circuit, packing, diagonals, samples, corrected);
+    for other in &circuit.others {
+        for (gain, own) in gains.iter_mut().zip(precision::gains(other, packing, diagonals, samples, corrected)) {
+            gain.means.extend(own.means);
+            let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+            gain.value = larger(gain.value, own.value);
+            gain.weights.iter_mut().zip(own.weights).for_each(|(w, own)| *w = larger(*w, own));
+            gain.mean_square = larger(gain.mean_square, own.mean_square);
+            gain.largest = larger(gain.largest, own.largest);
+        }
+    }
+    if packing.averages(&circuit.values[circuit.output]) {
+        // A logit has the errors of all members, each of which has its part of the weights. Those of the logits themselves were seen
+        // in every member: they make them together.
+        let members = circuit.members().len() as f64;
+        for (_, gain) in gains.iter_mut().enumerate().filter(|(id, _)| *id != circuit.output) {
+            gain.value *= members;
+            gain.weights.iter_mut().for_each(|w| *w *= members);
+        }
+    }
+    gains
+}
+
+/// log2(QP) allowed at 128 bits.
+fn security_limit(log_n: u32) -> Result<u32, CompileError> {
+    let (low, high) = (*LOG_N_FORCED.start(), *LOG_N_FORCED.end());
+    umbra_ckks::security::max_log_qp(log_n).map_err(|_| CompileError::RingDegree { log_n, low, high })
+}
+
+/// The largest magnitude of a logit that decryption must tell from an overflow.
+fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
+    let seen = graph.ranges().logits.map(|[min, max]| 4.0 * f64::from(min.abs().max(max.abs())));
+    seen.unwrap_or(8.0 * logits.largest).max(32.0)
+}
+
+/// Multiply-accumulates that measuring gains may take, about a second.
+const SAMPLE_WORK: u64 = 500_000_000;
+/// Samples that means are taken over at most.
+const MEAN_SAMPLES: usize = 16;
+/// As many at least, random ones where the network has fewer. Of a single one, a pooled value would be its own mean, and weights that read it would seem to need no precision.
+const FEWEST_SAMPLES: usize = 4;
+
+/// How many samples gains are measured on: a backward pass each.
+fn measured(graph: &Graph) -> usize {
+    (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, FEWEST_SAMPLES as u64) as usize
+}
+
+/// The pictures that precision is measured on: those of the network, or random ones that are as smooth as photographs.
+fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
+    let input = graph.input();
+    // With zero padding, values have the pixels that there are, and no others.
+    let (pitch, positions) = if circuit.is_padded() {
+        (input.width, input.height * input.width)
+    } else {
+        (circuit.grid.pitch, circuit.grid.positions)
+    };
+    let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), pitch, positions);
+    let own = &graph.description().samples;
+    // Graphs have samples of the right size only.
+    let own = own.iter().take(MEAN_SAMPLES).filter_map(|bytes| input.normalise(bytes).ok());
+    let mut samples: Vec<Sample> = own.map(|picture| lay_out(&picture)).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    while samples.len() < FEWEST_SAMPLES {
+        samples.push(lay_out(&random_picture(input, &mut rng)));
+    }
+    samples
+}
+
+fn all_diagonals<'c>(circuit: &'c Circuit, packing: &Packing) -> Vec<Diagonals> {
+    let of = |id: usize| {
+        let affine = |member: &'c Circuit| {
+            let value = &member.values[id];
+            match &value.operation {
+                Operation::Affine(affine) => Some((member, value, affine)),
+                _ => None,
+            }
+        };
+        packing.diagonals_of(&circuit.members().filter_map(affine).collect::<Vec<_>>())
+    };
+    (0..circuit.values.len()).map(of).collect()
+}
+
+/// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
+fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, CompileError> {
+    let left = f64::from(limit) - chain.log_pool() - SLACK;
+    let count = ((left / 30.0).floor().max(0.0) as usize).min(MAX_SPECIAL);
+    let mut pools = Vec::new();
+    if count > 0 {
+        pools.push(primes::nearest(log_n, 30.0, count, &chain.primes)?);
+    }
+    // Sizes of 27 bits and more are worth another limb.
+    let size = left / (count + 1) as f64;
+    if count < MAX_SPECIAL && size >= 27.0 {
+        // Primes scatter around the size asked for: a little less keeps the product within the limit.
+        let smaller = primes::nearest(log_n, size - 0.02, count + 1, &chain.primes)?;
+        if smaller.iter().map(|p| f64::from(*p).log2()).sum::<f64>() <= left {
+            pools.push(smaller);
+        }
+    }
+    Ok(pools)
+}
+
+/// Carries, scales, gadgets, splits and errors for a chain.
+fn finish(
+    context: &Context<'_>,
+    options: &CompileOptions,
+    chain: &Chain,
+    mut places: Vec<Place>,
+    extra: Vec<u32>,
+    (limit, shifts): (u32, usize),
+    known: &Mutex<BTreeMap<Inputs, Vec<Split>>>,
+) -> Option<Plan> {
+    let (log_n, packing) = (context.log_n, *context.packing);
+    let mut circuit = context.circuit.clone();
+    let mut gains = context.gains.to_vec();
+    let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
+    levels::balance(context, &circuit, &gains, &mut places, chain);
+    let diagonals = all_diagonals(&circuit, &packing);
+    let mut pool = chain.primes.clone();
+    pool.extend(extra);
+
+    let mut sets: Vec<Inputs> = Vec::new();
+    let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
+        .map(|(id, _)| shape(&packing, chain, &places, (&circuit, id), &diagonals[id], &mut sets))
+        .collect();
+    let classes: Vec<Vec<Split>> = sets
+        .into_iter()
+        .map(|set| {
+            let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
+                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more. Only
+                // what moves results to their place is one.
+                true if packing.is_channel() => vec![Split::new(set, &packing, (1, 0), true)],
+                true => bsgs::candidates(set, &packing, options.has(Pass::PairGiants)),
+                false => vec![Split::none(set, &packing)],
+            };
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(set).or_insert_with_key(splits).clone()
+        })
+        .collect();
+    let steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
+    let search = Search {
+        chain,
+        pool: &pool,
+        log_n,
+        limit: f64::from(limit) - SLACK,
+        excess: (TOP_EXCESS, (levels::switch_margin(&circuit, &places) - 8.0).clamp(0.0, 12.0)),
+        shapes: &steps,
+        classes: &classes,
+        model: &options.cost,
+    };
+    let choice = search.run(options.key_bytes as f64)?;
+
+    let switch = |level: usize| {
+        let gadget = &choice.gadgets[choice.of_level[level]];
+        let kept = |d: &Vec<u16>| -> f64 {
+            d.iter().filter(|p| chain.levels[level].contains(p)).map(|&p| f64::from(pool[p as usize]).log2()).sum()
+        };
+        let largest = gadget.digits.iter().map(kept).fold(0.0, f64::max);
+        SwitchNoise {
+            digits: crate::gadgets::digits_at(gadget, &chain.levels[level]),
+            excess: largest - log2_of(&pool, &gadget.special),
+        }
+    };
+    let injected = context.injected(&circuit, &places, switch);
+    let logit_variance: f64 = injected.iter().zip(&gains).map(|(i, g)| i.logit_variance(g)).sum();
+    let logit_error = logit_variance.sqrt();
+    let chain = chain.clone();
+    Some(Plan {
+        circuit,
+        packing,
+        log_n,
+        limit,
+        places,
+        chain,
+        pool,
+        diagonals,
+        classes,
+        shapes,
+        choice,
+        gains,
+        injected,
+        errors: Vec::new(),
+        logit_error,
+        shifts,
+        carries,
+    })
+}
+
+/// The shape of a value's step; sets of rotations are collected in `sets`.
+fn shape(
+    packing: &Packing,
+    chain: &Chain,
+    places: &[Place],
+    (circuit, id): (&Circuit, usize),
+    diagonals: &Diagonals,
+    sets: &mut Vec<Inputs>,
+) -> Option<Shape> {
+    let (place, value) = (places[id], &circuit.values[id]);
+    let kind = match &value.operation {
+        Operation::Input(_) | Operation::Polynomial(..) => return None,
+        Operation::Square(_) => ShapeKind::Square(packing.ciphertexts(value)),
+        Operation::Sum(source, window) => {
+            let rotations = packing.pooling(value, &circuit.values[*source], *window);
+            ShapeKind::Rotations(rotations, packing.ciphertexts(value))
+        }
+        Operation::Affine(_) => {
+            let set = bsgs::inputs(diagonals);
+            let class = sets.iter().position(|s| *s == set).unwrap_or_else(|| {
+                sets.push(set);
+                sets.len() - 1
+            });
+            let (outputs, diagonals) = (packing.ciphertexts(value), diagonals.len());
+            ShapeKind::Linear { class, outputs, diagonals, encoding: packing.encoding(diagonals) }
+        }
+    };
+    Some(Shape { level: place.works, changes: chain.changes(place.works, place.level), kind })
+}
+
+/// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.
+pub(crate) fn used_primes(plan: &Plan) -> BTreeMap<u16, u16> {
+    let gadgets = plan.choice.gadgets.iter().flat_map(|g| g.digits.iter().flatten().chain(&g.special));
+    let used: BTreeSet<u16> = plan.chain.levels.iter().flatten().chain(gadgets).copied().collect();
+    used.into_iter().zip(0..).collect()
+}
