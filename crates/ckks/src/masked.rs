@@ -60,6 +60,8 @@ impl Masked {
             encoder.embed(&slots.into_iter().map(|v| Complex64::new(v, 0.0)).collect::<Vec<_>>())
         };
         let mut patterns: Vec<Vec<f64>> = Vec::new();
+        // The largest coefficient of each: there are many weights to a pattern.
+        let mut largest: Vec<f64> = Vec::new();
         let mut known = BTreeMap::new();
         let mut weights = Vec::with_capacity(places.len());
         for (index, (d, &place)) in spec.diagonals.iter().zip(places).enumerate() {
@@ -78,11 +80,13 @@ impl Masked {
                 if key.2.is_none() {
                     unit.values = vec![1.0];
                 }
-                patterns.push(embed(rotated(&unit.plaintext(spec.masks), giant).collect()));
+                let pattern = embed(rotated(&unit.plaintext(spec.masks), giant).collect());
+                largest.push(pattern.iter().fold(0.0f64, |a, c| a.max(c.abs())));
+                patterns.push(pattern);
                 patterns.len() - 1
             });
             let factor = weight * scale;
-            let largest = patterns[pattern].iter().fold(0.0f64, |a, c| a.max(c.abs())) * factor.abs();
+            let largest = largest[pattern] * factor.abs();
             if largest >= f64::from(COEFFICIENT_BITS).exp2() {
                 let available = COEFFICIENT_BITS.into();
                 return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available });

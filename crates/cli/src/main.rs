@@ -81,9 +81,11 @@ fn with_reasons(error: &anyhow::Error) -> String {
     })
 }
 
-/// One line on standard error.
+/// One line on standard error, with nothing in it that a terminal would obey: it may quote a file.
 fn complain(message: &str) -> ExitCode {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String =
+        line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
     // Where standard error is closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "umbra: {line}");
     ExitCode::from(BAD_INPUT)

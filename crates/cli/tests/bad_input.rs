@@ -232,6 +232,65 @@ fn outputs_that_cannot_be_written_leave_nothing_behind() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
+#[test]
+fn outputs_replace_nothing_but_their_like() {
+    let bytes = |name: &str| std::fs::read(files().path(name)).unwrap();
+    let copy = |name: &str, to: &str| {
+        files().changed(name, to, |_| ());
+        bytes(to)
+    };
+    let (secret, input) = (copy("keys/secret.key", "mine.key"), copy("input.ct", "mine.ct"));
+    let manifest = bytes("net/manifest.json");
+    std::fs::copy(common::picture(), files().path("mine.png")).unwrap();
+    std::fs::copy(common::picture(), files().path("other.png")).unwrap();
+    let encrypt = |out| ["encrypt", "net.umbra", "--key", "mine.key", "mine.png", "--out", out];
+    refused_with(files(), &encrypt("mine.key"), &["mine.key", "this is what is read"]);
+    refused_with(files(), &encrypt("mine.png"), &["mine.png", "this is what is read"]);
+    refused_with(files(), &encrypt("keys/secret.key"), &["keys/secret.key", "a secret key", "would be lost"]);
+    refused_with(files(), &encrypt("other.png"), &["other.png", "another file", "would be lost"]);
+    refused_with(files(), &encrypt("net.umbra"), &["net.umbra", "a program", "would be lost"]);
+    refused_with(files(), &with(&with(&INFER, "input.ct", "mine.ct"), "no.ct", "mine.ct"), &["mine.ct", "is read"]);
+    refused_with(files(), &["compile", "net", "--out", "net/manifest.json"], &["manifest.json", "another file"]);
+    assert!(bytes("mine.key") == secret && bytes("keys/secret.key") == secret);
+    assert!(bytes("mine.ct") == input && bytes("net/manifest.json") == manifest);
+    assert_eq!(bytes("other.png"), std::fs::read(common::picture()).unwrap());
+    // One of its kind is.
+    umbra().current_dir(&files().folder).args(encrypt("mine.ct")).assert().success();
+    assert!(bytes("mine.ct") != input);
+}
+
+/// A gigabyte of evaluation keys is not left in the folder for temporary files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stopped_run_leaves_no_keys_behind() {
+    let scratch = files().path("scratch");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let binary = umbra();
+    // Signals as from a terminal, whatever runs the tests.
+    let mut child = std::process::Command::new("env")
+        .args(["--default-signal=INT,TERM,HUP"])
+        .arg(binary.get_program())
+        .args(["bench", "network", "net.umbra", "--runs", "1000000"])
+        .current_dir(&files().folder)
+        .env("TMPDIR", &scratch)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let written = || {
+        let folders = std::fs::read_dir(&scratch).unwrap().flatten();
+        folders.map(|folder| folder.path().join("output.ct")).any(|path| path.exists())
+    };
+    let start = std::time::Instant::now();
+    while !written() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed().as_secs() < 60, "nothing is evaluated");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let stopped = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+}
+
 /// A file system without room, as far as it can be had without privileges: a limit on the size of files.
 #[cfg(target_os = "linux")]
 #[test]

@@ -8,6 +8,7 @@ use umbra_ckks::{Ciphertext, Decryptor, Encoder, Encryptor, KeyGenerator, Secret
 use umbra_runtime::{Logits, RuntimeError, layout};
 use umbra_wire::{EvaluationKeysWriter, LoadedProgram, Role, SeededCiphertext};
 
+use crate::secret::begin_secret_key;
 use crate::{ClientError, open_secret_key, save_secret_key};
 
 /// Keys waiting to be written: enough to keep both sides busy, few enough for the memory.
@@ -61,6 +62,22 @@ impl Client {
     /// [`ClientError`].
     pub fn save_secret_key(&self, path: &Path) -> Result<(), ClientError> {
         Ok(save_secret_key(path, self.program.parameters(), &self.secret)?)
+    }
+
+    /// Writes the secret key and the evaluation keys: both are whole before either gets its name. See [`Self::save_secret_key`] and
+    /// [`Self::write_evaluation_keys`].
+    ///
+    /// # Errors
+    /// [`ClientError`]; unless it is the second name that could not be given, what was at the paths stays.
+    pub fn save_keys(
+        &self,
+        secret: &Path,
+        evaluation: &Path,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), ClientError> {
+        let secret = begin_secret_key(secret, self.program.parameters(), &self.secret)?;
+        self.write_evaluation_keys(evaluation, progress)?;
+        Ok(secret.commit().map_err(umbra_wire::WireError::from)?)
     }
 
     /// Makes the evaluation keys that the program needs and writes them to a file, one by one: never more than three of them

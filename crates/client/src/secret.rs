@@ -53,8 +53,17 @@ pub fn decode_secret_key<B: AsRef<[u8]>>(
 /// # Errors
 /// [`WireError`].
 pub fn save_secret_key(path: &Path, parameters: &Parameters, secret: &SecretKey) -> Result<(), WireError> {
+    Ok(begin_secret_key(path, parameters, secret)?.commit()?)
+}
+
+/// All of the file but its name.
+pub(crate) fn begin_secret_key(
+    path: &Path,
+    parameters: &Parameters,
+    secret: &SecretKey,
+) -> Result<AtomicFile, WireError> {
     let bytes = encode_secret_key(parameters, secret).map_err(WireError::content(path))?;
-    Ok(AtomicFile::write(path, true, &bytes)?)
+    Ok(AtomicFile::begin(path, true, &bytes)?)
 }
 
 /// Reads a secret key for these parameters.

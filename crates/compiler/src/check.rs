@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use umbra_model::{Geometry, GraphBuilder, Input};
 
-use demand::{Demand, GIB};
+use demand::{Demand, GIB, MAX_WORKING};
 use step::StepCheck;
 
 use crate::{
@@ -50,6 +50,10 @@ impl Program {
                 kept.keep(&check.demand(linear)?);
             }
             registers[step.destination] = Some(state);
+        }
+        let working = self.working_bytes() as f64;
+        if working > MAX_WORKING {
+            return Err(invalid("memory for ciphertexts", gib(working), format!("at most {}", gib(MAX_WORKING))));
         }
         if kept.weights > kept.allowed() {
             let expected = format!("at most {}: nearly all of it is zeros or copies of masks", gib(kept.allowed()));
@@ -117,6 +121,17 @@ impl Program {
                 let expected = "disjoint nonempty digits and special primes";
                 return Err(invalid("gadget", format!("{gadget:?}"), expected.into()));
             }
+        }
+        // Each costs tables of 20 N bytes.
+        let used: BTreeSet<u16> = gadgets
+            .iter()
+            .flat_map(|g| g.digits.iter().flatten().chain(&g.special))
+            .chain(levels.iter().flatten())
+            .copied()
+            .collect();
+        if used.len() < primes.len() {
+            let expected = format!("{}, those of levels and gadgets", used.len());
+            return Err(invalid("number of primes", primes.len(), expected));
         }
         Ok(())
     }
@@ -400,6 +415,7 @@ mod tests {
             |p| p.layout = Layout::Ensemble { pictures: 0, members: 1, averaged: false },
             |p| p.output.classes = 3,
             |p| p.logit_range = Some([1.0, 0.0]),
+            |p| p.parameters.primes.push(umbra_ring::primes::nearest(5, 28.0, 1, &p.parameters.primes).unwrap()[0]),
             |p| p.steps[0].destination = 1,
             |p| p.steps[0].level_in = 0,
             |p| p.steps[0].level_in = 2,
@@ -491,6 +507,22 @@ mod tests {
             let error = program.check().expect_err(what).to_string();
             assert!(error.contains(what) && error.contains("GiB"), "{what}: {error}");
         }
+        // 300 registers of 512 ciphertexts of two limbs.
+        let mut program = small_at(17);
+        let transform = linear(&mut program);
+        transform.bias = vec![vec![0.25; 4]; 512];
+        let first = transform.diagonals[0].clone();
+        transform.diagonals = (0..512).map(|output| Diagonal { output, ..first.clone() }).collect();
+        transform.plan = Bsgs { babies: vec![0, 1], inner: vec![0], outer: vec![0], pair: None };
+        let copy = Step { destination: 0, ..program.steps[2].clone() };
+        program.steps.extend((1..300).map(|destination| Step { destination, ..copy.clone() }));
+        program.registers = 300;
+        let error = program.check().expect_err("too much").to_string();
+        assert!(error.contains("memory for ciphertexts"), "{error}");
+        // Twenty fit: what is wrong then is the output, of one ciphertext.
+        program.steps.truncate(20);
+        let error = program.check().expect_err("another output").to_string();
+        assert!(error.contains("output register"), "{error}");
         // As many weights in one row, and few masked ones.
         for program in
             [scattered(4000, true, false), scattered(20_000, false, true), masked(scattered(200, true, false))]

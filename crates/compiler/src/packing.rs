@@ -72,8 +72,8 @@ impl Packing {
     /// The cyclic packing of a circuit at `N = 2^log_n`.
     ///
     /// # Errors
-    /// [`CompileError::TooLarge`] where a picture has more positions than there are slots; [`CompileError::Unsupported`] for zero
-    /// padding.
+    /// [`CompileError::TooLarge`] where a picture has more positions than there are slots, or a value more ciphertexts than a register
+    /// may have; [`CompileError::Unsupported`] for zero padding.
     pub fn new(circuit: &Circuit, log_n: u32) -> Result<Self, CompileError> {
         if circuit.is_padded() {
             return Err(CompileError::Unsupported {
@@ -82,7 +82,13 @@ impl Packing {
                 remedy: "use the channel layout, or train the network with cyclic convolutions".into(),
             });
         }
-        Self::of(circuit, log_n)
+        let packing = Self::of(circuit, log_n)?;
+        let most = circuit.values.iter().map(|value| packing.ciphertexts(value)).max().unwrap_or(0);
+        if most > MAX_CIPHERTEXTS {
+            let what = "ciphertexts of a value";
+            return Err(CompileError::TooLarge { what, found: most, limit: MAX_CIPHERTEXTS, log_n });
+        }
+        Ok(packing)
     }
 
     fn of(circuit: &Circuit, log_n: u32) -> Result<Self, CompileError> {

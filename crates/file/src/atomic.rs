@@ -81,11 +81,7 @@ impl AtomicFile {
     /// # Errors
     /// As [`AtomicFile::create`] and [`AtomicFile::commit`]; where it is one of the first, what was at the paths stays.
     pub fn write_together<'a>(files: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> Result<(), FileError> {
-        let begin = |(path, bytes): (&Path, &[u8])| {
-            let mut file = Self::create(path, false)?;
-            file.write_all(bytes).and_then(|()| file.flush()).map_err(FileError::write(path))?;
-            Ok(file)
-        };
+        let begin = |(path, bytes): (&Path, &[u8])| Self::begin(path, false, bytes);
         let begun: Vec<Self> = files.into_iter().map(begin).collect::<Result<_, FileError>>()?;
         begun.into_iter().try_for_each(Self::commit)
     }
@@ -116,14 +112,22 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Writes all of `bytes` to a file that will be at `path`.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
+    pub fn begin(path: &Path, secret: bool, bytes: &[u8]) -> Result<Self, FileError> {
+        let mut file = Self::create(path, secret)?;
+        file.write_all(bytes).and_then(|()| file.flush()).map_err(FileError::write(path))?;
+        Ok(file)
+    }
+
     /// Writes all of `bytes` to a file at `path`.
     ///
     /// # Errors
     /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
     pub fn write(path: &Path, secret: bool, bytes: &[u8]) -> Result<(), FileError> {
-        let mut file = Self::create(path, secret)?;
-        file.write_all(bytes).map_err(FileError::write(path))?;
-        file.commit()
+        Self::begin(path, secret, bytes)?.commit()
     }
 }
 

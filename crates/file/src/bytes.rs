@@ -34,19 +34,13 @@ impl FileBytes {
     /// # Errors
     /// [`FileError::Read`], [`FileError::NotAFile`], [`FileError::Format`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        // Before opening: opening a named pipe would wait for its other end.
-        if !fs::metadata(path).map_err(FileError::read(path))?.is_file() {
-            return Err(FileError::NotAFile { path: path.into() });
-        }
-        let mut file = File::open(path).map_err(FileError::read(path))?;
+        let (mut file, start) = Self::start(path)?;
         let length = file.metadata().map_err(FileError::read(path))?.len();
-        let start = &mut [0; PREAMBLE][..PREAMBLE.min(usize::try_from(length).unwrap_or(PREAMBLE))];
-        file.read_exact(start).map_err(FileError::read(path))?;
-        let preamble = Preamble::parse(start, length).map_err(FileError::format(path))?;
+        let preamble = Preamble::parse(&start, length).map_err(FileError::format(path))?;
         if preamble.kind == Kind::EvaluationKeys {
             return map(&file).map(|map| Self(Source::Mapped(map))).map_err(FileError::read(path));
         }
-        read(&mut file, start, length).map(Self).map_err(|reason| match reason.kind() {
+        read(&mut file, &start, length).map(Self).map_err(|reason| match reason.kind() {
             // It became shorter.
             io::ErrorKind::UnexpectedEof => {
                 let found = file.metadata().map_or(0, |metadata| metadata.len());
@@ -54,6 +48,27 @@ impl FileBytes {
             }
             _ => FileError::read(path)(reason),
         })
+    }
+
+    /// What a regular file says it holds, by its first bytes alone; `None` where it is none of ours.
+    ///
+    /// # Errors
+    /// [`FileError::Read`], [`FileError::NotAFile`].
+    pub fn kind(path: &Path) -> Result<Option<Kind>, FileError> {
+        let (_, start) = Self::start(path)?;
+        Ok(Preamble::kind(&start))
+    }
+
+    /// The first bytes of a regular file, as many as a preamble has or all there are.
+    fn start(path: &Path) -> Result<(File, Vec<u8>), FileError> {
+        // Before opening: opening a named pipe would wait for its other end.
+        if !fs::metadata(path).map_err(FileError::read(path))?.is_file() {
+            return Err(FileError::NotAFile { path: path.into() });
+        }
+        let mut file = File::open(path).map_err(FileError::read(path))?;
+        let mut start = Vec::with_capacity(PREAMBLE);
+        file.by_ref().take(PREAMBLE as u64).read_to_end(&mut start).map_err(FileError::read(path))?;
+        Ok((file, start))
     }
 
     /// Gives the memory behind some bytes back to the system, where they are mapped and it can; they are paged in again when

@@ -9,6 +9,8 @@ use crate::{ALIGN, DIGEST, Digest, ENTRY, FormatError, Kind, MAGIC, PREAMBLE, VE
 
 /// Longest header, in bytes.
 pub const MAX_HEADER: u32 = 1 << 20;
+/// Most records.
+pub const MAX_RECORDS: u32 = 1 << 20;
 
 /// A file whose head and table are checked; records are checked when read.
 ///
@@ -41,6 +43,12 @@ pub(crate) struct Preamble {
 }
 
 impl Preamble {
+    /// What the first bytes of a file say it holds.
+    pub(crate) fn kind(start: &[u8]) -> Option<Kind> {
+        let tag = start.strip_prefix(&MAGIC)?.get(2..4)?;
+        Kind::from_tag(u16::from_le_bytes([tag[0], tag[1]]))
+    }
+
     /// Reads it from the first bytes of a file, [`PREAMBLE`] of them or all there are, and checks all it says against the
     /// length of the file: what is said to be there is there, and nothing else.
     pub(crate) fn parse(start: &[u8], length: u64) -> Result<Self, FormatError> {
@@ -62,6 +70,12 @@ impl Preamble {
         let count = u32::from_le_bytes(field(preamble, 56));
         if header_length > MAX_HEADER {
             return Err(malformed("header length", header_length.into(), format!("at most {MAX_HEADER}")));
+        }
+        if count > MAX_RECORDS {
+            return Err(malformed("number of records", count.into(), format!("at most {MAX_RECORDS}")));
+        }
+        if length > kind.max_length() {
+            return Err(malformed("file length", length, format!("at most {} for {kind}", kind.max_length())));
         }
         let reserved = u32::from_le_bytes(field(preamble, 60));
         if reserved != 0 {

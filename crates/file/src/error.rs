@@ -112,6 +112,14 @@ pub enum FormatError {
         /// The largest number.
         limit: u32,
     },
+    /// A file that would not be read again: it was not finished.
+    #[error("{found} bytes and more, of {limit} at most; use a smaller network, or fewer pictures at once")]
+    TooLong {
+        /// Length so far.
+        found: u64,
+        /// [`Kind::max_length`].
+        limit: u64,
+    },
 }
 
 /// What can go wrong with a file on disk.

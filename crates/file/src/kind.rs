@@ -33,6 +33,18 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.tag() == tag)
     }
 
+    /// Longest file, in bytes. A file with holes can be as long as it likes and take no room on the disk; evaluation keys are mapped,
+    /// the others are read into memory.
+    #[must_use]
+    pub fn max_length(self) -> u64 {
+        match self {
+            Self::SecretKey => 16 << 20,
+            // R32-64 takes 5.5 GB without fusing, at N = 2^16.
+            Self::EvaluationKeys => 64 << 30,
+            Self::Ciphertext | Self::Program => 4 << 30,
+        }
+    }
+
     /// Whether only its owner may read it (mode 0600).
     #[must_use]
     pub fn is_secret(self) -> bool {

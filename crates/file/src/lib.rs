@@ -10,12 +10,14 @@
 //! | 12 | 4 | length of the header, at most [`MAX_HEADER`] |
 //! | 16 | 32 | context: the digest of what the file belongs to (parameters, program) |
 //! | 48 | 8 | offset of the table; a multiple of 64 |
-//! | 56 | 4 | number of records |
+//! | 56 | 4 | number of records, at most [`MAX_RECORDS`] |
 //! | 60 | 4 | zero |
 //! | 64 | 32 | BLAKE3 of bytes 0 to 63, the header and the table: the *digest* of the file |
 //! | 96 | | the header, JSON; then zeros up to a multiple of 64 |
 //! | | | the records one after the other, each followed by zeros up to a multiple of 64 |
 //! | table | 40 each | of every record its length (8) and the BLAKE3 of its bytes (32); the file ends here |
+//!
+//! Files are no longer than [`Kind::max_length`].
 //!
 //! The digest covers the table and the table covers the records, so that a file is identified by its digest and nothing of it
 //! can change unnoticed. Opening a file reads only its head and its table; a record is checked when it is read. Records are
@@ -39,7 +41,7 @@ mod writer;
 
 pub use atomic::AtomicFile;
 pub use bytes::FileBytes;
-pub use container::{Container, MAX_HEADER};
+pub use container::{Container, MAX_HEADER, MAX_RECORDS};
 pub use digest::Digest;
 pub use error::{FileError, FormatError};
 pub use kind::Kind;

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::container::align;
-use crate::{AtomicFile, DIGEST, Digest, ENTRY, FileError, FormatError, Kind, MAGIC, MAX_HEADER, PREAMBLE, VERSION};
+use crate::{
+    AtomicFile, DIGEST, Digest, ENTRY, FileError, FormatError, Kind, MAGIC, MAX_HEADER, MAX_RECORDS, PREAMBLE, VERSION,
+};
 
 /// Writes a file record by record; the head is filled in at the end, so that an unfinished file is no Umbra file.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Writer<W> {
     preamble: [u8; DIGEST],
     header: Vec<u8>,
     position: u64,
+    /// [`Kind::max_length`].
+    limit: u64,
     table: Vec<u8>,
     count: u32,
 }
@@ -42,7 +46,8 @@ impl<W: Write + Seek> Writer<W> {
         out.write_all(&[0; PREAMBLE])?;
         out.write_all(&header)?;
         let position = (PREAMBLE + header.len()) as u64;
-        let mut writer = Self { out, preamble, header, position, table: Vec::new(), count: 0 };
+        let limit = kind.max_length();
+        let mut writer = Self { out, preamble, header, position, limit, table: Vec::new(), count: 0 };
         writer.pad()?;
         Ok(writer)
     }
@@ -50,14 +55,20 @@ impl<W: Write + Seek> Writer<W> {
     /// Appends a record made of `parts`, one after the other.
     ///
     /// # Errors
-    /// What the output says; [`io::ErrorKind::InvalidInput`] with [`FormatError::TooManyRecords`] inside.
+    /// What the output says; [`io::ErrorKind::InvalidInput`] with [`FormatError::TooManyRecords`] or [`FormatError::TooLong`] inside.
     pub fn record(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let too_many = || invalid(FormatError::TooManyRecords { limit: u32::MAX });
-        let count = self.count.checked_add(1).ok_or_else(too_many)?;
+        let count = self.count + 1;
+        if count > MAX_RECORDS {
+            return Err(invalid(FormatError::TooManyRecords { limit: MAX_RECORDS }));
+        }
+        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let end = align(self.position + length) + u64::from(count) * ENTRY as u64;
+        if end > self.limit {
+            return Err(invalid(FormatError::TooLong { found: end, limit: self.limit }));
+        }
         for part in parts {
             self.out.write_all(part)?;
         }
-        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         self.table.extend_from_slice(&length.to_le_bytes());
         self.table.extend_from_slice(Digest::of_parts(parts.iter().copied()).bytes());
         self.count = count;
@@ -157,7 +168,7 @@ fn invalid(reason: FormatError) -> io::Error {
 ///
 /// # Errors
 /// [`FormatError::Header`] where the header cannot be JSON, [`FormatError::HeaderTooLong`] where it is longer than
-/// [`MAX_HEADER`], [`FormatError::TooManyRecords`].
+/// [`MAX_HEADER`], [`FormatError::TooManyRecords`], [`FormatError::TooLong`].
 pub fn encode(kind: Kind, context: Digest, header: &impl Serialize, records: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
     let header = header_bytes(header)?;
     let head = align((PREAMBLE + header.0.len()) as u64);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use umbra_file::{
-    AtomicFile, Container, ContainerFile, Digest, FileError, FormatError, Kind, MAX_HEADER, Writer, encode,
+    AtomicFile, Container, ContainerFile, Digest, FileBytes, FileError, FormatError, Kind, MAX_HEADER, Writer, encode,
 };
 
 fn sample() -> Vec<u8> {
@@ -78,6 +78,37 @@ fn every_truncation_and_extension_is_found() {
     }
     let longer = [&good[..], &[0]].concat();
     assert!(matches!(read(&longer), Err(FormatError::Malformed { what: "file length", .. })));
+}
+
+/// A file with holes takes no room on the disk, and as much memory as it is long once it is read.
+#[test]
+fn long_files_are_refused_before_they_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("long");
+    let mut preamble = encode(Kind::Ciphertext, Digest::of(b"parameters"), &json!({}), &[]).expect("encodes");
+    for (kind, length) in [(Kind::SecretKey, 1u64 << 25), (Kind::Ciphertext, 1 << 38), (Kind::EvaluationKeys, 1 << 40)]
+    {
+        preamble[10..12].copy_from_slice(&kind.tag().to_le_bytes());
+        preamble[48..56].copy_from_slice(&length.to_le_bytes());
+        fs::write(&path, &preamble[..96]).expect("written");
+        let file = fs::File::options().write(true).open(&path).expect("opened");
+        if file.set_len(length).is_err() {
+            continue; // not every file system has files so long
+        }
+        let error = FileBytes::open(&path).expect_err("too long");
+        let FileError::Format { reason: FormatError::Malformed { what, found, .. }, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!((what, found), ("file length", length));
+        assert_eq!(FileBytes::kind(&path).expect("readable"), Some(kind));
+    }
+    fs::write(&path, "something else").expect("written");
+    assert_eq!(FileBytes::kind(&path).expect("readable"), None);
+    // What would be refused is not written either.
+    let mut writer = Writer::new(Cursor::new(Vec::new()), Kind::SecretKey, Digest::of(b""), &json!({})).expect("begun");
+    let megabyte = vec![0; 1 << 20];
+    let error = (0..16).find_map(|_| writer.record(&[&megabyte]).err()).expect("too long");
+    assert!(error.to_string().contains("at most"), "{error}");
 }
 
 /// Lengths that a hostile writer would choose, under a digest that is right for them.
@@ -396,7 +427,7 @@ fn released_records_are_read_again() {
     let parts: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
     let bytes = encode(Kind::EvaluationKeys, Digest::of(b"x"), &(), &parts).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let container = Container::decode(umbra_file::FileBytes::open(&path).unwrap()).unwrap();
+    let container = Container::decode(FileBytes::open(&path).unwrap()).unwrap();
     let first = container.record(1).unwrap();
     (0..5).for_each(|record| container.release(record));
     assert_eq!(first, records[1]);

@@ -44,13 +44,21 @@ pub enum PictureError {
 }
 
 /// A picture in the size of a network's input.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Picture {
     bytes: Vec<u8>,
     channels: usize,
     height: usize,
     width: usize,
     notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Picture {
+    /// Never the pixels: it is what the server is not to see.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { channels, height, width, notes, .. } = self;
+        write!(f, "Picture({channels} x {height} x {width}, {notes:?})")
+    }
 }
 
 impl Picture {

@@ -1,6 +1,7 @@
 //! `umbra compile`.
 
 use serde::Serialize;
+use umbra_file::Kind;
 use umbra_wire::LoadedProgram;
 
 use crate::Outcome;
@@ -21,6 +22,7 @@ struct Report<'a> {
 
 /// Compiles a network to a file.
 pub fn run(arguments: &Compile) -> anyhow::Result<Outcome> {
+    super::check_output(&arguments.out, Kind::Program, &[])?;
     let network = Network::open(&arguments.network.network)?;
     let start = std::time::Instant::now();
     let program: LoadedProgram = network.compiled(&arguments.compilation)?;

@@ -1,10 +1,12 @@
 //! `umbra encrypt`.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
 use umbra_client::Client;
+use umbra_file::Kind;
 
 use crate::arguments::Encrypt;
 use crate::network::Network;
@@ -22,6 +24,8 @@ struct Report {
 
 /// Encrypts pictures to a file.
 pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
+    let inputs: Vec<&Path> = arguments.images.iter().chain([&arguments.key]).map(PathBuf::as_path).collect();
+    super::check_output(&arguments.out, Kind::Ciphertext, &inputs)?;
     let program = Network::open(&arguments.network.network)?.program(&[])?;
     let client = Client::open(&program, &arguments.key)?;
     let input = &program.program().picture;

@@ -1,12 +1,11 @@
 //! `umbra estimate`.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Serialize;
 use umbra_ckks::Parameters;
 use umbra_ckks::security::SECURITY_BITS;
-use umbra_compiler::{CostModel, Operation, Program};
+use umbra_compiler::CostModel;
 use umbra_runtime::count::{Counts, count};
 use umbra_wire::LoadedProgram;
 
@@ -87,7 +86,7 @@ impl Costs {
             server_memory_bytes: counts.key_bytes
                 + counts.key_file_bytes
                 + counts.weight_bytes
-                + working_bytes(program),
+                + program.working_bytes(),
             core_seconds_reference: report.seconds,
             machine_factor,
             server_s: report.seconds * machine_factor / threads as f64,
@@ -143,27 +142,4 @@ fn transform_seconds(parameters: &Parameters) -> f64 {
 fn machine_factor(parameters: &Parameters) -> f64 {
     let modelled = CostModel::default().transform * parameters.n() as f64 * f64::from(parameters.log_n());
     transform_seconds(parameters) / modelled
-}
-
-/// The most that ciphertexts take during a step: registers, and of a linear transform the digits of its inputs and its sums.
-fn working_bytes(program: &Program) -> u64 {
-    let literal = &program.parameters;
-    let limb = 4u64 << literal.log_n;
-    let registers = |state: &[Option<umbra_compiler::RegisterState>]| -> u64 {
-        let bytes = |s: &umbra_compiler::RegisterState| 2 * s.ciphertexts as u64 * literal.levels[s.level].len() as u64;
-        state.iter().flatten().map(bytes).sum::<u64>() * limb
-    };
-    let transformed = |index: usize, state: &[Option<umbra_compiler::RegisterState>]| -> u64 {
-        let step = &program.steps[index];
-        let Operation::Linear(linear) = &step.operation else { return 0 };
-        let extended = (literal.levels[step.level_in].len() + literal.gadgets[linear.gadget].special.len()) as u64;
-        let count = |source: usize| state.get(source).copied().flatten().map_or(0, |s| s.ciphertexts as u64);
-        let inputs: u64 = linear.inputs.iter().map(|i| count(i.source)).sum();
-        let digits = literal.gadgets[linear.gadget].digits.len() as u64;
-        let rows: BTreeSet<(u32, u16, u16)> = linear.diagonals.iter().map(|d| (d.output, d.outer, d.inner)).collect();
-        // Inputs are copied when limbs are dropped, and decomposed.
-        (inputs * (digits + 2) + 2 * rows.len() as u64) * extended * limb
-    };
-    let states = program.states();
-    (0..program.steps.len()).map(|i| registers(&states[i]) + transformed(i, &states[i])).max().unwrap_or(0)
 }

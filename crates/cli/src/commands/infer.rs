@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde::Serialize;
+use umbra_file::Kind;
 use umbra_server::Server;
 
 use crate::arguments::Infer;
@@ -23,6 +24,7 @@ struct Report {
 
 /// Classifies an encrypted picture.
 pub fn run(arguments: &Infer) -> anyhow::Result<Outcome> {
+    super::check_output(&arguments.out, Kind::Ciphertext, &[&arguments.input])?;
     let program = Network::open(&arguments.network.network)?.program(&[])?;
     let start = Instant::now();
     let server = Server::new(&program)?;

@@ -7,6 +7,7 @@ use umbra_client::Client;
 
 use crate::arguments::Keygen;
 use crate::network::Network;
+use crate::progress::Progress;
 use crate::{Outcome, text};
 
 /// What `--json` prints.
@@ -27,9 +28,9 @@ pub fn run(arguments: &Keygen) -> anyhow::Result<Outcome> {
     super::make_folder(&arguments.out)?;
     let start = Instant::now();
     let client = Client::generate(&program)?;
-    // The evaluation keys first: no secret key is left behind that has none.
-    super::write_keys(&client, &eval)?;
-    client.save_secret_key(&secret)?;
+    let progress = Progress::items("making keys", program.program().key_set().len());
+    client.save_keys(&secret, &eval, &mut |made, _| progress.set(made))?;
+    drop(progress);
     let keygen_s = start.elapsed().as_secs_f64();
     let size = std::fs::metadata(&eval)?.len();
     let keys = program.program().key_set().len();

@@ -15,14 +15,18 @@ pub mod keygen;
 pub mod man;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 use umbra_client::Client;
-use umbra_file::AtomicFile;
+use umbra_file::{AtomicFile, FileBytes, Kind};
 use umbra_wire::LoadedProgram;
 
 use crate::progress::Progress;
+
+/// Exit code of a run that was stopped by the user, as shells have it.
+const STOPPED: i32 = 130;
 
 /// Makes a folder where there is none.
 fn make_folder(path: &Path) -> anyhow::Result<()> {
@@ -48,11 +52,44 @@ fn new_keys(folder: &Path, replace: bool, remedy: &str) -> anyhow::Result<[PathB
     Ok(paths)
 }
 
-/// A folder for files that nobody is to keep, removed at the end.
+/// Checks, before the work, that a file of this kind can be written at `out`: into a folder that takes it, not over one of the
+/// `inputs`, and over nothing but a file of the same kind. A key, a picture or a network given by mistake would be lost.
+fn check_output(out: &Path, kind: Kind, inputs: &[&Path]) -> anyhow::Result<()> {
+    let target = AtomicFile::create(out, kind.is_secret())?.path().to_path_buf();
+    let is_target = |input: &&&Path| std::fs::canonicalize(input).is_ok_and(|input| input == target);
+    if let Some(input) = inputs.iter().find(is_target) {
+        bail!("{}: this is what is read ({}); write elsewhere", out.display(), input.display());
+    }
+    if std::fs::metadata(&target).is_ok_and(|there| there.len() > 0) {
+        let found = FileBytes::kind(&target)?;
+        if found != Some(kind) {
+            let found = found.map_or("another file".into(), |found| found.to_string());
+            bail!("{}: there is {found}, which would be lost to {kind}; write elsewhere, or remove it", out.display());
+        }
+    }
+    Ok(())
+}
+
+/// Folders of this process for files that nobody is to keep.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A folder for files that nobody is to keep, removed at the end, also where the run is stopped: evaluation keys take a gigabyte.
 fn scratch(command: &str) -> anyhow::Result<TempDir> {
-    tempfile::Builder::new().prefix(&format!("umbra-{command}-")).tempdir().with_context(|| {
+    let folder = tempfile::Builder::new().prefix(&format!("umbra-{command}-")).tempdir().with_context(|| {
         format!("{}: cannot make a temporary folder; set TMPDIR to another place", std::env::temp_dir().display())
-    })
+    })?;
+    let folders = || SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    folders().push(folder.path().to_path_buf());
+    // Where signals are ignored (`nohup`) they stay so, and where there is a handler it is this one.
+    let _ = ctrlc::try_set_handler(move || {
+        // Again where a file was made meanwhile.
+        let gone = |folder: &PathBuf| std::fs::remove_dir_all(folder).is_ok() || !folder.exists();
+        for folder in folders().iter() {
+            let _ = (0..100).find(|_| gone(folder));
+        }
+        std::process::exit(STOPPED);
+    });
+    Ok(folder)
 }
 
 /// Writes the evaluation keys to a file, with progress.

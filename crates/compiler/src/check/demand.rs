@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use umbra_ckks::Matrices;
 
-use crate::{Diagonal, Linear};
+use crate::{Diagonal, Linear, Operation, Program, RegisterState};
 
 /// Encoded weights of all steps that every program may have, bytes: in the cyclic layout VGG-16 has 0.74 GiB, R32-64 0.95.
 const FREE: f64 = GIB;
@@ -21,6 +21,9 @@ pub(super) const MAX_SUMS: f64 = 32.0 * GIB;
 /// Masked weights that a thread encodes at a time, bytes: VGG-16 with zero padding has 0.28 GiB, of pictures of 64 x 64 it would
 /// have four times that.
 pub(super) const MAX_STRIP: f64 = 2.0 * GIB;
+
+/// Ciphertexts at one time, with what a step makes of them, bytes. R32-64 takes 2.5 GiB, VGG-16 with zero padding 9.
+pub(super) const MAX_WORKING: f64 = 64.0 * GIB;
 
 /// Bytes.
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
@@ -71,5 +74,33 @@ impl Demand {
     /// What the weights of all steps together may take.
     pub(super) fn allowed(&self) -> f64 {
         FREE.max(SPARSE * self.dense)
+    }
+}
+
+impl Program {
+    /// The most bytes that ciphertexts take during a step: registers, and of a linear transform the digits of its inputs and its
+    /// sums. The steps of the program must have been checked.
+    #[must_use]
+    pub fn working_bytes(&self) -> u64 {
+        let literal = &self.parameters;
+        let limb = 4u64 << literal.log_n;
+        let registers = |state: &[Option<RegisterState>]| -> u64 {
+            let bytes = |s: &RegisterState| 2 * s.ciphertexts as u64 * literal.levels[s.level].len() as u64;
+            state.iter().flatten().map(bytes).sum::<u64>() * limb
+        };
+        let transformed = |index: usize, state: &[Option<RegisterState>]| -> u64 {
+            let step = &self.steps[index];
+            let Operation::Linear(linear) = &step.operation else { return 0 };
+            let gadget = &literal.gadgets[linear.gadget];
+            let extended = (literal.levels[step.level_in].len() + gadget.special.len()) as u64;
+            let count = |source: usize| state.get(source).copied().flatten().map_or(0, |s| s.ciphertexts as u64);
+            let inputs: u64 = linear.inputs.iter().map(|i| count(i.source)).sum();
+            let rows: BTreeSet<(u32, u16, u16)> =
+                linear.diagonals.iter().map(|d| (d.output, d.outer, d.inner)).collect();
+            // Inputs are copied when limbs are dropped, and decomposed.
+            (inputs * (gadget.digits.len() as u64 + 2) + 2 * rows.len() as u64) * extended * limb
+        };
+        let states = self.states();
+        (0..self.steps.len()).map(|i| registers(&states[i]) + transformed(i, &states[i])).max().unwrap_or(0)
     }
 }

@@ -95,23 +95,6 @@ impl Kernel {
                 .collect(),
         }
     }
-
-    /// The transpose of [`Self::apply`]: `sum_co f(weights of (co, ci) over taps) * y[co]` for every `ci`.
-    #[must_use]
-    pub fn apply_transposed(&self, y: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-        match self {
-            Self::Diagonal(_) => self.apply(y, f),
-            Self::Dense { taps, inputs, weights, .. } => {
-                let mut x = vec![0.0; *inputs];
-                for (row, y) in weights.chunks_exact(taps.len() * inputs).zip(y) {
-                    for (w, x) in row.chunks_exact(taps.len()).zip(&mut x) {
-                        *x += f(w) * y;
-                    }
-                }
-                x
-            }
-        }
-    }
 }
 
 /// The sum of weights: the response to a constant.

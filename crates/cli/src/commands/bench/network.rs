@@ -89,7 +89,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
     let pictures = program.program().layout.pictures();
     let runs = arguments.runs.get();
     let progress = Progress::items("evaluating", runs);
-    let mut seconds = vec![Vec::with_capacity(runs); steps.len()];
+    let mut seconds = vec![Vec::new(); steps.len()];
     let (mut encrypt, mut evaluate, mut cores, mut decrypt) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..runs {
         let (input, output): (&Path, &Path) = (&path("input.ct"), &path("output.ct"));
