@@ -34,11 +34,6 @@ impl Automorphism {
         Ok(Self { element, source })
     }
 
-    /// The Galois element.
-    pub fn element(&self) -> u32 {
-        self.element
-    }
-
     /// `source()[i]` is where output `i` comes from.
     #[inline]
     pub fn source(&self) -> &[u32] {

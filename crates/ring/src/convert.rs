@@ -64,16 +64,6 @@ impl BaseConverter {
         Self { from: from.to_vec(), to: to.to_vec(), scale, matrix, quotients }
     }
 
-    /// Source primes.
-    pub fn from(&self) -> &[Modulus] {
-        &self.from
-    }
-
-    /// Target primes.
-    pub fn to(&self) -> &[Modulus] {
-        &self.to
-    }
-
     /// Columns of the matrix: inputs that [`Self::convert`] takes.
     pub fn columns(&self) -> usize {
         self.from.len() + usize::from(!self.quotients.is_empty())

@@ -35,12 +35,6 @@ impl Server {
         &self.program
     }
 
-    /// Bytes of the encoded weights.
-    #[must_use]
-    pub fn weight_bytes(&self) -> usize {
-        self.prepared.bytes()
-    }
-
     /// Maps a file of evaluation keys and checks that every key the program needs is in it. Keys are read when first used, or
     /// all at once by [`EvaluationKeys::load_all`].
     ///

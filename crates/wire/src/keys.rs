@@ -148,15 +148,6 @@ impl<B: AsRef<[u8]>> EvaluationKeys<B> {
         self.container.size()
     }
 
-    /// Bytes of the keys expanded so far.
-    #[must_use]
-    pub fn loaded_bytes(&self) -> usize {
-        let bytes = |slot: &Mutex<Option<Arc<SwitchingKey>>>| {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |key| key.bytes())
-        };
-        self.loaded.iter().map(bytes).sum()
-    }
-
     /// Checks that all of `needed` are there.
     ///
     /// # Errors
