@@ -350,6 +350,9 @@ pub struct BenchPaper {
     /// Codewords of slice-wise clustering; may be repeated, or given with commas.
     #[arg(long, value_name = "K", default_values = ["16", "64", "256"], value_delimiter = ',')]
     pub k: Vec<NonZeroUsize>,
+    /// Codewords of the largest ensemble, its members clustered together; may be repeated, or given with commas.
+    #[arg(long, value_name = "K", default_values = ["1024"], value_delimiter = ',')]
+    pub ensemble_k: Vec<NonZeroUsize>,
     /// Evaluations that a time is the median of.
     #[arg(long, value_name = "N", default_value = "3")]
     pub runs: NonZeroUsize,

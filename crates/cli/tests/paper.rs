@@ -38,6 +38,8 @@ fn tables_and_plots_say_what_was_measured() {
                 "1",
                 "--k",
                 "4,16",
+                "--ensemble-k",
+                "8",
                 "--passes",
                 "8x2",
                 "--out",
@@ -51,13 +53,13 @@ fn tables_and_plots_say_what_was_measured() {
     let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
     let rows = |name: &str| json(name).as_array().unwrap().len();
     // The baseline; in the clear, clustered with two numbers of codewords in two ways, one of them calibrated on the training pictures; cyclic,
-    // batch: simulated and encrypted; the ensemble: in both layouts, and in the clear.
-    assert_eq!(rows("accuracy.json"), 1 + 1 + 2 * 2 + 2 * 2 + 2 * 2 + 1);
+    // batch: simulated and encrypted; the ensemble: in both layouts, in the clear, and clustered.
+    assert_eq!(rows("accuracy.json"), 1 + 1 + 2 * 2 + 2 * 2 + 2 * 2 + 1 + 1);
     let accuracy = json("accuracy.json");
     assert!(accuracy.as_array().unwrap().iter().all(|row| row["accuracy, %"].is_number()), "{accuracy}");
     assert_eq!((&accuracy[0]["network"], &accuracy[0]["accuracy, %"]), (&"R8, ReLU".into(), &33.5.into()));
-    // Cyclic, one picture, a full batch, the ensemble in both layouts.
-    assert_eq!(rows("latency.json"), 5);
+    // Cyclic, one picture, a full batch, the ensemble in both layouts, two numbers of codewords, the ensemble clustered.
+    assert_eq!(rows("latency.json"), 5 + 2 + 1);
     let latency = json("latency.json");
     assert!(latency.as_array().unwrap().iter().all(|row| row["seconds for each"].is_number()), "{latency}");
     assert_eq!(rows("levels.json"), 8);

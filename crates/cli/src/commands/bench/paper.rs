@@ -5,8 +5,7 @@
 //! job its arguments and its report; a job whose arguments, networks or version of the program have changed is run again.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -16,12 +15,14 @@ use serde_json::Value;
 use umbra_file::AtomicFile;
 use umbra_model::{Geometry, Graph};
 
-use super::plot;
-use super::table::Table;
 use crate::arguments::BenchPaper;
 use crate::network::Network;
 use crate::progress::Progress;
 use crate::{Outcome, text};
+
+mod results;
+
+use results::Results;
 
 /// One command, and what it is to be called in tables.
 #[derive(Clone, Debug)]
@@ -55,9 +56,15 @@ const MAX_BASELINE: u64 = 1 << 20;
 impl Baseline {
     fn read(path: &Path, graph: &Graph) -> anyhow::Result<Self> {
         let name = path.display();
-        let file = std::fs::File::open(path).with_context(|| format!("--baseline {name}"))?;
-        let mut text = Vec::new();
-        file.take(MAX_BASELINE).read_to_end(&mut text).with_context(|| format!("--baseline {name}"))?;
+        let about = || format!("--baseline {name}");
+        let metadata = std::fs::metadata(path).with_context(about)?;
+        // Before opening: opening a named pipe would wait for its other end.
+        if !metadata.is_file() || metadata.len() > MAX_BASELINE {
+            bail!(
+                "--baseline {name}: no regular file of at most {MAX_BASELINE} bytes; give the baseline.json of a network"
+            );
+        }
+        let text = std::fs::read(path).with_context(about)?;
         let expected = "expected what umbra_train export writes of a ReLU network";
         let baseline: Self = serde_json::from_slice(&text).with_context(|| format!("--baseline {name}: {expected}"))?;
         if !(0.0..=100.0).contains(&baseline.accuracy_plain) {
@@ -74,14 +81,21 @@ impl Baseline {
     }
 }
 
-/// A network, or an ensemble, in one layout.
+/// A network or an ensemble, as given or clustered, and what is measured of it.
 struct Variant {
     name: String,
-    /// What the jobs of this variant are called.
+    /// What its jobs are called.
     key: String,
-    /// Options of `compile`.
-    options: Vec<String>,
-    members: usize,
+    /// The network, or all members of an ensemble.
+    networks: Vec<PathBuf>,
+    /// Arguments of `cluster` that make the networks.
+    clustered: Option<Vec<String>>,
+    /// Codewords of a slice, and how they are assigned.
+    slice: Option<(usize, &'static str)>,
+    /// Options of `compile`, where time is measured.
+    layout: Option<&'static [&'static str]>,
+    /// How pictures are classified.
+    modes: &'static [&'static str],
 }
 
 /// Values of `--assign` that clusters are compared with: the paper's, and ours where there are pictures for calibration.
@@ -95,7 +109,7 @@ pub fn run(arguments: &BenchPaper) -> anyhow::Result<Outcome> {
         super::super::make_folder(&arguments.out.join(folder))?;
     }
     let variants = variants(arguments, &graph);
-    let jobs = jobs(arguments, &variants, !graph.description().samples.is_empty())?;
+    let jobs = jobs(arguments, &variants);
     let progress = Progress::items("paper", jobs.len());
     let of = identity(arguments)?;
     let mut done = BTreeMap::new();
@@ -124,86 +138,133 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-/// The layouts that the network can have, and the ensembles that there are members for.
+/// The layouts that the network can have, the ensembles that there are members for, and both with clustered weights.
 fn variants(arguments: &BenchPaper, graph: &Graph) -> Vec<Variant> {
-    let variant = |name: String, key: &str, options: &[&str], members: usize| Variant {
+    const CYCLIC: &[&str] = &["--layout", "cyclic"];
+    const CHANNEL: &[&str] = &["--layout", "channel"];
+    const ENCRYPTED: &[&str] = &["simulated", "encrypted"];
+    let networks: Vec<PathBuf> = std::iter::once(&arguments.network).chain(&arguments.member).cloned().collect();
+    let plain = |name: String, key: String, members: usize, layout, modes| Variant {
         name,
-        key: key.into(),
-        options: words(options),
-        members,
+        key,
+        networks: networks[..members].to_vec(),
+        clustered: None,
+        slice: None,
+        layout: Some(layout),
+        modes,
     };
     let mut all = Vec::new();
     let cyclic = matches!(graph.geometry(), Geometry::Cyclic { .. });
     if cyclic {
-        all.push(variant("cyclic layout, 1 picture".into(), "cyclic", &["--layout", "cyclic"], 1));
+        all.push(plain("cyclic layout, 1 picture".into(), "cyclic".into(), 1, CYCLIC, ENCRYPTED));
     }
-    let one = ["--layout", "channel", "--batch", "1"];
-    all.push(variant("channel layout, 1 picture".into(), "channel-1", &one, 1));
-    all.push(variant("channel layout, full batch".into(), "channel", &["--layout", "channel"], 1));
-    let networks = arguments.member.len() + 1;
-    for members in std::iter::successors(Some(2), |m| Some(2 * m)).take_while(|m| *m <= networks) {
-        for (layout, key) in [("channel", "ensemble"), ("cyclic", "cyclic-ensemble")] {
-            if layout == "cyclic" && !cyclic {
-                continue;
+    // A batch of one differs from a full one in nothing that accuracy depends on.
+    let one = &["--layout", "channel", "--batch", "1"];
+    all.push(plain("channel layout, 1 picture".into(), "channel-1".into(), 1, one, &[]));
+    all.push(plain("channel layout, full batch".into(), "channel".into(), 1, CHANNEL, ENCRYPTED));
+    let ensembles: Vec<usize> =
+        std::iter::successors(Some(2), |m| Some(2 * m)).take_while(|m| *m <= networks.len()).collect();
+    for members in &ensembles {
+        for (layout, key, options) in [("channel", "ensemble", CHANNEL), ("cyclic", "cyclic-ensemble", CYCLIC)] {
+            if layout == "channel" || cyclic {
+                let name = format!("{layout} layout, ensemble of {members}");
+                all.push(plain(name, format!("{key}-{members}"), *members, options, ENCRYPTED));
             }
-            let mut options = words(&["--layout", layout]);
-            for member in &arguments.member[..members - 1] {
-                options.extend(["--member".into(), member.display().to_string()]);
-            }
-            let name = format!("{layout} layout, ensemble of {members}");
-            all.push(Variant { name, key: format!("{key}-{members}"), options, members });
         }
+    }
+
+    let show = |path: &Path| path.display().to_string();
+    // A file holds pictures for testing.
+    let training = if arguments.data.is_dir() { words(&["--data", &show(&arguments.data)]) } else { Vec::new() };
+    let sampled = !graph.description().samples.is_empty() || !training.is_empty();
+    let folder = |key: &str| arguments.out.join("networks").join(key);
+    let best = if sampled { "compensated" } else { "nearest" };
+    for k in &arguments.k {
+        for assign in ASSIGNMENTS.into_iter().filter(|assign| sampled || *assign == "nearest") {
+            let key = format!("slice-{k}-{assign}");
+            let (folder, network) = (folder(&key), show(&arguments.network));
+            let mut cluster =
+                words(&["cluster", &network, "--mode", "slice", "--k", &k.to_string(), "--assign", assign]);
+            cluster.extend(["--out".into(), show(&folder)]);
+            cluster.extend(training.iter().filter(|_| assign == "compensated").cloned());
+            all.push(Variant {
+                name: format!("clustered slice by slice, K = {k}, {assign}"),
+                key,
+                networks: vec![folder],
+                clustered: Some(cluster),
+                slice: Some((k.get(), assign)),
+                // The time is that of the number of codewords.
+                layout: (assign == best).then_some(CHANNEL),
+                modes: &["plain"],
+            });
+        }
+    }
+    // The largest ensemble alone: what sharing an index map costs grows with its members.
+    let Some(&members) = ensembles.last() else { return all };
+    for k in &arguments.ensemble_k {
+        let key = format!("ensemble-{members}-clustered-{k}");
+        let folder = folder(&key);
+        let mut cluster = words(&["cluster", &show(&arguments.network), "--mode", "ensemble", "--k", &k.to_string()]);
+        // Another start of k-means changes little, and members may be large.
+        cluster.extend(words(&["--keep-biases", "--restarts", "1", "--out", &show(&folder)]));
+        cluster.extend(networks[1..members].iter().flat_map(|member| ["--member".into(), show(member)]));
+        cluster.extend(training.clone());
+        all.push(Variant {
+            name: format!("ensemble of {members}, clustered together, K = {k}"),
+            key,
+            networks: (1..=members).map(|member| folder.join(format!("member-{member}"))).collect(),
+            clustered: Some(cluster),
+            slice: None,
+            layout: Some(CHANNEL),
+            modes: &["plain"],
+        });
     }
     all
 }
 
-fn jobs(arguments: &BenchPaper, variants: &[Variant], sampled: bool) -> anyhow::Result<Vec<Job>> {
+fn jobs(arguments: &BenchPaper, variants: &[Variant]) -> Vec<Job> {
     let show = |path: &Path| path.display().to_string();
-    let (network, data) = (show(&arguments.network), show(&arguments.data));
-    let limit: Vec<String> = arguments.limit.iter().flat_map(|n| ["--limit".to_string(), n.to_string()]).collect();
+    let data = show(&arguments.data);
     let mut jobs = Vec::new();
-    let mut push = |name: String, parts: &[&[String]]| {
-        let arguments = parts.iter().flat_map(|part| part.iter().cloned()).chain(["--json".into()]).collect();
-        jobs.push(Job { name, arguments });
+    let mut push = |name: String, arguments: Vec<String>| {
+        jobs.push(Job { name, arguments: arguments.into_iter().chain(["--json".into()]).collect() });
     };
-    let plain = |network: &str| words(&["eval", network, "--data", &data, "--mode", "plain"]);
-    push("plain".into(), &[&plain(&network), &limit]);
-    for variant in variants {
-        let Variant { key, options, members, .. } = variant;
+    let eval = |of: &str, mode: &str, references: &[String]| {
+        let limit = match (mode, arguments.limit) {
+            ("encrypted", _) => Some(arguments.sample),
+            (_, limit) => limit,
+        };
+        let limit = limit.into_iter().flat_map(|n| ["--limit".to_string(), n.to_string()]).collect();
+        [words(&["eval", of, "--data", &data, "--mode", mode]), references.to_vec(), limit].concat()
+    };
+    push("plain".into(), eval(&show(&arguments.network), "plain", &[]));
+    for Variant { key, networks, clustered, layout, modes, .. } in variants {
         let program = show(&arguments.out.join("programs").join(format!("{key}.umbra")));
-        let mut references = words(&["--reference", &network]);
-        for member in &arguments.member[..members - 1] {
-            references.extend(["--reference".into(), show(member)]);
+        if let Some(cluster) = clustered {
+            push(format!("{key}-cluster"), cluster.clone());
         }
-        let eval = |mode: &str| words(&["eval", &program, "--data", &data, "--mode", mode]);
-        push(format!("{key}-compile"), &[&words(&["compile", &network, "--out", &program]), options]);
-        // A batch of one differs from a full one in nothing that accuracy depends on.
-        if key != "channel-1" {
-            push(format!("{key}-simulated"), &[&eval("simulated"), &references, &limit]);
-            let sample = words(&["--limit", &arguments.sample.to_string()]);
-            push(format!("{key}-encrypted"), &[&eval("encrypted"), &references, &sample]);
+        if let Some(options) = layout {
+            let members = networks[1..].iter().flat_map(|member| ["--member".into(), show(member)]).collect();
+            let compile = words(&["compile", &show(&networks[0]), "--out", &program]);
+            push(format!("{key}-compile"), [compile, words(options), members].concat());
         }
-        let runs = arguments.runs.to_string();
-        push(format!("{key}-time"), &[&words(&["bench", "network", &program, "--runs", &runs])]);
-    }
-    // A file holds pictures for testing.
-    let training = if arguments.data.is_dir() { words(&["--data", &data]) } else { Vec::new() };
-    let sampled = sampled || !training.is_empty();
-    for k in &arguments.k {
-        for assign in ASSIGNMENTS.into_iter().filter(|assign| sampled || *assign == "nearest") {
-            let folder = show(&arguments.out.join("networks").join(format!("slice-{k}-{assign}")));
-            let k = k.to_string();
-            let options = ["cluster", &network, "--mode", "slice", "--k", &k, "--assign", assign, "--out", &folder];
-            let training = if assign == "compensated" { &training[..] } else { &[] };
-            push(format!("slice-{k}-{assign}-cluster"), &[&words(&options), training]);
-            push(format!("slice-{k}-{assign}-plain"), &[&plain(&folder), &limit]);
+        let references: Vec<String> = networks.iter().flat_map(|n| ["--reference".into(), show(n)]).collect();
+        for mode in *modes {
+            let arguments = match networks.as_slice() {
+                [network] if *mode == "plain" => eval(&show(network), mode, &[]),
+                _ => eval(&program, mode, &references),
+            };
+            push(format!("{key}-{mode}"), arguments);
+        }
+        if layout.is_some() {
+            push(format!("{key}-time"), words(&["bench", "network", &program, "--runs", &arguments.runs.to_string()]));
         }
     }
-    if let Some(passes) = Some(&arguments.passes).filter(|p| !p.is_empty()) {
-        let all = [&words(&["bench", "passes"])[..], passes, &words(&["--format", "json"])].concat();
+    if !arguments.passes.is_empty() {
+        let all = [&words(&["bench", "passes"])[..], &arguments.passes, &words(&["--format", "json"])].concat();
         jobs.push(Job { name: "passes".into(), arguments: all });
     }
-    Ok(jobs)
+    jobs
 }
 
 impl Job {
@@ -238,207 +299,6 @@ impl Job {
         let done = Done { of: of.into(), arguments, seconds, report };
         AtomicFile::write(&path, false, &serde_json::to_vec_pretty(&done)?)?;
         Ok(done)
-    }
-}
-
-/// Everything that was reported.
-struct Results<'a> {
-    graph: &'a Graph,
-    baseline: Option<Baseline>,
-    variants: &'a [Variant],
-    done: &'a BTreeMap<String, Done>,
-}
-
-impl Results<'_> {
-    fn number(&self, job: &str, pointer: &str) -> Option<f64> {
-        self.done.get(job)?.report.pointer(pointer)?.as_f64()
-    }
-
-    fn cell(&self, job: &str, pointer: &str, show: impl Fn(f64) -> String) -> String {
-        self.number(job, pointer).map_or_else(|| "-".into(), show)
-    }
-
-    /// The numbers of codewords that there are results of, so assigned.
-    fn clusters(&self, assign: &str) -> Vec<u64> {
-        let k = |job: &String| job.strip_prefix("slice-")?.strip_suffix(&format!("-{assign}-plain"))?.parse().ok();
-        let mut all: Vec<u64> = self.done.keys().filter_map(k).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// Every row says which of plain, simulated and encrypted it is.
-    fn accuracy(&self) -> Table {
-        let head = ["network", "how", "pictures", "accuracy, %", "as in the clear", "worst logit error"];
-        let mut table = Table::new(&head);
-        if let Some(Baseline { name, accuracy_plain, .. }) = &self.baseline {
-            let cells =
-                [format!("{name}, ReLU"), "plain, PyTorch".into(), "all".into(), format!("{accuracy_plain:.2}")];
-            table.rows.push(cells.into_iter().chain(["-".into(), "-".into()]).collect());
-        }
-        let mut row = |network: &str, how: &str, job: &str, accuracy: &str| {
-            let count = |pointer| self.cell(job, pointer, |n| format!("{n:.0}"));
-            table.rows.push(vec![
-                network.into(),
-                how.into(),
-                count("/images"),
-                self.cell(job, accuracy, |a| format!("{:.2}", 100.0 * a)),
-                count("/agree_with_plain"),
-                self.cell(job, "/worst_logit_error", |e| format!("{e:.3}")),
-            ]);
-        };
-        row("as given", "plain", "plain", "/accuracy_plain");
-        for assign in ASSIGNMENTS {
-            for k in self.clusters(assign) {
-                let name = format!("clustered slice by slice, K = {k}, {assign}");
-                row(&name, "plain", &format!("slice-{k}-{assign}-plain"), "/accuracy_plain");
-            }
-        }
-        for Variant { name, key, members, .. } in self.variants {
-            // The layout makes no difference.
-            if *members > 1 && !key.starts_with("cyclic") {
-                row(&format!("ensemble of {members}"), "plain", &format!("{key}-simulated"), "/accuracy_plain");
-            }
-            for how in ["simulated", "encrypted"] {
-                let job = format!("{key}-{how}");
-                if self.done.contains_key(&job) {
-                    row(name, how, &job, &format!("/accuracy_{how}"));
-                }
-            }
-        }
-        table
-    }
-
-    fn latency(&self) -> Table {
-        let head = [
-            "layout",
-            "pictures or networks at once",
-            "seconds, encrypted",
-            "seconds for each",
-            "core-seconds",
-            "peak memory, GB",
-            "keys, MB",
-        ];
-        let mut table = Table::new(&head);
-        for Variant { name, key, members, .. } in self.variants {
-            let job = format!("{key}-time");
-            let at_once = self.at_once(key, *members);
-            table.rows.push(vec![
-                name.clone(),
-                format!("{at_once:.0}"),
-                self.cell(&job, "/server_s/median", |s| format!("{s:.2}")),
-                self.cell(&job, "/server_s/median", |s| format!("{:.2}", s / at_once)),
-                self.cell(&job, "/core_s/median", |s| format!("{s:.1}")),
-                self.cell(&job, "/peak_rss_bytes", |b| format!("{:.1}", b / 1e9)),
-                self.cell(&job, "/eval_key_file_bytes", |b| format!("{:.0}", b / 1e6)),
-            ]);
-        }
-        table
-    }
-
-    /// Pictures, or networks of an ensemble.
-    fn at_once(&self, key: &str, members: usize) -> f64 {
-        let pictures = self.number(&format!("{key}-time"), "/pictures").unwrap_or(1.0);
-        pictures.max(members as f64).max(1.0)
-    }
-
-    fn levels(&self) -> Table {
-        let rows = self.done.get("passes").and_then(|done| done.report.as_array()).cloned().unwrap_or_default();
-        let columns = [
-            ("network", "network"),
-            ("fuse", "fuse"),
-            ("redistribute", "redistribute"),
-            ("tower_reuse", "tower reuse"),
-            ("levels", "levels"),
-            ("towers", "towers"),
-            ("log_n", "log2 N"),
-            ("log_qp", "log2 QP"),
-            ("estimated_core_seconds", "core-seconds, estimated"),
-        ];
-        let mut table = Table::new(&columns.map(|c| c.1));
-        for row in rows {
-            let cell = |(name, _): &(&str, &str)| match &row[*name] {
-                Value::Bool(on) => if *on { "on" } else { "off" }.into(),
-                Value::String(text) => text.clone(),
-                Value::Number(n) if n.is_f64() => format!("{:.1}", n.as_f64().unwrap_or(f64::NAN)),
-                Value::Null => "-".into(),
-                other => other.to_string(),
-            };
-            table.rows.push(columns.iter().map(cell).collect());
-        }
-        table
-    }
-
-    fn write(&self, arguments: &BenchPaper) -> anyhow::Result<()> {
-        let path = |name: &str| arguments.out.join(name);
-        let write = |name: &str, bytes: &[u8]| AtomicFile::write(&path(name), false, bytes);
-        let mut page = format!(
-            "# {}\n\nMade by `umbra bench paper`. Plain and simulated figures are of the pictures named, encrypted ones of a sample; times \
-             are medians on this machine; estimates are named so.\n",
-            self.graph.name()
-        );
-        let tables = [
-            ("accuracy", "Accuracy", self.accuracy()),
-            ("latency", "Time and memory", self.latency()),
-            ("levels", "Levels, with the paper's passes on and off (random weights, cyclic layout)", self.levels()),
-        ];
-        for (name, title, table) in &tables {
-            if table.rows.is_empty() {
-                continue;
-            }
-            write(&format!("{name}.md"), table.markdown().as_bytes())?;
-            write(&format!("{name}.csv"), table.csv().as_bytes())?;
-            write(&format!("{name}.json"), &serde_json::to_vec_pretty(&table.json())?)?;
-            page += &format!("\n## {title}\n\n{}", table.markdown());
-        }
-        for (name, svg) in self.plots()? {
-            write(&format!("{name}.svg"), svg.as_bytes())?;
-            page += &format!("\n![{name}]({name}.svg)\n");
-        }
-        write("paper.md", page.as_bytes())?;
-        Ok(())
-    }
-
-    fn plots(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
-        let mut plots = Vec::new();
-        let clustered = |assign: &&str| -> (String, Vec<(f64, f64)>) {
-            let at = |k: u64| Some((k as f64, self.number(&format!("slice-{k}-{assign}-plain"), "/accuracy_plain")?));
-            let points = self.clusters(assign).into_iter().filter_map(at).map(|(k, a)| (k, 100.0 * a));
-            (format!("slice by slice, {assign} codewords"), points.collect())
-        };
-        let mut lines: Vec<_> = ASSIGNMENTS.iter().map(clustered).filter(|(_, points)| !points.is_empty()).collect();
-        if let Some((_, [(first, _), .., (last, _)])) = lines.first().map(|(name, points)| (name, points.as_slice())) {
-            let plain = 100.0 * self.number("plain", "/accuracy_plain").unwrap_or(f64::NAN);
-            lines.push(("as given".into(), vec![(*first, plain), (*last, plain)]));
-            let axes = ("codewords of a slice", "accuracy in the clear, %");
-            plots.push(("clusters", plot::lines("Accuracy against clusters", axes, &lines)?));
-        }
-        let of_time = |variant: &Variant| {
-            let median = self.number(&format!("{}-time", variant.key), "/server_s/median")?;
-            Some((variant.key.clone(), median / self.at_once(&variant.key, variant.members)))
-        };
-        let times: Vec<(String, f64)> = self.variants.iter().filter_map(of_time).collect();
-        plots.push(("times", plot::bars("Encrypted, for each picture or member", "seconds", &times)?));
-        let levels = self.levels();
-        let bars: Vec<(String, f64)> = (levels.rows.iter())
-            .filter_map(|row| {
-                let off: Vec<&str> = [("fuse", 1), ("redistribute", 2), ("tower reuse", 3)]
-                    .iter()
-                    .filter(|p| row[p.1] == "off")
-                    .map(|p| p.0)
-                    .collect();
-                let name = match off.len() {
-                    0 => "all on".to_string(),
-                    1 => format!("no {}", off[0]),
-                    3 => "all off".into(),
-                    _ => return None,
-                };
-                Some((format!("{} {name}", row[0]), row[4].parse().ok()?))
-            })
-            .collect();
-        if !bars.is_empty() {
-            plots.push(("levels", plot::bars("Levels", "levels", &bars)?));
-        }
-        Ok(plots)
     }
 }
 
