@@ -241,6 +241,21 @@ def test_stretched_pictures_keep_their_direction(data_root, tmp_path):
     assert run.stretch(x, 0.0) is x
 
 
+def test_a_phase_may_scale_pictures(data_root, tmp_path):
+    r = small(1)
+    r.phases = [recipe.Phase("small", 0.0, side=16)]
+    scaled = train.Run(r, data_root, tmp_path, 1, limit=50)
+    sides, update = [], scaled.update
+    scaled.update = lambda x, *others: sides.append(x.shape[2:]) or update(x, *others)
+    scaled.train()
+    assert sides == [(16, 16)]
+    # A slope stays one but at the edges: pixel i of 16 lies between 2 i and 2 i + 1 of 32.
+    slope = torch.arange(32.0).view(1, 1, 1, 32).expand(2, 3, 32, 32)
+    found = train.resize(slope, 16)
+    torch.testing.assert_close(found[..., 2:-2], (2 * torch.arange(16.0) + 0.5).expand(2, 3, 16, 16)[..., 2:-2])
+    assert train.resize(slope, 32) is slope and train.resize(slope, None) is slope
+
+
 def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):
     straight, mirrored = (run(data_root, tmp_path / name, 1, limit=50) for name in ("straight", "mirrored"))
     straight.initialise(trained / "best.pt")
@@ -286,6 +301,12 @@ def test_recipes_read(name):
     assert recipe.build(r, [str(i) for i in range(10)]).output == "fc"
 
 
+def test_a_change_of_phases_is_one_of_all():
+    r = recipe.read("distil")
+    r.change("phases.noise=0.0")
+    assert len(r.phases) == 3 and all(phase.noise == 0.0 for phase in r.phases) and r.phases[0].clamp == 2.0
+
+
 def test_the_papers_ramp():
     r = recipe.read("paper")
     assert [r.penalty(e) for e in range(5)] == [(1e-5, 0.0), (2e-5, 1.0), (1e-4, 1.0), (2e-4, 1.0), (1e-3, 1.0)]
@@ -301,7 +322,8 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     out = ["--out", str(tmp_path / "o")]
     assert "--data must be" in fails("train", "--data", str(tmp_path), *out)
     assert "use one of" in fails("train", "--recipe", "best", "--data", str(data_root), *out)
-    assert "table.key=value" in fails("train", "--set", "nothing", "--data", str(data_root), *out)
+    for change in ("nothing", "phases.colour=1", "phases=1"):
+        assert "table.key=value" in fails("train", "--set", change, "--data", str(data_root), *out)
     assert "no such file" in fails("eval", str(tmp_path / "none.pt"), "--data", str(data_root))
     broken = tmp_path / "cifar-10-batches-bin"
     broken.mkdir()
@@ -310,6 +332,10 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     assert "record" in fails("train", "--data", str(tmp_path), *out)
     (tmp_path / "r.toml").write_text("[network")
     assert "r.toml" in fails("train", "--recipe", str(tmp_path / "r.toml"), "--data", str(data_root), *out)
+    whole = (recipe.FOLDER / "relu.toml").read_text()
+    for side in ("0", "-4", "1.5", "true"):
+        (tmp_path / "side.toml").write_text(f"{whole}side = {side}\n")
+        assert "whole number of pixels" in fails("train", "--recipe", str(tmp_path / "side.toml"), "--data", str(data_root), *out)
 
 
 def test_averaged_weights_lie_between(trained, data_root, tmp_path, capsys):

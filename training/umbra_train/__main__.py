@@ -153,8 +153,11 @@ def export_best(options, best: Path, out: Path, half: bool = False, clip: float 
         round_to_half(network)
     result = test(options, network, pictures, labels)
     recipe = state["recipe"]
-    seen, *_ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
-    training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": state["held_out"],
+    seen, seen_labels, _ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+    # As it is written: rounded, and with this bound of the inputs.
+    held, _ = train.hold_out(seen_labels, recipe["training"]["held_out"])
+    held_out = test(options, network, seen[held], seen_labels[held]).summary()
+    training = {"recipe": recipe.get("name", "custom"), "seed": state["seed"], "epochs": state["epoch"], "held_out": held_out,
                 "settings": {table: recipe[table] for table in ("augmentation", "activation", "penalty", "training", "phases")}}
     if "distillation" in recipe:
         # The run it was, not where it was.
@@ -182,7 +185,7 @@ def run_zoo(options) -> None:
             changes.insert(0, f"distillation.teacher={json.dumps(str(options.zoo / entry.teacher))}")
         start = options.zoo / entry.start if entry.start else None
         train_one(options, recipes.read(entry.recipe), changes, options.runs / entry.folder, entry.seed, start, entry.mirror)
-        export_best(options, options.runs / entry.folder / "best.pt", out)
+        export_best(options, options.runs / entry.folder / "best.pt", out, True, entry.clip)
         run_table(options)
 
 

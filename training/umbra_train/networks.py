@@ -70,7 +70,7 @@ def vgg16(builder: Builder, norm: str) -> str:
 
 def build(name: str, *, classes: list[str], dataset: str, geometry: str, normalisation: dict, activation: dict,
           norm: str = "input", pool: int | str = "global") -> Network:
-    """By zoo name: R18, VGG16, or R<depth>-<width> of any depth 6 n + 2 (R20-16, R20-64, R32-16, ...).
+    """By zoo name: VGG16, R18 or R18-<width of the first stage> (64), or R<depth>-<width> of any depth 6 n + 2 (R20-16, R32-64, ...).
 
     `pool`: "global", or k for k x k average pooling before the classifier (textbook geometry).
     """
@@ -79,8 +79,6 @@ def build(name: str, *, classes: list[str], dataset: str, geometry: str, normali
     builder = Builder(activation.get("initial_scale", 1.0))
     if name == "VGG16":
         x = vgg16(builder, norm)
-    elif name == "R18":
-        x = resnet(builder, [2, 2, 2, 2], [64, 128, 256, 512], norm)
     else:
         blocks, widths = shape(name)
         x = resnet(builder, blocks, widths, norm)
@@ -94,10 +92,12 @@ def build(name: str, *, classes: list[str], dataset: str, geometry: str, normali
 
 
 def shape(name: str) -> tuple[list[int], list[int]]:
+    """-> residual blocks and width of each stage."""
     try:
-        depth, width = (int(part) for part in name.removeprefix("R").split("-"))
+        depth, width = (int(part) for part in ("R18-64" if name == "R18" else name).removeprefix("R").split("-"))
     except ValueError as error:
         raise GraphError(f"network {name!r}: use R18, VGG16, or R<depth>-<width> such as R20-16") from error
-    if depth < 8 or (depth - 2) % 6 or width < 1:
-        raise GraphError(f"network {name!r}: a CIFAR ResNet has depth 6 n + 2 and a positive width")
-    return [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width]
+    stages = 4 if depth == 18 else 3
+    if width < 1 or depth != 18 and (depth < 8 or (depth - 2) % 6):
+        raise GraphError(f"network {name!r}: a CIFAR ResNet has depth 18, or 6 n + 2, and a positive width")
+    return [(depth - 2) // (2 * stages)] * stages, [width << stage for stage in range(stages)]

@@ -20,7 +20,8 @@ class RecipeError(ValueError):
 
 @dataclass
 class Phase:
-    """From progress `start` on: what the activations do while training, and the range 1 +- gain of factors that pictures are stretched by."""
+    """From progress `start` on: what the activations do while training, the range 1 +- gain of factors that pictures are stretched by, and
+    the side in pixels that they are scaled to (None: as they are)."""
 
     name: str
     start: float
@@ -29,6 +30,11 @@ class Phase:
     noise: float = 0.0
     thin: bool = False
     gain: float = 0.0
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and (type(self.side) is not int or self.side < 1):
+            raise RecipeError(f"phase {self.name!r}: side = {self.side}: expected a positive whole number of pixels; leave it out for pictures as they are")
 
     def apply(self, network: Network) -> None:
         network.thin = self.thin
@@ -50,11 +56,13 @@ class Recipe:
         return self.values[table]
 
     def change(self, text: str) -> None:
-        """`table.key=value`, the value in TOML."""
+        """`table.key=value`, the value in TOML; `phases.key=value` in all phases."""
         try:
             target, value = text.split("=", 1)
             table, key = target.split(".")
-            self.values[table][key] = tomllib.loads(f"v = {value}")["v"]
+            for part in self.values["phases"] if table == "phases" else [self.values[table]]:
+                part[key] = tomllib.loads(f"v = {value}")["v"]
+            self.phases = [Phase(**phase) for phase in self.values["phases"]]
         except (ValueError, KeyError, TypeError) as error:
             raise RecipeError(f"{text!r}: expected table.key=value with the value in TOML, of a table in the recipe") from error
 
