@@ -118,77 +118,16 @@ pub(crate) fn at_degree(
     };
     let logit_error = options.logit_error(graphs);
     let wanted = logit_error * logit_error / context.roundings().max(1) as f64;
-    let places = context.place();
-    let levels_needed = places.iter().map(|p| p.works).max().unwrap_or(0);
-    let sized = |share: f64| {
-        let mut places = places.clone();
-        context.allot(&mut places, share);
-        let targets = context.targets(&places);
-        (places, targets)
-    };
-    let top = |share: f64| sized(share).1.last().copied().unwrap_or(0.0);
-
-    let coarsest = wanted * 60f64.exp2();
-    // Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss their
-    // targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
-    let room = ((f64::from(limit) - top(wanted)) / 30.0).floor().max(1.0) as usize;
-    let aims: Vec<(usize, f64)> = (room..=(room + 6).min(MAX_SPECIAL.max(room)))
-        .flat_map(|special| AIMS.map(|aim| (special, aim * wanted)))
-        // Where not even a coarser aim is within reach, it is the same for all.
-        .filter(|(special, aim)| *aim == wanted || top(*aim) <= f64::from(limit) - 30.0 * *special as f64)
-        .collect();
+    let sizes = Sizes { context: &context, places: context.place(), limit, coarsest: wanted * 60f64.exp2() };
     let known = Mutex::new(BTreeMap::new());
     let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
-        // What chains have too much is known only afterwards: a second round makes up for it.
-        let mut budget = f64::from(limit) - 30.0 * special as f64 - 0.5;
-        let mut found: Option<(Vec<Place>, Chain)> = None;
-        for _ in 0..3 {
-            let share = if top(aim) <= budget {
-                aim
-            } else if top(coarsest) > budget {
-                break;
-            } else {
-                // The size falls with the share: bisect its logarithm.
-                let (mut low, mut high) = (aim.log2(), coarsest.log2());
-                for _ in 0..40 {
-                    let middle = (low + high) / 2.0;
-                    if top(middle.exp2()) > budget { low = middle } else { high = middle }
-                }
-                high.exp2()
-            };
-            let (places, targets) = sized(share);
-            match chain::search(log_n, &targets) {
-                Ok(chain) => {
-                    let over = chain.log_pool() - (f64::from(limit) - 30.0 * special as f64);
-                    found = Some((places, chain));
-                    if over <= 0.0 {
-                        break;
-                    }
-                    budget -= over;
-                }
-                Err(CompileError::NoChain { .. }) => break,
-                Err(e) => return Err(e),
-            }
-        }
-        let Some((places, chain)) = found else { return Ok(Vec::new()) };
+        let Some((places, chain)) = sizes.chain(special, aim)? else { return Ok(Vec::new()) };
         let pools = extra_primes(&chain, log_n, limit)?.into_iter();
         let finish = |extra| finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &known);
         Ok(pools.filter_map(finish).collect())
     };
-    let found: Vec<Vec<Plan>> = aims.par_iter().map(plans).collect::<Result<_, _>>()?;
-    let worth = |plan: &Plan| {
-        let bits = (plan.logit_error / logit_error).log2().max(0.0);
-        let price = options.cost.seconds_per_key_gigabyte / 1e9;
-        let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
-        (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
-    };
-    // Precision is traded only where it is out of reach.
-    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * logit_error;
-    let order = |plan: &Plan| (!exact(plan), worth(plan));
-    let best = found.into_iter().flatten().min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal));
-    let too_deep =
-        |share: f64| CompileError::TooDeep { needed: top(share) + 30.0, limit, levels: levels_needed + 1, log_n };
-    let Some(mut plan) = best else { return Err(too_deep(coarsest)) };
+    let found: Vec<Vec<Plan>> = sizes.aims(wanted).par_iter().map(plans).collect::<Result<_, _>>()?;
+    let Some(mut plan) = best(found.into_iter().flatten(), options, logit_error) else { return Err(sizes.too_deep()) };
     let samples = &samples[..samples.len().min(measured(graphs[0]))];
     let errors = |(member, circuit): (usize, &Circuit)| {
         let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
@@ -202,6 +141,110 @@ pub(crate) fn at_degree(
         return Err(CompileError::Swamped { predicted: plan.logit_error, simulated, log_n });
     }
     Ok(plan)
+}
+
+/// How large moduli must be for the errors that are allowed: a share of the logits' variance to each rounding.
+struct Sizes<'c> {
+    context: &'c Context<'c>,
+    places: Vec<Place>,
+    /// Bits that security allows.
+    limit: u32,
+    /// The largest share.
+    coarsest: f64,
+}
+
+impl Sizes<'_> {
+    /// Scales, and the bits of the modulus at each level.
+    fn at(&self, share: f64) -> (Vec<Place>, Vec<f64>) {
+        let mut places = self.places.clone();
+        self.context.allot(&mut places, share);
+        let targets = self.context.targets(&places);
+        (places, targets)
+    }
+
+    /// Bits of the highest level.
+    fn top(&self, share: f64) -> f64 {
+        self.at(share).1.last().copied().unwrap_or(0.0)
+    }
+
+    /// Bits that are left with so many special primes.
+    fn left(&self, special: usize) -> f64 {
+        f64::from(self.limit) - 30.0 * special as f64
+    }
+
+    /// Numbers of special primes, and shares to aim at.
+    ///
+    /// Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss their
+    /// targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
+    fn aims(&self, wanted: f64) -> Vec<(usize, f64)> {
+        let room = ((f64::from(self.limit) - self.top(wanted)) / 30.0).floor().max(1.0) as usize;
+        (room..=(room + 6).min(MAX_SPECIAL.max(room)))
+            .flat_map(|special| AIMS.map(|aim| (special, aim * wanted)))
+            // Where not even a coarser aim is within reach, it is the same for all.
+            .filter(|(special, aim)| *aim == wanted || self.top(*aim) <= self.left(*special))
+            .collect()
+    }
+
+    /// The share nearest to the aim with which the modulus stays within a budget of bits.
+    fn within(&self, budget: f64, aim: f64) -> Option<f64> {
+        if self.top(aim) <= budget {
+            return Some(aim);
+        }
+        if self.top(self.coarsest) > budget {
+            return None;
+        }
+        // The size falls with the share: bisect its logarithm.
+        let (mut low, mut high) = (aim.log2(), self.coarsest.log2());
+        for _ in 0..40 {
+            let middle = (low + high) / 2.0;
+            if self.top(middle.exp2()) > budget { low = middle } else { high = middle }
+        }
+        Some(high.exp2())
+    }
+
+    /// A chain beside so many special primes, and the scales that it is for; `None` where there is none.
+    fn chain(&self, special: usize, aim: f64) -> Result<Option<(Vec<Place>, Chain)>, CompileError> {
+        // What chains have too much is known only afterwards: a second round makes up for it.
+        let mut budget = self.left(special) - 0.5;
+        let mut found = None;
+        for _ in 0..3 {
+            let Some(share) = self.within(budget, aim) else { break };
+            let (places, targets) = self.at(share);
+            match chain::search(self.context.log_n, &targets) {
+                Ok(chain) => {
+                    let over = chain.log_pool() - self.left(special);
+                    found = Some((places, chain));
+                    if over <= 0.0 {
+                        break;
+                    }
+                    budget -= over;
+                }
+                Err(CompileError::NoChain { .. }) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(found)
+    }
+
+    fn too_deep(&self) -> CompileError {
+        let levels = self.places.iter().map(|p| p.works).max().unwrap_or(0) + 1;
+        let needed = self.top(self.coarsest) + 30.0;
+        CompileError::TooDeep { needed, limit: self.limit, levels, log_n: self.context.log_n }
+    }
+}
+
+/// The plan that is worth most of those that are as exact as wanted, or of all where none is.
+fn best(plans: impl Iterator<Item = Plan>, options: &CompileOptions, logit_error: f64) -> Option<Plan> {
+    let worth = |plan: &Plan| {
+        let bits = (plan.logit_error / logit_error).log2().max(0.0);
+        let price = options.cost.seconds_per_key_gigabyte / 1e9;
+        let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
+        (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
+    };
+    // Precision is traded only where it is out of reach.
+    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * logit_error;
+    let order = |plan: &Plan| (!exact(plan), worth(plan));
+    plans.min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal))
 }
 
 fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
