@@ -52,13 +52,14 @@ class Average:
 def recalibrate(network: Network, inputs: Tensor, batch: int = 250) -> None:
     """Sets batch statistics to the median over batches of training pictures, as the network runs at inference.
 
-    Running averages keep what one escaping picture did to its batch; the median does not see it. While the learning rate is high, most
-    batches may hold one: what escapes is clamped where `evaluate` counts it.
+    Running averages keep what one escaping picture did to its batch; the median does not see it. Where most batches hold one, what escapes
+    is clamped at half of where `evaluate` counts it, twice the range: at all of it, 3 % of the pictures still spoil the statistics of all
+    (10 % right in place of 85).
     """
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta, thin, knobs = [n.momentum for n in norms], network.thin, [(a.range, a.clamp, a.noise) for a in network.activations()]
     for activation in network.activations():
-        activation.range, activation.clamp, activation.noise = None, ESCAPE, 0.0
+        activation.range, activation.clamp, activation.noise = None, ESCAPE / 2, 0.0
     for n in norms:
         n.momentum = 1.0
     network.train()
