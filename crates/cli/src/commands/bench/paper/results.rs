@@ -38,14 +38,16 @@ impl Results<'_> {
             table.rows.push(cells.into_iter().chain(["-".into(), "-".into()]).collect());
         }
         let mut row = |network: &str, how: &str, job: &str, accuracy: &str| {
+            // What is in the clear is compared with nothing, though its job may have been of something else, too.
+            let compared = |cell: String| if how == "plain" { "-".into() } else { cell };
             let count = |pointer| self.cell(job, pointer, |n| format!("{n:.0}"));
             table.rows.push(vec![
                 network.into(),
                 how.into(),
                 count("/images"),
                 self.cell(job, accuracy, |a| format!("{:.2}", 100.0 * a)),
-                count("/agree_with_plain"),
-                self.cell(job, "/worst_logit_error", |e| format!("{e:.3}")),
+                compared(count("/agree_with_plain")),
+                compared(self.cell(job, "/worst_logit_error", |e| format!("{e:.3}"))),
             ]);
         };
         row("as given", "plain", "plain", "/accuracy_plain");
