@@ -203,6 +203,9 @@ fn networks_that_do_not_hold_together_are_refused() {
     refuse("cycle", edited(&|m| m["nodes"][0]["input"] = last.clone()), &weights, &["manifest.json", "cycle"]);
     refuse("operator", edited(&|m| m["nodes"][1]["op"] = json!("relu")), &weights, &["relu", "not supported"]);
     refuse("shape", edited(&|m| m["input"]["channels"] = json!(2)), &weights, &["manifest.json", "expected"]);
+    // What a terminal would obey is shown, not sent.
+    let escapes = edited(&|m| m["\u{1b}]0;title\u{7}"] = json!(1));
+    refuse("escapes", escapes, &weights, &["manifest.json", "unknown field", "\\u{1b}]0;title\\u{7}"]);
     refuse("syntax", "{".into(), &weights, &["manifest.json", "not a valid manifest"]);
     refuse("weights", manifest.to_string(), &weights[..weights.len() / 2], &["safetensors"]);
     let mut nan = weights.clone();

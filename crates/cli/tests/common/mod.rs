@@ -73,6 +73,7 @@ pub fn refused(fixture: &Fixture, arguments: &[&str]) -> String {
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {line}");
     assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
     assert!(line.starts_with("umbra: ") && !line.contains("panicked"), "{arguments:?}: {line}");
+    assert!(!line.trim_end().contains(char::is_control), "{arguments:?}: {line:?}");
     assert!(output.stdout.is_empty(), "{arguments:?}: {:?}", String::from_utf8_lossy(&output.stdout));
     line
 }
