@@ -105,6 +105,6 @@ fn what_cannot_be_measured_is_refused() {
     with("{}", &["umbra_train export"]);
     with(r#"{"name": "R", "dataset": "CIFAR-10", "accuracy_plain": 910}"#, &["910", "percentage"]);
     with(r#"{"name": "R", "dataset": "CIFAR-100", "accuracy_plain": 70}"#, &["CIFAR-100", "CIFAR-10"]);
-    refused(&["--data", "x", "--baseline", "none.json"], &["--baseline none.json: No such file"]);
+    refused(&["--data", "x", "--baseline", "none.json"], &["none.json", "--baseline", "No such file"]);
     assert!(!Path::new(&folder.path().join("out/paper.md")).exists());
 }

@@ -122,15 +122,10 @@ impl Program {
                 return Err(invalid("gadget", format!("{gadget:?}"), expected.into()));
             }
         }
-        // Each costs tables of 20 N bytes.
-        let used: BTreeSet<u16> = gadgets
-            .iter()
-            .flat_map(|g| g.digits.iter().flatten().chain(&g.special))
-            .chain(levels.iter().flatten())
-            .copied()
-            .collect();
-        if used.len() < primes.len() {
-            let expected = format!("{}, those of levels and gadgets", used.len());
+        // Each costs tables as long as the ring.
+        let used = crate::gadgets::used_primes(levels, gadgets).len();
+        if used < primes.len() {
+            let expected = format!("{used}, those of levels and gadgets");
             return Err(invalid("number of primes", primes.len(), expected));
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Everything that is decided at one ring degree: levels, moduli, key-switching keys, and what errors come of them.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use rand::SeedableRng;
@@ -18,7 +18,7 @@ use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Packing};
 use crate::precision::{self, Gain, Injected, Sample};
-use crate::{Average, CompileError, CompileOptions, Pass, merge};
+use crate::{Average, CompileError, CompileOptions, Pass, gadgets, merge};
 
 /// Ring degrees accepted when asked for.
 pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
@@ -419,7 +419,7 @@ fn finish(
         };
         let largest = gadget.digits.iter().map(kept).fold(0.0, f64::max);
         SwitchNoise {
-            digits: crate::gadgets::digits_at(gadget, &chain.levels[level]),
+            digits: gadgets::digits_at(gadget, &chain.levels[level]),
             excess: largest - log2_of(&pool, &gadget.special),
         }
     };
@@ -480,7 +480,5 @@ fn shape(
 
 /// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.
 pub(crate) fn used_primes(plan: &Plan) -> BTreeMap<u16, u16> {
-    let gadgets = plan.choice.gadgets.iter().flat_map(|g| g.digits.iter().flatten().chain(&g.special));
-    let used: BTreeSet<u16> = plan.chain.levels.iter().flatten().chain(gadgets).copied().collect();
-    used.into_iter().zip(0..).collect()
+    gadgets::used_primes(&plan.chain.levels, &plan.choice.gadgets).into_iter().zip(0..).collect()
 }

@@ -125,8 +125,9 @@ fn operands(value: &Value) -> Vec<ValueId> {
     }
 }
 
-fn squares(planes: &Planes) -> Cow<'_, Planes> {
-    Cow::Owned(planes.pow2())
+/// Squares where weights have masks: there is another rounding at every position.
+fn where_rounded<'p>(packing: &Packing, planes: &'p Planes) -> Cow<'p, Planes> {
+    if packing.is_padded() { Cow::Owned(planes.pow2()) } else { Cow::Borrowed(planes) }
 }
 
 /// Visits what each rounded weight multiplies: `(diagonal, output channel, operand, input channel, tap, stride)`, also where the
@@ -212,10 +213,8 @@ pub fn gains(
                 let operands = operands(value);
                 let mut weights = vec![0.0; operands.len()];
                 let sums = gradients[id].sum_axis(Axis(1));
-                // Another rounding at every position, where weights have masks.
-                let squared = |planes| if packing.is_padded() { squares(planes) } else { Cow::Borrowed(planes) };
-                let own = squared(&gradients[id]);
-                let read: Vec<Cow<'_, Planes>> = operands.iter().map(|source| squared(&values[*source])).collect();
+                let own = where_rounded(packing, &gradients[id]);
+                let read: Vec<_> = operands.iter().map(|source| where_rounded(packing, &values[*source])).collect();
                 let mut products = BTreeMap::new();
                 each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
                     let source = operands[operand];

@@ -39,7 +39,7 @@ impl Kind {
     pub fn max_length(self) -> u64 {
         match self {
             Self::SecretKey => 16 << 20,
-            // R32-64 takes 5.5 GB without fusing, at N = 2^16.
+            // R32-64 takes 6.7 GB without fusing, at N = 2^16.
             Self::EvaluationKeys => 64 << 30,
             Self::Ciphertext | Self::Program => 4 << 30,
         }

@@ -25,6 +25,7 @@ pub use dataset::{Dataset, DatasetError, DatasetKind, Split};
 pub use error::{GraphError, ModelError};
 pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges, is_printable};
 pub use input::{Input, Normalisation};
+pub use load::read_file;
 pub use manifest::Manifest;
 pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
 pub use picture::{Picture, PictureError};

@@ -31,7 +31,10 @@ impl Graph {
 }
 
 /// The bytes of a regular file of at most `limit` bytes; allocates no more than its length.
-pub(crate) fn read_file(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, ModelError> {
+///
+/// # Errors
+/// [`ModelError`] with the path and `what` it is.
+pub fn read_file(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, ModelError> {
     let io = |reason| ModelError::Io { path: PathBuf::from(path), what, reason };
     // Before opening: opening a named pipe would wait for its other end.
     let metadata = std::fs::metadata(path).map_err(io)?;

@@ -22,7 +22,7 @@ pub(super) const MAX_SUMS: f64 = 32.0 * GIB;
 /// have four times that.
 pub(super) const MAX_STRIP: f64 = 2.0 * GIB;
 
-/// Ciphertexts at one time, with what a step makes of them, bytes. R32-64 takes 2.5 GiB, VGG-16 with zero padding 9.
+/// Ciphertexts at one time, with what a step makes of them, bytes: twice what the sums of a step may take.
 pub(super) const MAX_WORKING: f64 = 64.0 * GIB;
 
 /// Bytes.
@@ -95,10 +95,9 @@ impl Program {
             let extended = (literal.levels[step.level_in].len() + gadget.special.len()) as u64;
             let count = |source: usize| state.get(source).copied().flatten().map_or(0, |s| s.ciphertexts as u64);
             let inputs: u64 = linear.inputs.iter().map(|i| count(i.source)).sum();
-            let rows: BTreeSet<(u32, u16, u16)> =
-                linear.diagonals.iter().map(|d| (d.output, d.outer, d.inner)).collect();
+            let rows = Matrices::of(linear.outputs(), &linear.plan, &linear.diagonals).rows() as u64;
             // Inputs are copied when limbs are dropped, and decomposed.
-            (inputs * (gadget.digits.len() as u64 + 2) + 2 * rows.len() as u64) * extended * limb
+            (inputs * (gadget.digits.len() as u64 + 2) + 2 * rows) * extended * limb
         };
         let states = self.states();
         (0..self.steps.len()).map(|i| registers(&states[i]) + transformed(i, &states[i])).max().unwrap_or(0)

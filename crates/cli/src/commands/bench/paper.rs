@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use umbra_file::AtomicFile;
-use umbra_model::{Geometry, Graph};
+use umbra_model::{Geometry, Graph, read_file};
 
 use crate::arguments::BenchPaper;
 use crate::network::Network;
@@ -56,15 +56,7 @@ const MAX_BASELINE: u64 = 1 << 20;
 impl Baseline {
     fn read(path: &Path, graph: &Graph) -> anyhow::Result<Self> {
         let name = path.display();
-        let about = || format!("--baseline {name}");
-        let metadata = std::fs::metadata(path).with_context(about)?;
-        // Before opening: opening a named pipe would wait for its other end.
-        if !metadata.is_file() || metadata.len() > MAX_BASELINE {
-            bail!(
-                "--baseline {name}: no regular file of at most {MAX_BASELINE} bytes; give the baseline.json of a network"
-            );
-        }
-        let text = std::fs::read(path).with_context(about)?;
+        let text = read_file(path, "--baseline", MAX_BASELINE)?;
         let expected = "expected what umbra_train export writes of a ReLU network";
         let baseline: Self = serde_json::from_slice(&text).with_context(|| format!("--baseline {name}: {expected}"))?;
         if !(0.0..=100.0).contains(&baseline.accuracy_plain) {
