@@ -53,8 +53,8 @@ def recalibrate(network: Network, inputs: Tensor, batch: int = 250) -> None:
     """Sets batch statistics to the median over batches of training pictures, as the network runs at inference.
 
     Running averages keep what one escaping picture did to its batch; the median does not see it. Where most batches hold one, what escapes
-    is clamped at half of where `evaluate` counts it, twice the range: at all of it, 3 % of the pictures still spoil the statistics of all
-    (10 % right in place of 85).
+    is clamped at half of where `evaluate` counts it, twice the range: at all of it, those of a network from which an eighth of
+    the pictures escape were spoiled for all (10 % right in place of 85).
     """
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta, thin, knobs = [n.momentum for n in norms], network.thin, [(a.range, a.clamp, a.noise) for a in network.activations()]
