@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import data, table, train
+from . import data, jobs, table, train
 from . import recipe as recipes
 from .evaluate import evaluate
 from .export import export, export_baseline, round_to_half, write
@@ -20,7 +20,11 @@ CLIP = "bound of the normalised inputs, in place of the one trained with: a smal
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    return attempt(parser().parse_args(arguments))
+
+
+def attempt(options: argparse.Namespace) -> int:
+    """-> exit status."""
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
@@ -49,12 +53,13 @@ def parser() -> argparse.ArgumentParser:
 
     def training(p: argparse.ArgumentParser) -> None:
         p.add_argument("--minutes", type=float, help="budget in minutes of each run, instead of the recipe's epochs")
+        p.add_argument("--jobs", type=positive, default=1, help="how many networks to train at once (default: 1)")
         p.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value of the recipe")
 
     p = command("train", run_train, "Train by a recipe; resumes if --out holds a checkpoint.")
     p.add_argument("--recipe", default="umbra", help=f"{recipes.names()}, or a .toml file (default: umbra)")
     p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
-    p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train one after the other, each in OUT/seed<n>")
+    p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train each in OUT/seed<n>, one after the other or --jobs at once")
     p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")
     p.add_argument("--mirror", action="store_true", help="with --init: start from their mirror image, for another member of an ensemble")
     p.add_argument("--limit", type=int, help="use only so many training pictures")
@@ -87,10 +92,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}: expected at least 1")
+    return value
+
+
 def run_train(options) -> None:
-    for seed in options.seed:
-        out = options.out if len(options.seed) == 1 else options.out / f"seed{seed}"
+    folders = {seed: options.out if len(options.seed) == 1 else options.out / f"seed{seed}" for seed in options.seed}
+    if options.jobs > 1 and len(folders) > 1:
+        jobs.run([jobs.Job(out.name, changed(options, seed=[seed], out=out), out / "output.txt") for seed, out in folders.items()], options.jobs, attempt)
+        return
+    for seed, out in folders.items():
         train_one(options, recipes.read(options.recipe), options.set, out, seed, options.init, options.mirror, options.limit)
+
+
+def changed(options: argparse.Namespace, **values) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(options), **values})
 
 
 def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, seed: int, init: Path | None = None, mirror: bool = False,
@@ -176,10 +195,16 @@ def run_zoo(options) -> None:
     for name in options.only or []:
         if name not in known:
             raise recipes.RecipeError(f"--only {name}: not in the zoo; use one of {', '.join(known)}")
-    for entry in table.PLAN:
+    rest = [entry for entry in table.PLAN if (not options.only or entry.folder in options.only)
+            and not any((options.zoo / entry.folder / file).exists() for file in ("manifest.json", "baseline.json"))]
+    if options.jobs > 1 and len(rest) > 1:
+        folders = {entry.folder for entry in rest}
+        jobs.run([jobs.Job(entry.folder, changed(options, only=[entry.folder]), options.runs / entry.folder / "output.txt",
+                           frozenset(folders & {entry.start, entry.teacher})) for entry in rest], options.jobs, attempt)
+        run_table(options)
+        return
+    for entry in rest:
         out = options.zoo / entry.folder
-        if options.only and entry.folder not in options.only or any((out / file).exists() for file in ("manifest.json", "baseline.json")):
-            continue
         changes = [*entry.changes, *options.set]
         if entry.teacher:
             changes.insert(0, f"distillation.teacher={json.dumps(str(options.zoo / entry.teacher))}")

@@ -150,7 +150,7 @@ def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, res
 
 
 def write(path: Path, writer) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # runs at once all write the zoo's table
     writer(temporary)
     temporary.chmod(0o644)
     os.replace(temporary, path)
