@@ -50,6 +50,61 @@ def test_what_cannot_run_is_named(layer, word):
         adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
 
 
+class Sum(nn.Module):
+    """What `combine` makes of two branches, pooled and classified."""
+
+    def __init__(self, combine, *, norm=None, pool=None, features=3):
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(3, 3, 3, padding=1, stride=2) for _ in range(2))
+        self.norm, self.pool, self.fc = norm or nn.Identity(), pool or nn.AdaptiveAvgPool2d(1), nn.Linear(features, 3)
+        self.combine = combine
+
+    def forward(self, x):
+        return self.fc(torch.flatten(self.pool(self.norm(self.combine(self.one(x), self.two(x)))), 1))
+
+
+@pytest.mark.parametrize("combine", [lambda x, y: x + y, torch.add, lambda x, y: x.add(y), lambda x, y: torch.add(x, other=y), lambda x, y: x + x])
+def test_sums_are_adopted_as_they_are(combine):
+    model = Sum(combine).eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(adopt(model, name="n", activation={"kind": "relu"}, **KNOWN).eval()(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("pool, features", [(nn.AvgPool2d((2, 2)), 192), (nn.AvgPool2d(4, (4, 4)), 48)])
+def test_pools_are_adopted_as_they_are(pool, features):
+    model = Sum(torch.add, pool=pool, features=features).eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(adopt(model, name="n", activation={"kind": "relu"}, **KNOWN).eval()(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("model, word", [
+    (Sum(lambda x, y: torch.add(x, y, alpha=0.1)), "node add: add cannot run"), (Sum(lambda x, y: x.add(y, alpha=0.1)), "node add: add cannot run"),
+    (Sum(lambda x, y: x + 1), "node add: add cannot run"), (Sum(lambda x, y: torch.relu(input=x) * y), "node mul"),
+    (Sum(torch.add, pool=nn.AvgPool2d(2, divisor_override=1), features=192), "AvgPool2d cannot run"),
+    (Sum(torch.add, pool=nn.AvgPool2d(2, ceil_mode=True), features=192), "AvgPool2d cannot run"),
+    (Sum(torch.add, pool=nn.AvgPool2d((2, 4)), features=96), "AvgPool2d cannot run"),
+    (Sum(torch.add, norm=nn.BatchNorm2d(3, affine=False)), "node norm: .*affine=True"),
+    (Sum(torch.add, norm=nn.BatchNorm2d(3, track_running_stats=False)), "node norm: .*track_running_stats=True"),
+    (Sum(lambda x, y: x if x.sum() > 0 else y), "cannot trace it"),
+])
+def test_what_would_compute_something_else_is_refused(model, word):
+    with pytest.raises(GraphError, match=word):
+        adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
+
+
+def test_a_classifier_of_positions_is_refused_where_the_geometry_has_others():
+    with pytest.raises(GraphError, match="node fc: 192 inputs, but cyclic layers before it give 768"):
+        adopt(Sum(torch.add, pool=nn.AvgPool2d(2), features=192), name="n", activation={"kind": "relu"}, **{**KNOWN, "geometry": "cyclic"})
+
+
+def test_a_kernel_wider_than_its_rows_is_refused_in_the_cyclic_geometry():
+    layers = [nn.Conv2d(3, 3, 3, padding=1, stride=2) for _ in range(4)]
+    model = nn.Sequential(*layers, nn.Conv2d(3, 3, 7, padding=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
+    with pytest.raises(GraphError, match="node 4: a kernel of 7 reaches past"):
+        adopt(model, name="n", activation={"kind": "relu"}, **{**KNOWN, "geometry": "cyclic"})
+
+
 def test_references_are_checked():
     with pytest.raises(GraphError, match="file.py:name"):
         load("nowhere.py:Net", activation={"kind": "relu"}, **KNOWN)

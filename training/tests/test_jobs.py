@@ -1,6 +1,8 @@
 """Several trainings at once: the same networks, in an order that can be, and what happens when one fails or all are stopped."""
 
 import multiprocessing
+import os
+import signal
 import time
 from argparse import Namespace
 
@@ -17,6 +19,8 @@ def note(options):
     """Stands for a training: says in a file of its own when it began and ended."""
     began = time.time()
     print("hello")
+    if options.fails == "raises":
+        raise RuntimeError("out of memory")
     if options.fails:
         return 3
     time.sleep(0.3)
@@ -42,6 +46,40 @@ def test_a_failure_leaves_out_what_needs_it_and_is_named(tmp_path):
     with pytest.raises(train.TrainingError, match=r"a: exit status 3, see .*a\.txt; b: needs a; c: needs b"):
         jobs.run([job(tmp_path, "a", fails=True), job(tmp_path, "c", "b"), job(tmp_path, "b", "a"), job(tmp_path, "d")], 2, note)
     assert {path.name for path in tmp_path.iterdir()} == {"out", "d"}
+
+
+def test_what_nobody_expected_is_in_the_output(tmp_path):
+    with pytest.raises(train.TrainingError, match="a: exit status 1"):
+        jobs.run([job(tmp_path, "a", fails="raises")], 2, note)
+    assert "RuntimeError: out of memory" in (tmp_path / "out" / "a.txt").read_text()
+
+
+def stay(options):
+    (options.folder / options.name).write_text(str(os.getpid()))
+    time.sleep(60)
+    return 0
+
+
+def test_jobs_end_with_a_parent_that_was_killed(tmp_path):
+    parent = multiprocessing.get_context("fork").Process(target=jobs.run, args=([job(tmp_path, "a"), job(tmp_path, "b")], 2, stay))
+    parent.start()
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in "ab"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    while any(alive(int((tmp_path / name).read_text())) for name in "ab"):
+        assert time.monotonic() < deadline, "a job outlives its parent"
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_stopping_stops_all(tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert torch.allclose(forward(manifest, weights, vectors["inputs"]), vectors["logits"], atol=1e-3)
     clipped = tmp_path / "clipped"
     arguments = ["export", str(trained / "best.pt"), "--out", str(clipped), "--data", str(data_root), "--device", "cpu", "--clip"]
-    assert main([*arguments, "0"]) == 1 and "expected a positive number" in capsys.readouterr().err
+    assert main([*arguments, "0"]) == 1 and "normalisation.clip = 0.0: expected a number, above 0" in capsys.readouterr().err
     assert main([*arguments, "1.5"]) == 0
     assert json.loads((clipped / "manifest.json").read_text())["input"]["normalisation"]["clip"] == 1.5
     inputs = load_file(clipped / "r8-8.vectors.safetensors")["inputs"]
@@ -84,9 +84,13 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert "[R8-8 cyclic](net/)" in (tmp_path / "README.md").read_text()
 
 
-def test_vectors_are_of_the_weights_that_are_stored(trained, data_root, tmp_path):
+@pytest.mark.parametrize("kind", ["relu-fit", "hermite"])
+def test_vectors_are_of_the_weights_that_are_stored(kind, trained, data_root, tmp_path):
     from safetensors.torch import load_file
 
+    if kind == "hermite":  # whose coefficients are computed from its batch statistics
+        trained = tmp_path
+        run(data_root, trained, 1, "activation.kind='hermite'", "network.norm='none'", limit=100).train()
     command = ["export", str(trained / "best.pt"), "--out", str(tmp_path), "--data", str(data_root), "--device", "cpu", "--half"]
     assert main(command) == 0
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -114,7 +118,7 @@ def forward(manifest, weights, x):
                 s, t, m, u = (weights[n[k]].view(1, -1, 1, 1) for k in ("scale", "shift", "mean", "variance"))
                 y = (v[0] - m) / (u + n["epsilon"]).sqrt() * s + t
             case "polynomial":
-                c, b, a = n["coefficients"]
+                c, b, a = n["coefficients"] if isinstance(n["coefficients"], list) else (k.view(1, -1, 1, 1) for k in weights[n["coefficients"]].unbind(1))
                 y = c + b * v[0] + a * v[0] ** 2
             case "add":
                 y = v[0] + v[1]
@@ -165,6 +169,12 @@ def test_the_run_stops_at_a_loss_that_is_not_finite(data_root, tmp_path):
     r = run(data_root, tmp_path / "nan", 2, limit=100)
     r.train()
     kept = r.checkpoint.read_bytes()
+    steep = run(data_root, tmp_path / "nan", 4, limit=100)
+    steep.resume()
+    next(steep.network.parameters()).register_hook(lambda g: g * float("inf"))
+    with pytest.raises(train.TrainingError, match="gradient's norm is (inf|nan).*last good checkpoint"):
+        steep.train()
+    assert r.checkpoint.read_bytes() == kept
     again = run(data_root, tmp_path / "nan", 4, limit=100)
     again.resume()
     with torch.no_grad():
@@ -182,6 +192,15 @@ def test_checkpoints_of_others_are_refused(data_root, tmp_path):
         other.resume()
     with pytest.raises(train.TrainingError, match="weights of another network"):
         other.initialise(tmp_path / "a" / "best.pt")
+    for change, word in {"training.weight_decay=0.0": "training.weight_decay", "activation.bits=5": "activation.bits", "phases.noise=0.0": "phases"}.items():
+        with pytest.raises(train.TrainingError, match=f"its {word} is"):
+            run(data_root, tmp_path / "a", 1, change, limit=50).resume()
+    with pytest.raises(train.TrainingError, match="its pictures is 50, expected 51"):
+        run(data_root, tmp_path / "a", 1, limit=51).resume()
+    run(data_root, tmp_path / "a", 3, "training.minutes=1", limit=50).resume()
+    torch.save({"network": {}}, tmp_path / "bare.pt")
+    with pytest.raises(train.TrainingError, match="holds no network of a run"):
+        train.load(tmp_path / "bare.pt")
     (tmp_path / "a" / "checkpoint.pt").write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(train.TrainingError, match="not a readable checkpoint"):
         r.resume()
@@ -217,6 +236,10 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     exported.values["distillation"] = {**r["distillation"], "teacher": str(tmp_path / "r")}
     taught = train.Run(exported, data_root, tmp_path / "other", 1, limit=50)
     assert torch.equal(taught.teacher.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
+    some = small(1, "network.classes=['angle0', 'angle18']", "training.batch=10")
+    some.values["distillation"] = r["distillation"]
+    with pytest.raises(train.TrainingError, match="a teacher sees the same pictures"):
+        train.Run(some, data_root, tmp_path / "other", 1, limit=50)
     exported["distillation"]["teacher"] = str(tmp_path / "quadratic")
     with pytest.raises(GraphError, match="no ReLU network to learn from"):
         train.Run(exported, data_root, tmp_path / "other", 1, limit=50)
@@ -243,7 +266,7 @@ def test_stretched_pictures_keep_their_direction(data_root, tmp_path):
 
 def test_a_phase_may_scale_pictures(data_root, tmp_path):
     r = small(1)
-    r.phases = [recipe.Phase("small", 0.0, side=16)]
+    r.values["phases"] = [{"name": "small", "start": 0.0, "side": 16}]
     scaled = train.Run(r, data_root, tmp_path, 1, limit=50)
     sides, update = [], scaled.update
     scaled.update = lambda x, *others: sides.append(x.shape[2:]) or update(x, *others)
@@ -261,6 +284,10 @@ def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, 
     straight.initialise(trained / "best.pt")
     mirrored.initialise(trained / "best.pt", mirror=True)
     assert mirrored.recipe["training"]["start"].startswith("mirror image of run")
+    mirrored.finish_epoch(mirrored.recipe.phases[0], 1.0, 1, torch.zeros(3))
+    resumed = run(data_root, tmp_path / "mirrored", 1, limit=50)
+    resumed.resume()
+    assert resumed.recipe["training"]["start"] == mirrored.recipe["training"]["start"]
     x = straight.held_inputs[:50]
     columns = -torch.arange(x.shape[3]) % x.shape[3]  # about column 0, which every stride keeps; a row's end goes on in another row
     expected, mirror, same = (r.network.eval()(part) for r, part in ((straight, x), (mirrored, x[..., columns]), (mirrored, x)))
@@ -293,6 +320,41 @@ def test_the_plan_of_the_zoo_trains_in_an_order_that_can_be():
         known.add(entry.folder)
 
 
+def test_the_zoo_leaves_out_what_a_cpu_cannot_and_ends_with_its_table(data_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table, "PLAN", [table.Entry("large", "umbra", gpu=True)])
+    arguments = ["zoo", "--zoo", str(tmp_path / "zoo"), "--runs", str(tmp_path / "runs"), "--data", str(data_root), "--device", "cpu"]
+    assert main(arguments) == 0
+    assert "large" in capsys.readouterr().out and "`large`" in (tmp_path / "zoo" / "README.md").read_text()
+    (tmp_path / "zoo" / "README.md").unlink()
+    assert main([*arguments, "--only", "large", "--set", "training.batch=9999", "--set", "training.held_out=200"]) == 1
+    assert "batch 9999" in capsys.readouterr().err and "`large`" in (tmp_path / "zoo" / "README.md").read_text()
+
+
+def test_two_processes_do_not_train_in_one_folder(data_root, tmp_path, capsys):
+    with train.alone(tmp_path):
+        assert main(["train", "--out", str(tmp_path), "--data", str(data_root), "--device", "cpu"]) == 1
+    assert "another process trains in it" in capsys.readouterr().err
+    with train.alone(tmp_path):
+        pass
+
+
+def test_weights_of_ones_own_network_run_no_code(data_root, tmp_path, capsys):
+    module = tmp_path / "own.py"
+    module.write_text((recipe.FOLDER.parents[1] / "examples" / "small.py").read_text())
+    r = small(1, f"network.module='{module}:SmallNet'", "network.classes=['angle0', 'angle18', 'angle36']", "training.held_out=50")
+    train.Run(r, data_root, tmp_path, 1, limit=50).train()
+    module.write_text("raise SystemExit('ran')")
+    best, out = str(tmp_path / "best.pt"), tmp_path / "net"
+    for arguments in (["eval", best], ["export", best, "--out", str(out)], ["average", best, best, "--out", str(tmp_path / "mean")]):
+        assert main([*arguments, "--data", str(data_root), "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert json.loads((out / "manifest.json").read_text())["name"] == "SmallNet"
+    state = train.load(tmp_path / "best.pt")
+    del state["nodes"]
+    torch.save(state, tmp_path / "best.pt")
+    assert main(["eval", best, "--data", str(data_root), "--device", "cpu"]) == 1
+    assert "holds no nodes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["umbra", "continue", "distil", "whole", "gentle", "paper", "relu"])
 def test_recipes_read(name):
     r = recipe.read(name)
@@ -322,7 +384,7 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     out = ["--out", str(tmp_path / "o")]
     assert "--data must be" in fails("train", "--data", str(tmp_path), *out)
     assert "use one of" in fails("train", "--recipe", "best", "--data", str(data_root), *out)
-    for change in ("nothing", "phases.colour=1", "phases=1"):
+    for change in ("nothing", "phases=1", "training.epochs=", "a.b.c=1"):
         assert "table.key=value" in fails("train", "--set", change, "--data", str(data_root), *out)
     assert "no such file" in fails("eval", str(tmp_path / "none.pt"), "--data", str(data_root))
     broken = tmp_path / "cifar-10-batches-bin"
@@ -335,7 +397,26 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     whole = (recipe.FOLDER / "relu.toml").read_text()
     for side in ("0", "-4", "1.5", "true"):
         (tmp_path / "side.toml").write_text(f"{whole}side = {side}\n")
-        assert "whole number of pixels" in fails("train", "--recipe", str(tmp_path / "side.toml"), "--data", str(data_root), *out)
+        assert "phases.side" in fails("train", "--recipe", str(tmp_path / "side.toml"), "--data", str(data_root), *out)
+    for change, word in {"training.epoch=1": "no such key; training has epochs", "network.nrom='branch'": "no such key", "phases.colour=1": "no such key",
+                         "distillation.weight=0.5": "no table distillation", "training.epochs=0": "above 0", "training.epochs=inf": "above 0",
+                         "training.minutes=-1": "above 0", "training.held_out=0": "at least 1", "training.batch=1.5": "whole number",
+                         "training.momentum=1": "below 1", "training.momentum=0": "nesterov", "training.compile=1": "true or false",
+                         "activation.kind='foo'": "relu-fit", "activation.bound=0": "above 0", "activation.kind='fixed'": "activation.coefficients is missing",
+                         "activation.coefficients=[1.0]": "3 numbers", "normalisation.kind='foo'": "per_channel", "normalisation.kind='per_channel'": "normalisation.mean",
+                         "augmentation.flip='never'": "alternate", "network.geometry='round'": "cyclic", "phases.side=0": "at least 1"}.items():
+        assert word in fails("train", "--set", change, "--data", str(data_root), *out), change
+    assert "leaves none of 1200 pictures" in fails("train", "--set", "training.held_out=1200", "--data", str(data_root), *out)
+    assert "above 0" in fails("train", "--minutes", "-1", "--data", str(data_root), *out)
+    assert "--init must name it" in fails("train", "--mirror", "--data", str(data_root), *out)
+    (tmp_path / "unknown.toml").write_text(f"{whole}[colours]\n")
+    assert "unknown table colours" in fails("train", "--recipe", str(tmp_path / "unknown.toml"), "--data", str(data_root), *out)
+    (tmp_path / "short.toml").write_text(whole.replace("momentum = 0.9\n", ""))
+    assert "training.momentum is missing" in fails("train", "--recipe", str(tmp_path / "short.toml"), "--data", str(data_root), *out)
+    for text in ("{", "[]", '{"name": "n", "dataset": "d", "geometry": "cyclic", "nodes": [{"name": "a", "op": "polynomial", "input": "b"}], "output": "a"}'):
+        (tmp_path / "zoo" / "n").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "zoo" / "n" / "manifest.json").write_text(text)
+        assert "not a file of the zoo" in fails("table", "--zoo", str(tmp_path / "zoo"))
 
 
 def test_averaged_weights_lie_between(trained, data_root, tmp_path, capsys):
@@ -405,6 +486,5 @@ def test_inputs_are_clipped_where_a_recipe_says_so():
     plain = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05})
     clipped = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05, "clip": 5.0})
     assert plain.max() > 5 and torch.equal(clipped, plain.clamp(-5, 5))
-    r = small(1, "normalisation.clip=0")
-    with pytest.raises(recipe.RecipeError, match="clip = 0: expected a positive number"):
-        recipe.build(r, ["a"])
+    with pytest.raises(recipe.RecipeError, match="clip = 0: expected a number, above 0"):
+        small(1, "normalisation.clip=0")

@@ -29,7 +29,7 @@ def attempt(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     try:
         options.action(options)
-    except (data.DataError, GraphError, recipes.RecipeError, train.TrainingError) as error:
+    except (data.DataError, GraphError, recipes.RecipeError, train.TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, action, help: str, *, data: bool = True) -> argparse.ArgumentParser:
         p = commands.add_parser(name, help=help, description=help)
         p.set_defaults(action=action)
-        p.add_argument("--threads", type=int, help="CPU threads (one is best on a busy machine)")
+        p.add_argument("--threads", type=positive, help="CPU threads (one is best on a busy machine)")
         if data:
             p.add_argument("--data", default="data", help="folder that holds cifar-10-batches-bin/ and cifar-100-binary/ (default: data)")
             p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train each in OUT/seed<n>, one after the other or --jobs at once")
     p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")
     p.add_argument("--mirror", action="store_true", help="with --init: start from their mirror image, for another member of an ensemble")
-    p.add_argument("--limit", type=int, help="use only so many training pictures")
+    p.add_argument("--limit", type=positive, help="use only so many training pictures")
     training(p)
 
     p = command("average", run_average, "Average the weights of runs that started from one another; says how the result does on the hold-out.")
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     p = command("zoo", run_zoo, "Train, export and tabulate the zoo in order of worth; what is there already is kept.")
     p.add_argument("--zoo", type=Path, default=Path("zoo"))
     p.add_argument("--runs", type=Path, default=Path("runs"))
-    p.add_argument("--only", nargs="+", metavar="FOLDER", help="these networks of the zoo only")
+    p.add_argument("--only", nargs="+", metavar="FOLDER", help="these networks of the zoo only, those that are for a GPU too")
     training(p)
 
     p = command("table", run_table, "Write zoo/README.md from the manifests.", data=False)
@@ -100,6 +100,8 @@ def positive(text: str) -> int:
 
 
 def run_train(options) -> None:
+    if options.mirror and not options.init:
+        raise recipes.RecipeError("--mirror: of which network? --init must name it")
     folders = {seed: options.out if len(options.seed) == 1 else options.out / f"seed{seed}" for seed in options.seed}
     if options.jobs > 1 and len(folders) > 1:
         jobs.run([jobs.Job(out.name, changed(options, seed=[seed], out=out), out / "output.txt") for seed, out in folders.items()], options.jobs, attempt)
@@ -116,22 +118,23 @@ def train_one(options, recipe: recipes.Recipe, changes: list[str], out: Path, se
               limit: int | None = None) -> None:
     for change in changes:
         recipe.change(change)
-    if options.minutes:
-        recipe["training"]["minutes"] = options.minutes
+    if options.minutes is not None:
+        recipe.change(f"training.minutes={options.minutes}")
     make_folder(out)
-    run = train.Run(recipe, options.data, out, seed, options.device, limit)
-    if run.checkpoint.exists():
-        run.resume()
-    elif init:
-        run.initialise(init, mirror)
-    run.train()
+    with train.alone(out):
+        run = train.Run(recipe, options.data, out, seed, options.device, limit)
+        if run.checkpoint.exists():
+            run.resume()
+        elif init:
+            run.initialise(init, mirror)
+        run.train()
 
 
 def make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise train.TrainingError(f"{out}: {error.strerror}; --out must be a folder that can be written") from error
+        raise train.TrainingError(f"{out}: {error.strerror}; expected a folder that can be written") from error
 
 
 def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
@@ -141,7 +144,7 @@ def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict
     if clip is not None:
         recipe.change(f"normalisation.clip={clip}")
     pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test", recipe["network"].get("classes"))
-    network = recipes.build(recipe, classes).to(options.device, memory_format=torch.channels_last)
+    network = recipes.rebuild(recipe, classes, state, path).to(options.device, memory_format=torch.channels_last)
     train.load_weights(network, state["network"], path)
     return network.eval(), state, pictures, labels
 
@@ -197,13 +200,25 @@ def run_zoo(options) -> None:
             raise recipes.RecipeError(f"--only {name}: not in the zoo; use one of {', '.join(known)}")
     rest = [entry for entry in table.PLAN if (not options.only or entry.folder in options.only)
             and not any((options.zoo / entry.folder / file).exists() for file in ("manifest.json", "baseline.json"))]
-    if options.jobs > 1 and len(rest) > 1:
-        folders = {entry.folder for entry in rest}
-        jobs.run([jobs.Job(entry.folder, changed(options, only=[entry.folder]), options.runs / entry.folder / "output.txt",
-                           frozenset(folders & {entry.start, entry.teacher})) for entry in rest], options.jobs, attempt)
+    if options.device == "cpu" and not options.only:
+        large = [entry.folder for entry in rest if entry.gpu]
+        if large:
+            print(f"left out, as a CPU would take days (--only trains them all the same): {', '.join(large)}")
+        rest = [entry for entry in rest if not entry.gpu]
+    make_folder(options.zoo)
+    try:
+        if options.jobs > 1 and len(rest) > 1:
+            folders = {entry.folder for entry in rest}
+            jobs.run([jobs.Job(entry.folder, changed(options, only=[entry.folder]), options.runs / entry.folder / "output.txt",
+                               frozenset(folders & {entry.start, entry.teacher})) for entry in rest], options.jobs, attempt)
+        else:
+            train_entries(options, rest)
+    finally:
         run_table(options)
-        return
-    for entry in rest:
+
+
+def train_entries(options, entries: list[table.Entry]) -> None:
+    for entry in entries:
         out = options.zoo / entry.folder
         changes = [*entry.changes, *options.set]
         if entry.teacher:
@@ -211,7 +226,6 @@ def run_zoo(options) -> None:
         start = options.zoo / entry.start if entry.start else None
         train_one(options, recipes.read(entry.recipe), changes, options.runs / entry.folder, entry.seed, start, entry.mirror)
         export_best(options, options.runs / entry.folder / "best.pt", out, True, entry.clip)
-        run_table(options)
 
 
 def run_table(options) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from . import networks
 from .graph import INPUT, GraphError, Network, key
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish)
@@ -37,7 +38,10 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
     scale and shift times `initial_scale`, so that inputs lie in the range of the fit; fine-tuning does the rest.
     """
     nodes, modules, scale = [], {}, activation.get("initial_scale", 1.0)
-    traced = fx.symbolic_trace(model.eval())
+    try:
+        traced = fx.symbolic_trace(model.eval())
+    except Exception as error:  # whatever the module's own code raises
+        raise GraphError(f"network {name}: torch.fx cannot trace it ({type(error).__name__}: {error}); its forward must not depend on values") from error
     named: dict[fx.Node, str] = {}
 
     def append(node: fx.Node, op: str, module: nn.Module | None = None, **fields) -> None:
@@ -47,7 +51,7 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
         named[node] = own
 
     for node in traced.graph.nodes:
-        inputs = [named[a] for a in node.args if isinstance(a, fx.Node)] if node.op != "placeholder" else []
+        inputs = [named[a] for a in node.all_input_nodes if a in named]
         part = traced.get_submodule(node.target) if node.op == "call_module" else None
         call = node.target if node.op in ("call_function", "call_method") else None
         if node.op == "placeholder":
@@ -60,6 +64,8 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
         elif isinstance(part, nn.Conv2d):
             append(node, "convolution", part, input=inputs[0], channels=part.out_channels, bias=part.bias is not None, **convolution(node, part))
         elif isinstance(part, nn.BatchNorm2d):
+            if not part.affine or not part.track_running_stats:
+                raise GraphError(f"node {node.name}: {part} cannot run encrypted here; use one with affine=True and track_running_stats=True, as it is by default")
             append(node, "batch_norm", part, input=inputs[0], epsilon=part.eps)
         elif isinstance(part, ACTIVATIONS) or call in ACTIVATION_CALLS or call == "relu":
             if not nodes or nodes[-1]["name"] != inputs[0] or nodes[-1]["op"] != "batch_norm":
@@ -68,27 +74,30 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
                 inputs = [bn]
             append(node, "polynomial", input=inputs[0])
             nodes[-1]["name"] = named[node] = node.name  # a ReLU module may be called more than once
-        elif call in (operator.add, operator.iadd, torch.add, "add", "add_") and len(inputs) == 2:
-            append(node, "add", inputs=inputs)
-        elif isinstance(part, nn.AvgPool2d) and part.kernel_size == part.stride and part.padding == 0:
-            append(node, "average_pool", input=inputs[0], kernel=part.kernel_size)
-        elif isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1)) or call is F.adaptive_avg_pool2d and node.args[1] in (1, (1, 1)):
+        elif call in (operator.add, operator.iadd, torch.add, "add", "add_") and all(isinstance(a, fx.Node) for a in node.args) and set(node.kwargs) <= {"other"}:
+            append(node, "add", inputs=[named[a] for a in (*node.args, *node.kwargs.values())])
+        elif isinstance(part, nn.AvgPool2d) and pooling(part) is not None:
+            append(node, "average_pool", input=inputs[0], kernel=pooling(part))
+        elif isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1)) or call is F.adaptive_avg_pool2d and (
+                *node.args[1:], *node.kwargs.values()) in ((1,), ((1, 1),)):
             append(node, "average_pool", input=inputs[0], kernel="global")
         elif isinstance(part, PASSED_OVER) or call in (torch.flatten, "flatten"):
             named[node] = inputs[0]
         elif isinstance(part, nn.Linear) and part.bias is not None:
             append(node, "linear", part, input=inputs[0], features=part.out_features)
         else:
-            what = type(part).__name__ if part is not None else getattr(call, "__name__", call)
+            what = type(part).__name__ if part is not None else getattr(call, "__name__", call or node.op)
             raise GraphError(f"node {node.name}: {what} cannot run encrypted here; use Conv2d, BatchNorm2d, a ReLU-like activation, addition, "
                              "AvgPool2d(k), AdaptiveAvgPool2d(1), flatten, and one Linear at the end")
     if any(node["op"] == "linear" for node in nodes[:-1]):
         raise GraphError("only the last layer may be linear; use a 1x1 Conv2d before the pooling")
     if nodes[-1]["features"] != len(classes):
         raise GraphError(f"node {nodes[-1]['name']}: {nodes[-1]['features']} outputs for {len(classes)} classes")
-    description = {"name": name, "dataset": dataset, "classes": list(classes), "geometry": geometry,
-                   "input": {"channels": 3, "height": 32, "width": 32, "normalisation": dict(normalisation)}}
-    network = Network(nodes, description, activation)
+    network = Network(nodes, networks.describe(name, classes=classes, dataset=dataset, geometry=geometry, normalisation=normalisation), activation)
+    mine, theirs = network.parts[key(nodes[-1]["name"])], modules[nodes[-1]["name"]]
+    if mine.in_features != theirs.in_features:
+        raise GraphError(f"node {nodes[-1]['name']}: {theirs.in_features} inputs, but {geometry} layers before it give {mine.in_features}; in the cyclic geometry, "
+                         "which halves columns only, pool all positions before it (AdaptiveAvgPool2d(1))")
     for own, module in modules.items():
         if module is not None:
             network.parts[key(own)].load_state_dict(module.state_dict())
@@ -97,6 +106,17 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
                     network.parts[key(own)].weight.mul_(scale)
                     network.parts[key(own)].bias.mul_(scale)
     return network
+
+
+def pooling(part: nn.AvgPool2d) -> int | None:
+    """-> its k, if it is the mean over blocks of k x k that the manifest can say."""
+    sides = {*pair(part.kernel_size), *pair(part.stride)}
+    plain = len(sides) == 1 and pair(part.padding) == (0, 0) and not part.ceil_mode and part.divisor_override is None
+    return sides.pop() if plain else None
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def convolution(node: fx.Node, part: nn.Conv2d) -> dict:

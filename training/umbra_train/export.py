@@ -29,7 +29,7 @@ def manifest(network: Network, weights: str, half: bool = False) -> tuple[dict, 
         value = value.detach().clone().contiguous()
         if not value.isfinite().all():
             raise GraphError(f"tensor {name}: holds values that are not finite; this network cannot be exported")
-        tensors[name] = value.half() if half and value.ndim > 1 else value.float()
+        tensors[name] = value.half() if half and halved(value, name) else value.float()
         return name
 
     def convert(node: dict) -> dict:
@@ -65,7 +65,7 @@ def export_baseline(network: Network, folder: Path, result: Result, training: di
     file = f"{network.description['name'].lower()}.safetensors"
     state = {name: value.contiguous() for name, value in network.state_dict().items() if value.is_floating_point()}
     if half:
-        state = {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+        state = {name: value.half() if halved(value, name) else value for name, value in state.items()}
     text = {"name": network.description["name"], "dataset": network.description["dataset"],
             "accuracy_plain": round(result.accuracy, 2), "weights": file, **training}
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,27 +121,30 @@ def samples(network: Network, pictures: Tensor) -> Tensor:
     return pictures[worst <= ESCAPE][:SAMPLES].contiguous()
 
 
+def halved(value: Tensor, name: str) -> bool:
+    """Whether half precision is for it: matrices, of which there is much. Coefficients may be computed from what is not rounded."""
+    return value.ndim > 1 and not name.endswith(".coefficients")
+
+
 @torch.no_grad()
 def round_to_half(network: Network) -> None:
     """Rounds what `export` stores in half precision, so that accuracy, ranges and vectors are of the weights that are stored."""
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
+    for name, parameter in network.named_parameters():
+        if halved(parameter, name):
             parameter.copy_(parameter.half())
 
 
-def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result | None, training: dict, half: bool = False,
-           sample: Tensor | None = None) -> None:
+def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result, training: dict, half: bool, sample: Tensor) -> None:
     """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training pictures. `half`: matrices
     are stored in half precision, which they must have been rounded to (`round_to_half`)."""
     stem = network.description["name"].lower()
     head, tensors = manifest(network, f"{stem}.safetensors", half)
-    if result is not None and result.ranges:
+    if result.ranges:
         head["ranges"] = {"logits": result.logits, "activations": result.ranges}
         training = {**training, "accuracy_plain": round(result.accuracy, 2), "escaping_pictures": result.escaping,
                     "worst_activation": float(f"{result.worst:.6g}") if result.worst < float("inf") else None, "test_pictures": len(labels)}
     head["training"] = training
-    if sample is not None:
-        head["samples"], tensors["samples"] = "samples", samples(network, sample)
+    head["samples"], tensors["samples"] = "samples", samples(network, sample)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / f"{stem}.safetensors", lambda path: save_file(tensors, path))
     write(folder / f"{stem}.vectors.safetensors", lambda path: save_file(vectors(network, pictures, labels), path))

@@ -32,7 +32,7 @@ class Network(nn.Module):
 
     def __init__(self, nodes: list[dict], description: dict, activation_spec: dict):
         super().__init__()
-        self.nodes, self.description, self.activation_spec = sort(nodes), description, dict(activation_spec)
+        self.nodes, self.description = sort(nodes), description
         self.output = self.nodes[-1]["name"]
         self.thin = self.fused = False
         self.parts = nn.ModuleDict()
@@ -45,6 +45,9 @@ class Network(nn.Module):
             name, c, (h, w) = node["name"], channels[source], shapes[source]
             match node["op"]:
                 case "convolution":
+                    if cyclic and node["kernel"] // 2 > w:
+                        raise GraphError(f"node {name}: a kernel of {node['kernel']} reaches past the rows before and after, of {w} columns; use "
+                                         f"at most {2 * w + 1}, or the textbook geometry")
                     kind = CyclicConvolution if cyclic else TextbookConvolution
                     part = kind(c, node["channels"], node["kernel"], node["stride"], bool(node.get("bias")), size)
                     c, w = node["channels"], w // node["stride"]
@@ -53,7 +56,7 @@ class Network(nn.Module):
                     part = nn.BatchNorm2d(c, eps=node.get("epsilon", 1e-5))
                     nn.init.constant_(part.weight, node.get("initial_scale", 1.0))
                 case "polynomial":
-                    part = activation(self.activation_spec, c)
+                    part = activation(activation_spec, c)
                 case "average_pool":
                     if cyclic and (node["kernel"] not in ("global", 2) or (node["kernel"] == 2 and w < 2)):
                         raise GraphError(f"node {name}: the cyclic geometry has no {node['kernel']} x {node['kernel']} pooling of {h} x {w}; use 'global', 2 where "

@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import threading
+import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ class Job:
 def run(jobs: list[Job], at_once: int, command: Callable[[Namespace], int]) -> None:
     """Runs `command` (-> exit status) on all, first come first served of those whose needs are met. Where one fails, those that need it are left
     out and the others go on; then a TrainingError names it. Stopping this process stops them: each resumes from its checkpoint."""
-    threads = max(1, (os.cpu_count() or 1) // at_once)
+    threads = max(1, (os.cpu_count() or 1) // min(at_once, len(jobs)))
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     waiting, running, failed = list(jobs), {}, {}
     with tqdm(total=len(jobs), desc="networks", disable=None) as bar:
@@ -66,6 +68,18 @@ def run(jobs: list[Job], at_once: int, command: Callable[[Namespace], int]) -> N
 
 
 def _quietly(command: Callable[[Namespace], int], options: Namespace, output: Path) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output, "a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        raise SystemExit(command(options))
+        try:
+            status = command(options)
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    raise SystemExit(status)
+
+
+def _end_with_parent() -> None:
+    """However it was stopped: on its own, this process would go on and write the checkpoints that the next attempt resumes from."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -32,8 +32,6 @@ class Builder:
 def resnet(builder: Builder, blocks: list[int], widths: list[int], norm: str) -> str:
     """Basic blocks. `norm = "input"`: one batch norm at every activation input, the residual sum included;
     `"branch"`: after every convolution, before the sum, as published; `"none"`: left to the activation."""
-    if norm not in ("input", "branch", "none"):
-        raise GraphError(f"norm {norm!r}: use input, branch or none")
     b = builder
 
     def normed(name: str, source: str, where: tuple[str, ...]) -> str:
@@ -76,6 +74,8 @@ def build(name: str, *, classes: list[str], dataset: str, geometry: str, normali
     """
     if geometry not in ("cyclic", "textbook"):
         raise GraphError(f"geometry {geometry!r}: use cyclic or textbook")
+    if norm not in ("input", "branch", "none"):
+        raise GraphError(f"norm {norm!r}: use input, branch or none")
     builder = Builder(activation.get("initial_scale", 1.0))
     if name == "VGG16":
         x = vgg16(builder, norm)
@@ -84,11 +84,13 @@ def build(name: str, *, classes: list[str], dataset: str, geometry: str, normali
         x = resnet(builder, blocks, widths, norm)
     x = builder.add("average_pool", "pool", x, kernel=pool)
     builder.add("linear", "fc", x, features=len(classes))
-    description = {
-        "name": name, "dataset": dataset, "classes": list(classes), "geometry": geometry,
-        "input": {"channels": 3, "height": 32, "width": 32, "normalisation": dict(normalisation)},
-    }
-    return Network(builder.nodes, description, activation)
+    return Network(builder.nodes, describe(name, classes=classes, dataset=dataset, geometry=geometry, normalisation=normalisation), activation)
+
+
+def describe(name: str, *, classes: list[str], dataset: str, geometry: str, normalisation: dict) -> dict:
+    """The manifest's fields that are not nodes, for pictures of CIFAR."""
+    return {"name": name, "dataset": dataset, "classes": list(classes), "geometry": geometry,
+            "input": {"channels": 3, "height": 32, "width": 32, "normalisation": dict(normalisation)}}
 
 
 def shape(name: str) -> tuple[list[int], list[int]]:

@@ -6,7 +6,9 @@ run on a busy machine still ends with its learning rate at zero.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
 import json
 import math
 import os
@@ -23,7 +25,7 @@ from . import data, fused, grow
 from .evaluate import ESCAPE, evaluate
 from .export import read_baseline, read_weights
 from .graph import Network
-from .recipe import Phase, Recipe, build
+from .recipe import Phase, Recipe, build, complete, rebuild
 
 HOLD_OUT_SEED = 20
 """The same pictures are held out in every run, whatever its seed."""
@@ -83,10 +85,13 @@ class Run:
 
     def __init__(self, recipe: Recipe, root: str | Path, folder: Path, seed: int, device: str = "cpu", limit: int | None = None):
         torch.manual_seed(seed)
+        complete(recipe)
         self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
         self.bfloat16 = recipe["training"]["bfloat16"] and fast_bfloat16(self.device)
         t, augmentation = recipe["training"], recipe["augmentation"]
         pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+        if t["held_out"] >= len(labels):
+            raise TrainingError(f"training.held_out = {t['held_out']}: leaves none of {len(labels)} pictures to train on")
         held, chosen = hold_out(labels, t["held_out"])
         chosen = chosen[:limit]
         self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
@@ -123,11 +128,12 @@ class Run:
     def load_teacher(self, classes: list[str]) -> Network:
         path = Path(self.recipe["distillation"]["teacher"])
         state = read_baseline(path) if path.is_dir() else load(path)
-        theirs, mine = ({"dataset": values["network"]["dataset"], **values["normalisation"]} for values in (state["recipe"], self.recipe.values))
+        theirs, mine = ({"dataset": values["network"]["dataset"], "classes": values["network"].get("classes"), **values["normalisation"]}
+                        for values in (state["recipe"], self.recipe.values))
         # One that was trained with a larger clip still knows pictures whose few brightest pixels are cut.
         if theirs | {"clip": None} != mine | {"clip": None} or theirs.get("clip", math.inf) < mine.get("clip", math.inf):
             raise TrainingError(f"{path}: trained on {theirs}, expected {mine}, or a larger clip; a teacher sees the same pictures")
-        teacher = build(Recipe(state["recipe"]), classes).to(self.device, memory_format=torch.channels_last)
+        teacher = rebuild(Recipe(state["recipe"]), classes, state, path).to(self.device, memory_format=torch.channels_last)
         load_weights(teacher, state["network"], path)
         return teacher.eval().requires_grad_(False)
 
@@ -186,15 +192,18 @@ class Run:
     def update(self, x: Tensor, y: Tensor, zeta: Tensor, task_weight: Tensor) -> Tensor:
         self.optimizer.zero_grad()
         loss, penalty, right = self.step(x, y, zeta, task_weight)
-        if not math.isfinite(loss.item()):
-            kept = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "there is no checkpoint yet"
-            raise TrainingError(f"the loss is {loss.item()} in epoch {self.epoch + 1}: stopped; {kept}. Lower training.learning_rate or raise penalty.zeta")
+        self.stop_unless_finite("the loss", loss)
         loss.backward()
-        if self.recipe["training"]["gradient_norm"]:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["training"]["gradient_norm"])
+        length = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["training"]["gradient_norm"] or math.inf)
+        self.stop_unless_finite("the gradient's norm", length)
         self.optimizer.step()
         self.average.update(self.network)
         return torch.stack([loss, penalty, right]).detach()
+
+    def stop_unless_finite(self, what: str, value: Tensor) -> None:
+        if not math.isfinite(value.item()):
+            kept = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "there is no checkpoint yet"
+            raise TrainingError(f"{what} is {value.item()} in epoch {self.epoch + 1}: stopped; {kept}. Lower training.learning_rate or raise penalty.zeta")
 
     def finish_epoch(self, phase: Phase, seconds: float, steps: int, means: Tensor) -> None:
         entry = {"epoch": self.epoch, "progress": round(self.progress(0), 4), "phase": phase.name, "seconds": round(seconds, 1), "steps": steps,
@@ -218,8 +227,8 @@ class Run:
         score = result.sound if network.activations() else result.accuracy
         if self.best is None or score >= self.best:
             self.best = score
-            save(self.folder / "best.pt", {"network": network.state_dict(), "recipe": self.recipe.values, "seed": self.seed,
-                                           "epoch": self.epoch, "held_out": result.summary()})
+            save(self.folder / "best.pt", {"network": network.state_dict(), "nodes": network.nodes, "name": network.description["name"],
+                                           "recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "held_out": result.summary()})
         return result.summary()
 
     @property
@@ -227,15 +236,21 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     def state(self) -> dict:
-        return {"recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "score": self.best, "elapsed": time.monotonic() - self.began,
+        return {"recipe": self.recipe.values, "seed": self.seed, "pictures": len(self.batches.labels), "epoch": self.epoch, "score": self.best,
+                "elapsed": time.monotonic() - self.began,
                 "network": self.network.state_dict(), "average": self.average.network.state_dict(), "average_steps": self.average.steps,
                 "optimizer": self.optimizer.state_dict(), "generator": self.batches.generator.get_state(), "flip": self.batches.flip}
 
     def resume(self) -> None:
-        """Continues where `state` was taken; the time the run was not running does not count."""
+        """Continues where `state` was taken; the time the run was not running does not count. The run may be longer or shorter than it was to be."""
         state = load(self.checkpoint)
-        if state["recipe"]["network"] != self.recipe["network"] or state["seed"] != self.seed:
-            raise TrainingError(f"{self.checkpoint} belongs to {state['recipe']['network']}, seed {state['seed']}; use another --out, or delete it")
+        theirs, mine = ({"seed": seed, "pictures": pictures, **settings(recipe)} for seed, pictures, recipe in (
+            (state["seed"], state.get("pictures", len(self.batches.labels)), state["recipe"]), (self.seed, len(self.batches.labels), self.recipe.values)))
+        for key in theirs.keys() | mine.keys():
+            if theirs.get(key) != mine.get(key):
+                raise TrainingError(f"{self.checkpoint} belongs to another run: its {key} is {theirs.get(key)}, expected {mine.get(key)}; use another --out, or delete it")
+        if "start" in state["recipe"]["training"]:
+            self.recipe["training"]["start"] = state["recipe"]["training"]["start"]
         load_weights(self.network, state["network"], self.checkpoint)
         load_weights(self.average.network, state["average"], self.checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -260,6 +275,27 @@ class Run:
         state = grow.deepen(self.network, grow.without_classifier(self.network, state), self.calibration[: self.recipe["training"]["batch"]].float())
         load_weights(self.network, state, path)
         load_weights(self.average.network, state, path)
+
+
+def settings(recipe: dict) -> dict:
+    """All values of a recipe that make it another run, by `table.key`: not how long it is, or what it started from."""
+    flat = {f"{table}.{key}": value for table, part in recipe.items() if isinstance(part, dict) for key, value in part.items()}
+    left_out = {f"training.{key}" for key in ("epochs", "minutes", "start", "evaluate_every")}
+    return {key: value for key, value in flat.items() if key not in left_out} | {"phases": recipe["phases"]}
+
+
+@contextlib.contextmanager
+def alone(folder: Path):
+    """Refuses a folder that another process trains in: two would write one checkpoint."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TrainingError(f"{folder}: another process trains in it; wait for it, or use another --out") from error
+    else:
+        yield
+    finally:
+        os.close(handle)
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
@@ -291,7 +327,7 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
                 raise TrainingError(f"{path}: its {table} is {state['recipe'][table]}, expected {recipe[table]}, as of {paths[0]}")
     t, total = recipe["training"], sum(shares)
     pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
-    network = build(recipe, classes).to(device, memory_format=torch.channels_last).eval()
+    network = rebuild(recipe, classes, states[0], paths[0]).to(device, memory_format=torch.channels_last).eval()
     mean: dict[str, Tensor] = {}
     for path, state, share in zip(paths, states, shares):
         load_weights(network, state["network"], path)
@@ -303,8 +339,8 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
     normalisation = network.description["input"]["normalisation"]
     recalibrate(network, data.normalise(pictures[chosen[: t["calibration"]]], normalisation).to(device))
     result = evaluate(network, data.normalise(pictures[held], normalisation).to(device), labels[held].to(device)).summary()
-    save(folder / "best.pt", {"network": network.state_dict(), "recipe": recipe.values, "seed": states[0]["seed"],
-                              "epoch": states[0]["epoch"], "held_out": result})
+    save(folder / "best.pt", {"network": network.state_dict(), "nodes": network.nodes, "name": network.description["name"],
+                              "recipe": recipe.values, "seed": states[0]["seed"], "epoch": states[0]["epoch"], "held_out": result})
     return result
 
 
@@ -342,6 +378,6 @@ def load(path: Path) -> dict:
         raise TrainingError(f"{path}: no such file; expected a best.pt or checkpoint.pt of a run") from error
     except Exception as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again") from error
-    if not isinstance(state, dict) or "network" not in state:
-        raise TrainingError(f"{path}: holds no network; expected a best.pt or checkpoint.pt of a run")
+    if not isinstance(state, dict) or not {"network", "recipe", "seed", "epoch"} <= state.keys():
+        raise TrainingError(f"{path}: holds no network of a run; expected its best.pt or checkpoint.pt")
     return state
