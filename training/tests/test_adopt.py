@@ -1,6 +1,9 @@
+import operator
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from umbra_train.adopt import adopt, load
 from umbra_train.graph import GraphError
@@ -63,7 +66,8 @@ class Sum(nn.Module):
         return self.fc(torch.flatten(self.pool(self.norm(self.combine(self.one(x), self.two(x)))), 1))
 
 
-@pytest.mark.parametrize("combine", [lambda x, y: x + y, torch.add, lambda x, y: x.add(y), lambda x, y: torch.add(x, other=y), lambda x, y: x + x])
+@pytest.mark.parametrize("combine", [lambda x, y: x + y, torch.add, lambda x, y: x.add(y), lambda x, y: torch.add(x, other=y), lambda x, y: x + x,
+                                     lambda x, y: x.add_(y), lambda x, y: (x + y).add_(x), lambda x, y: operator.iadd(x, y)])
 def test_sums_are_adopted_as_they_are(combine):
     model = Sum(combine).eval()
     x = torch.randn(2, 3, 32, 32)
@@ -79,7 +83,9 @@ def test_pools_are_adopted_as_they_are(pool, features):
 
 @pytest.mark.parametrize("model, word", [
     (Sum(lambda x, y: torch.add(x, y, alpha=0.1)), "node add: add cannot run"), (Sum(lambda x, y: x.add(y, alpha=0.1)), "node add: add cannot run"),
-    (Sum(lambda x, y: x + 1), "node add: add cannot run"), (Sum(lambda x, y: torch.relu(input=x) * y), "node mul"),
+    (Sum(lambda x, y: x + 1), "node add: add cannot run"), (Sum(lambda x, y: torch.add(x, other=1)), "node add: add cannot run"),
+    (Sum(lambda x, y: (x.add_(y), x)[1]), "node add_: overwrites one"), (Sum(lambda x, y: (F.relu(x, inplace=True), x + y)[1]), "node relu: overwrites one"),
+    (Sum(lambda x, y: F.relu(x, inplace=True) + x), "node relu: overwrites one"), (Sum(lambda x, y: torch.relu(input=x) * y), "node mul"),
     (Sum(torch.add, pool=nn.AvgPool2d(2, divisor_override=1), features=192), "AvgPool2d cannot run"),
     (Sum(torch.add, pool=nn.AvgPool2d(2, ceil_mode=True), features=192), "AvgPool2d cannot run"),
     (Sum(torch.add, pool=nn.AvgPool2d((2, 4)), features=96), "AvgPool2d cannot run"),

@@ -341,8 +341,14 @@ def test_two_processes_do_not_train_in_one_folder(data_root, tmp_path, capsys):
 def test_weights_of_ones_own_network_run_no_code(data_root, tmp_path, capsys):
     module = tmp_path / "own.py"
     module.write_text((recipe.FOLDER.parents[1] / "examples" / "small.py").read_text())
-    r = small(1, f"network.module='{module}:SmallNet'", "network.classes=['angle0', 'angle18', 'angle36']", "training.held_out=50")
+    own = [f"network.module='{module}:SmallNet'", "network.classes=['angle0', 'angle18', 'angle36']", "training.held_out=50"]
+    r, relu = small(1, *own), small(1, *own, "activation.kind='relu'")
     train.Run(r, data_root, tmp_path, 1, limit=50).train()
+    (tmp_path / "relu").mkdir()
+    train.Run(relu, data_root, tmp_path / "relu", 1, limit=50).train()
+    r.values["distillation"] = {"teacher": str(tmp_path / "baseline"), "temperature": 4.0, "weight": 0.7}
+    assert main(["export", str(tmp_path / "relu" / "best.pt"), "--out", str(tmp_path / "baseline"), "--data", str(data_root), "--device", "cpu"]) == 0
+    assert train.Run(r, data_root, tmp_path, 1, limit=50).teacher.description["name"] == "SmallNet"
     module.write_text("raise SystemExit('ran')")
     best, out = str(tmp_path / "best.pt"), tmp_path / "net"
     for arguments in (["eval", best], ["export", best, "--out", str(out)], ["average", best, best, "--out", str(tmp_path / "mean")]):
@@ -404,13 +410,15 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
                          "training.momentum=1": "below 1", "training.momentum=0": "nesterov", "training.compile=1": "true or false",
                          "activation.kind='foo'": "relu-fit", "activation.bound=0": "above 0", "activation.kind='fixed'": "activation.coefficients is missing",
                          "activation.coefficients=[1.0]": "3 numbers", "normalisation.kind='foo'": "per_channel", "normalisation.kind='per_channel'": "normalisation.mean",
-                         "augmentation.flip='never'": "alternate", "network.geometry='round'": "cyclic", "phases.side=0": "at least 1"}.items():
+                         "augmentation.flip='never'": "alternate", "phases.start=0.5": "expected the first at 0.0", "phases.start=0.0": "expected the first at 0.0", "network.geometry='round'": "cyclic", "phases.side=0": "at least 1"}.items():
         assert word in fails("train", "--set", change, "--data", str(data_root), *out), change
     assert "leaves none of 1200 pictures" in fails("train", "--set", "training.held_out=1200", "--data", str(data_root), *out)
     assert "above 0" in fails("train", "--minutes", "-1", "--data", str(data_root), *out)
     assert "--init must name it" in fails("train", "--mirror", "--data", str(data_root), *out)
     (tmp_path / "unknown.toml").write_text(f"{whole}[colours]\n")
     assert "unknown table colours" in fails("train", "--recipe", str(tmp_path / "unknown.toml"), "--data", str(data_root), *out)
+    (tmp_path / "empty.toml").write_text(whole.replace('padding = "reflect"\nflip = "alternate"\n', ""))
+    assert "augmentation.padding is missing" in fails("train", "--recipe", str(tmp_path / "empty.toml"), "--data", str(data_root), *out)
     (tmp_path / "short.toml").write_text(whole.replace("momentum = 0.9\n", ""))
     assert "training.momentum is missing" in fails("train", "--recipe", str(tmp_path / "short.toml"), "--data", str(data_root), *out)
     for text in ("{", "[]", '{"name": "n", "dataset": "d", "geometry": "cyclic", "nodes": [{"name": "a", "op": "polynomial", "input": "b"}], "output": "a"}'):

@@ -187,6 +187,8 @@ def export_best(options, best: Path, out: Path, half: bool = False, clip: float 
         training["settings"]["distillation"] = {**recipe["distillation"], "teacher": (teacher.parent if teacher.suffix else teacher).name}
     if recipe["activation"]["kind"] == "relu":
         training["settings"] |= {table: recipe[table] for table in ("network", "normalisation")}  # what a manifest says elsewhere
+        if "module" in recipe["network"]:
+            training["nodes"] = network.nodes
         export_baseline(network.cpu(), out, result, training, half)
     else:
         export(network.cpu(), out, pictures, labels, result, training, half, seen)
@@ -206,19 +208,21 @@ def run_zoo(options) -> None:
             print(f"left out, as a CPU would take days (--only trains them all the same): {', '.join(large)}")
         rest = [entry for entry in rest if not entry.gpu]
     make_folder(options.zoo)
+    run_table(options)  # a zoo that cannot be read is no place for hours of work
     try:
         if options.jobs > 1 and len(rest) > 1:
             folders = {entry.folder for entry in rest}
-            jobs.run([jobs.Job(entry.folder, changed(options, only=[entry.folder]), options.runs / entry.folder / "output.txt",
+            jobs.run([jobs.Job(entry.folder, changed(options, action=train_entries, only=[entry.folder]), options.runs / entry.folder / "output.txt",
                                frozenset(folders & {entry.start, entry.teacher})) for entry in rest], options.jobs, attempt)
         else:
-            train_entries(options, rest)
+            train_entries(changed(options, only=[entry.folder for entry in rest]))
     finally:
         run_table(options)
 
 
-def train_entries(options, entries: list[table.Entry]) -> None:
-    for entry in entries:
+def train_entries(options) -> None:
+    """Those of `only`."""
+    for entry in [entry for entry in table.PLAN if entry.folder in options.only]:
         out = options.zoo / entry.folder
         changes = [*entry.changes, *options.set]
         if entry.teacher:
@@ -235,4 +239,6 @@ def run_table(options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from umbra_train.__main__ import main as by_name  # what jobs in processes of their own find again; they know no __main__ of a package
+
+    sys.exit(by_name())

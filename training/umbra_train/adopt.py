@@ -43,6 +43,7 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
     except Exception as error:  # whatever the module's own code raises
         raise GraphError(f"network {name}: torch.fx cannot trace it ({type(error).__name__}: {error}); its forward must not depend on values") from error
     named: dict[fx.Node, str] = {}
+    order = {node: i for i, node in enumerate(traced.graph.nodes)}
 
     def append(node: fx.Node, op: str, module: nn.Module | None = None, **fields) -> None:
         own = str(node.target) if node.op == "call_module" else node.name
@@ -61,6 +62,8 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
         elif node.op == "output":
             if len(inputs) != 1 or not nodes or nodes[-1]["op"] != "linear" or inputs[0] != nodes[-1]["name"]:
                 raise GraphError("the network must end in one linear layer that returns the logits")
+        elif in_place(node, part) and any(order[reader] > order[node] for alias, own in named.items() if own == inputs[0] for reader in alias.users):
+            raise GraphError(f"node {node.name}: overwrites {inputs[0]}, which others read after it; use an operation that is not in place")
         elif isinstance(part, nn.Conv2d):
             append(node, "convolution", part, input=inputs[0], channels=part.out_channels, bias=part.bias is not None, **convolution(node, part))
         elif isinstance(part, nn.BatchNorm2d):
@@ -74,7 +77,8 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
                 inputs = [bn]
             append(node, "polynomial", input=inputs[0])
             nodes[-1]["name"] = named[node] = node.name  # a ReLU module may be called more than once
-        elif call in (operator.add, operator.iadd, torch.add, "add", "add_") and all(isinstance(a, fx.Node) for a in node.args) and set(node.kwargs) <= {"other"}:
+        elif call in (operator.add, operator.iadd, torch.add, "add", "add_") and set(node.kwargs) <= {"other"} and all(
+                isinstance(a, fx.Node) for a in (*node.args, *node.kwargs.values())):
             append(node, "add", inputs=[named[a] for a in (*node.args, *node.kwargs.values())])
         elif isinstance(part, nn.AvgPool2d) and pooling(part) is not None:
             append(node, "average_pool", input=inputs[0], kernel=pooling(part))
@@ -106,6 +110,10 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
                     network.parts[key(own)].weight.mul_(scale)
                     network.parts[key(own)].bias.mul_(scale)
     return network
+
+
+def in_place(node: fx.Node, part: nn.Module | None) -> bool:
+    return getattr(part, "inplace", False) or node.kwargs.get("inplace", False) or node.target in (operator.iadd, "add_")
 
 
 def pooling(part: nn.AvgPool2d) -> int | None:

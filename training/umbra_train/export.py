@@ -90,14 +90,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_baseline(folder: Path) -> dict:
-    """An exported ReLU network as a best.pt has it: `recipe` and `network`."""
+    """An exported ReLU network as a best.pt has it: `recipe`, `network`, and `name` and `nodes` of one's own."""
     try:
-        settings = json.loads((folder / "baseline.json").read_text())["settings"]
+        text = json.loads((folder / "baseline.json").read_text())
+        settings = text["settings"]
         settings["network"], settings["normalisation"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GraphError(f"{folder}: no ReLU network to learn from ({type(error).__name__}: {error}); expected a best.pt, or a folder with "
                          "a baseline.json that says network and normalisation") from error
-    return {"recipe": settings, "network": read_weights(folder)}
+    return {"recipe": settings, "network": read_weights(folder), **{key: text[key] for key in ("name", "nodes") if key in text}}
 
 
 @torch.no_grad()
@@ -153,7 +154,7 @@ def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, res
 
 
 def write(path: Path, writer) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # runs at once all write the zoo's table
+    temporary = path.with_name(path.name + ".tmp")
     writer(temporary)
     temporary.chmod(0o644)
     os.replace(temporary, path)

@@ -124,17 +124,15 @@ class Recipe:
                 absent = [key for key, known in KEYS[table].items() if known.needed and key not in part]
                 if absent:
                     raise RecipeError(f"{table}.{absent[0]} is missing; expected {KEYS[table][absent[0]].expected}")
-        starts = [phase["start"] for phase in values["phases"]]
-        if not starts or starts[0] != 0.0 or starts != sorted(starts):
-            raise RecipeError("the first phase must start at 0.0, each other one after the one before it")
 
     def __getitem__(self, table: str) -> dict:
         return self.values[table]
 
     def parts(self, table: str) -> list[dict]:
         """The tables of that name: each phase, and one or none of the others."""
-        found = self.values.get(table, [])
-        found = found if table == "phases" else [found] if found else []
+        found = self.values.get(table)
+        if table != "phases":
+            found = [found] if table in self.values else []
         if not isinstance(found, list) or not all(isinstance(part, dict) for part in found):
             raise RecipeError(f"{table}: expected {'[[phases]]' if table == 'phases' else f'[{table}]'}, a table")
         return found
@@ -223,6 +221,9 @@ def rebuild(recipe: Recipe, classes: list[str], state: dict, path: Path) -> Netw
 
 def complete(recipe: Recipe) -> None:
     """What one value needs of others."""
+    starts = [phase["start"] for phase in recipe["phases"]]
+    if not starts or starts[0] != 0.0 or any(a >= b for a, b in zip(starts, starts[1:])):
+        raise RecipeError(f"phases start at {starts}: expected the first at 0.0, each other one after the one before it")
     if "name" not in recipe["network"] and "module" not in recipe["network"]:
         raise RecipeError("network.name is missing; expected one of the zoo's, or network.module")
     if recipe["training"]["nesterov"] and not recipe["training"]["momentum"]:

@@ -120,4 +120,4 @@ def read(path: Path) -> dict:
             levels(values)
         return values
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"{path}: not a file of the zoo ({type(error).__name__}: {error}); train the network again, or delete its folder") from error
+        raise GraphError(f"{path}: not a file of the zoo ({type(error).__name__}: {error}); mend it, or delete it") from error

@@ -280,8 +280,9 @@ class Run:
 def settings(recipe: dict) -> dict:
     """All values of a recipe that make it another run, by `table.key`: not how long it is, or what it started from."""
     flat = {f"{table}.{key}": value for table, part in recipe.items() if isinstance(part, dict) for key, value in part.items()}
-    left_out = {f"training.{key}" for key in ("epochs", "minutes", "start", "evaluate_every")}
-    return {key: value for key, value in flat.items() if key not in left_out} | {"phases": recipe["phases"]}
+    left_out = {f"training.{key}" for key in ("epochs", "minutes", "start", "evaluate_every", "compile")}
+    paths = {key: Path(*Path(flat[key]).parts[-2:]) for key in ("distillation.teacher", "network.module") if key in flat}  # folders may have moved
+    return {key: value for key, value in flat.items() if key not in left_out} | paths | {"phases": recipe["phases"]}
 
 
 @contextlib.contextmanager
