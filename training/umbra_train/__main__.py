@@ -205,7 +205,7 @@ def run_zoo(options) -> None:
     if options.device == "cpu" and not options.only:
         large = [entry.folder for entry in rest if entry.gpu]
         if large:
-            print(f"left out, as a CPU would take days (--only trains them all the same): {', '.join(large)}")
+            print(f"left out, as each takes a CPU many hours (--only trains them all the same): {', '.join(large)}")
         rest = [entry for entry in rest if not entry.gpu]
     make_folder(options.zoo)
     run_table(options)  # a zoo that cannot be read is no place for hours of work

@@ -12,7 +12,7 @@ from .graph import INPUT, GraphError, sort, sources
 @dataclass(frozen=True)
 class Entry:
     """A network of the plan. `start`, `teacher`: other folders of the zoo, which the plan trains before it. `clip`: bound of the inputs that
-    it is written with, in place of the one that it is trained with. `gpu`: a CPU would take days."""
+    it is written with, in place of the one that it is trained with. `gpu`: a CPU takes many hours."""
 
     folder: str
     recipe: str
