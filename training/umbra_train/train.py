@@ -25,7 +25,7 @@ from . import data, fused, grow
 from .evaluate import ESCAPE, evaluate
 from .export import read_baseline, read_weights
 from .graph import Network
-from .recipe import Phase, Recipe, build, complete, rebuild
+from .recipe import Phase, Recipe, build, rebuild
 
 HOLD_OUT_SEED = 20
 """The same pictures are held out in every run, whatever its seed."""
@@ -85,16 +85,15 @@ class Run:
 
     def __init__(self, recipe: Recipe, root: str | Path, folder: Path, seed: int, device: str = "cpu", limit: int | None = None):
         torch.manual_seed(seed)
-        complete(recipe)
         self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
         self.bfloat16 = recipe["training"]["bfloat16"] and fast_bfloat16(self.device)
         t, augmentation = recipe["training"], recipe["augmentation"]
         pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+        self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         if t["held_out"] >= len(labels):
             raise TrainingError(f"training.held_out = {t['held_out']}: leaves none of {len(labels)} pictures to train on")
         held, chosen = hold_out(labels, t["held_out"])
         chosen = chosen[:limit]
-        self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         normalisation = self.network.description["input"]["normalisation"]
         dtype = torch.bfloat16 if self.bfloat16 else torch.float32
         inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in pictures[chosen].split(5000)])
@@ -227,8 +226,7 @@ class Run:
         score = result.sound if network.activations() else result.accuracy
         if self.best is None or score >= self.best:
             self.best = score
-            save(self.folder / "best.pt", {"network": network.state_dict(), "nodes": network.nodes, "name": network.description["name"],
-                                           "recipe": self.recipe.values, "seed": self.seed, "epoch": self.epoch, "held_out": result.summary()})
+            save_best(self.folder, network, self.recipe, self.seed, self.epoch, result.summary())
         return result.summary()
 
     @property
@@ -244,9 +242,10 @@ class Run:
     def resume(self) -> None:
         """Continues where `state` was taken; the time the run was not running does not count. The run may be longer or shorter than it was to be."""
         state = load(self.checkpoint)
-        theirs, mine = ({"seed": seed, "pictures": pictures, **settings(recipe)} for seed, pictures, recipe in (
-            (state["seed"], state.get("pictures", len(self.batches.labels)), state["recipe"]), (self.seed, len(self.batches.labels), self.recipe.values)))
-        for key in theirs.keys() | mine.keys():
+        count = len(self.batches.labels)
+        theirs = {"seed": state["seed"], "pictures": state.get("pictures", count), **settings(state["recipe"])}
+        mine = {"seed": self.seed, "pictures": count, **settings(self.recipe.values)}
+        for key in sorted(theirs.keys() | mine.keys()):
             if theirs.get(key) != mine.get(key):
                 raise TrainingError(f"{self.checkpoint} belongs to another run: its {key} is {theirs.get(key)}, expected {mine.get(key)}; use another --out, or delete it")
         if "start" in state["recipe"]["training"]:
@@ -340,8 +339,7 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
     normalisation = network.description["input"]["normalisation"]
     recalibrate(network, data.normalise(pictures[chosen[: t["calibration"]]], normalisation).to(device))
     result = evaluate(network, data.normalise(pictures[held], normalisation).to(device), labels[held].to(device)).summary()
-    save(folder / "best.pt", {"network": network.state_dict(), "nodes": network.nodes, "name": network.description["name"],
-                              "recipe": recipe.values, "seed": states[0]["seed"], "epoch": states[0]["epoch"], "held_out": result})
+    save_best(folder, network, recipe, states[0]["seed"], states[0]["epoch"], result)
     return result
 
 
@@ -363,6 +361,11 @@ def load_weights(network: Network, state: dict[str, Tensor], path: Path) -> None
             expected = "nothing of that name" if name not in mine else f"shape {list(mine[name].shape)}"
             raise TrainingError(f"{path}: weights of another network: {name} is {found}, expected {expected}")
     network.load_state_dict(state, strict=False)
+
+
+def save_best(folder: Path, network: Network, recipe: Recipe, seed: int, epoch: int, held_out: dict) -> None:
+    save(folder / "best.pt", {"network": network.state_dict(), "nodes": network.nodes, "name": network.description["name"], "recipe": recipe.values,
+                              "seed": seed, "epoch": epoch, "held_out": held_out})
 
 
 def save(path: Path, state: dict) -> None:
