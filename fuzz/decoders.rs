@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 
 use umbra_ckks::Parameters;
 use umbra_file::Container;
+use umbra_image::Image;
 use umbra_model::zoo::ResNet;
-use umbra_model::{Dataset, DatasetKind, Input, Manifest, Normalisation, Picture};
+use umbra_model::{Dataset, DatasetKind, ImageSpec, Manifest, Normalisation};
 use umbra_wire::{EvaluationKeys, LoadedProgram, Role};
 
 /// Nothing, or the message of an error.
@@ -105,9 +106,9 @@ pub fn weights(bytes: &[u8]) -> Outcome {
 
 /// PNG and JPEG.
 pub fn picture(bytes: &[u8]) -> Outcome {
-    let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    let input = Input { channels: 3, height: 8, width: 8, normalisation, clip: None };
-    Picture::decode(bytes, &input).map_err(text).map(drop)
+    let normalisation = Normalisation::PerImage { min_std: 0.05 };
+    let input = ImageSpec { channels: 3, height: 8, width: 8, normalisation, clip: None };
+    Image::decode(bytes, &input).map_err(text).map(drop)
 }
 
 /// Both data sets; why it is none of the last one where it is neither.

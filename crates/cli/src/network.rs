@@ -4,9 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, Program};
+use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice};
 use umbra_model::zoo::{ResNet, Vgg};
-use umbra_model::{Graph, Input, Manifest};
+use umbra_model::{Graph, ImageSpec, Manifest};
+use umbra_program::Program;
 use umbra_wire::LoadedProgram;
 
 use crate::arguments::Compilation;
@@ -58,7 +59,7 @@ impl Network {
     }
 
     /// The pictures it takes.
-    pub fn input(&self) -> &Input {
+    pub fn input(&self) -> &ImageSpec {
         match self {
             Self::Graph(graph) => graph.input(),
             Self::Program(program) => &program.program().picture,

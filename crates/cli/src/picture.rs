@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::Path;
 
-use umbra_model::{Input, Picture};
+use umbra_image::{Image, ImageSpec};
 
 /// Pictures of the CIFAR-10 test set, named after their true classes.
 const SHIPPED: [(&str, &[u8]); 8] = [
@@ -19,7 +19,7 @@ const SHIPPED: [(&str, &[u8]); 8] = [
 ];
 
 /// The shipped picture of that name.
-pub fn shipped(name: &str, input: &Input) -> anyhow::Result<Picture> {
+pub fn shipped(name: &str, input: &ImageSpec) -> anyhow::Result<Image> {
     let found = SHIPPED.iter().find(|(n, _)| *n == name);
     let (_, bytes) = found.ok_or_else(|| {
         let names: Vec<&str> = SHIPPED.iter().map(|(n, _)| *n).collect();
@@ -28,23 +28,23 @@ pub fn shipped(name: &str, input: &Input) -> anyhow::Result<Picture> {
             names.join(", ")
         )
     })?;
-    Ok(Picture::decode(bytes, input)?)
+    Ok(Image::decode(bytes, input)?)
 }
 
 /// A picture file.
-pub fn load(path: &Path, input: &Input) -> anyhow::Result<Picture> {
-    Ok(Picture::load(path, input)?)
+pub fn load(path: &Path, input: &ImageSpec) -> anyhow::Result<Image> {
+    Ok(Image::load(path, input)?)
 }
 
 /// The picture as coloured half blocks, two rows of pixels a line; nothing where standard output is no terminal or colours are
 /// not wanted.
-pub fn draw(picture: &Picture) -> Option<String> {
+pub fn draw(picture: &Image) -> Option<String> {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let capable = std::env::var("TERM").is_ok_and(|term| term != "dumb");
     (std::io::stdout().is_terminal() && wanted && capable).then(|| half_blocks(picture))
 }
 
-fn half_blocks(picture: &Picture) -> String {
+fn half_blocks(picture: &Image) -> String {
     let mut out = String::new();
     for row in (0..picture.height()).step_by(2) {
         out.push_str("  ");
@@ -66,16 +66,16 @@ mod tests {
 
     #[test]
     fn draws_two_rows_a_line() {
-        let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-        let input = Input { channels: 3, height: 2, width: 1, normalisation, clip: None };
-        let picture = Picture::from_bytes(&[1, 2, 3, 4, 5, 6], &input).unwrap();
+        let normalisation = Normalisation::PerImage { min_std: 0.05 };
+        let input = ImageSpec { channels: 3, height: 2, width: 1, normalisation, clip: None };
+        let picture = Image::from_bytes(&[1, 2, 3, 4, 5, 6], &input).unwrap();
         assert_eq!(half_blocks(&picture), "  \x1b[38;2;1;3;5m\x1b[48;2;2;4;6m\u{2580}\x1b[0m\n");
     }
 
     #[test]
     fn every_shipped_picture_decodes() {
-        let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-        let input = Input { channels: 3, height: 32, width: 32, normalisation, clip: None };
+        let normalisation = Normalisation::PerImage { min_std: 0.05 };
+        let input = ImageSpec { channels: 3, height: 32, width: 32, normalisation, clip: None };
         for (name, _) in SHIPPED {
             assert!(shipped(name, &input).unwrap().notes().is_empty(), "{name}");
         }

@@ -10,13 +10,16 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use umbra_client::Client;
-use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, Program, compile, compile_ensemble};
+use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
+use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, compile, compile_ensemble};
 use umbra_file::Container;
-use umbra_model::cluster::{ClusterMode, ClusterOptions, cluster};
+use umbra_image::{Image, ensemble_probabilities};
 use umbra_model::zoo::{ResNet, Shortcut, Vgg, random_picture};
-use umbra_model::{Graph, Picture, Reference, ensemble_probabilities};
-use umbra_runtime::{Simulator, count::count};
+use umbra_model::{Graph, Reference};
+use umbra_program::Program;
+use umbra_program::count;
 use umbra_server::Server;
+use umbra_simulate::Simulator;
 use umbra_wire::{LoadedProgram, decode_program, encode_program};
 
 const PICTURES: [&str; 4] = ["cat", "ship", "frog", "truck"];
@@ -69,7 +72,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn values(graph: &Graph, name: &str) -> Vec<f32> {
-    let picture = Picture::load(shipped(name), graph.input()).unwrap();
+    let picture = Image::load(shipped(name), graph.input()).unwrap();
     graph.input().normalise(picture.bytes()).unwrap()
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Fixture, fixture, network, refused_with, umbra};
 use serde_json::Value;
-use umbra_model::Picture;
+use umbra_image::Image;
 
 fn files() -> &'static Fixture {
     static MADE: std::sync::OnceLock<()> = std::sync::OnceLock::new();
@@ -85,7 +85,7 @@ fn records(file: &str) {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shipped = umbra_model::Graph::load(root.join("zoo/r20-16-cifar10-cyclic")).unwrap();
     let record = |(name, label): (&str, u8)| {
-        let picture = Picture::load(root.join(format!("assets/pictures/{name}.png")), shipped.input()).unwrap();
+        let picture = Image::load(root.join(format!("assets/pictures/{name}.png")), shipped.input()).unwrap();
         [&[label], picture.bytes()].concat()
     };
     let records: Vec<u8> =
@@ -101,7 +101,7 @@ fn the_shipped_network_is_compensated() {
         assert_eq!(report["assignment"], "compensated");
         let graph = umbra_model::Graph::load(files().path(out)).unwrap();
         let clustering = &graph.description().training["clustering"];
-        let codebooks = umbra_model::cluster::Codebooks::load(files().path(out), &graph).unwrap();
+        let codebooks = umbra_cluster::Codebooks::load(files().path(out), &graph).unwrap();
         (clustering["pictures"].as_u64(), codebooks)
     };
     let shipped = codebooks("shipped", &[]);

@@ -4,7 +4,8 @@ mod common;
 
 use common::{fixture, network, picture, umbra};
 use serde_json::Value;
-use umbra_model::{Dataset, DatasetKind, Description, Graph, GraphBuilder, Picture, Reference, top_class};
+use umbra_image::{Image, top_class};
+use umbra_model::{Dataset, DatasetKind, Description, Graph, GraphBuilder, Reference};
 
 fn json(arguments: &[&str]) -> Value {
     let output = umbra().current_dir(&fixture("flow").folder).args(arguments).output().unwrap();
@@ -17,7 +18,7 @@ fn what_is_decrypted_is_what_the_network_says() {
     let files = fixture("flow");
     let report = json(&["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct", "--json"]);
     let graph = Graph::load(files.path("net")).unwrap();
-    let values = graph.input().normalise(Picture::load(picture(), graph.input()).unwrap().bytes()).unwrap();
+    let values = graph.input().normalise(Image::load(picture(), graph.input()).unwrap().bytes()).unwrap();
     let plain = Reference::<f64>::new(&graph).forward(&values).unwrap();
     let logits: Vec<f64> = report["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!(logits.len(), 3);
@@ -129,7 +130,7 @@ fn a_data_set_is_classified_in_every_mode() {
     let random = spec.build().unwrap();
     // Real pictures are unlike random ones: the network is to know some of them.
     let names = ["airplane", "automobile", "cat", "dog", "frog", "horse", "ship", "truck"];
-    let load = |name: &str| Picture::load(picture().with_file_name(format!("{name}.png")), random.input()).unwrap();
+    let load = |name: &str| Image::load(picture().with_file_name(format!("{name}.png")), random.input()).unwrap();
     let samples: Vec<Vec<u8>> = names.iter().map(|name| load(name).bytes().to_vec()).collect();
     let mut builder = GraphBuilder::new(random.geometry(), random.input().clone()).unwrap();
     for node in &random.nodes()[1..] {

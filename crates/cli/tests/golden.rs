@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, ParametersLiteral};
 use umbra_client::{Client, decode_secret_key, encode_secret_key, open_secret_key};
-use umbra_compiler::{
-    Bsgs, Diagonal, Estimate, GadgetLiteral, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout,
-    ParametersLiteral, Program, Report, Step,
-};
 use umbra_file::{Container, ContainerFile, Kind, encode};
-use umbra_model::{Input, Normalisation};
+use umbra_model::{ImageSpec, Normalisation};
+use umbra_program::{
+    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
+};
 use umbra_ring::primes;
 use umbra_server::Server;
 use umbra_wire::{EvaluationKeys, LoadedProgram, Role, encode_output, encode_program, read_ciphertexts};
@@ -70,7 +70,7 @@ fn program() -> Program {
         name: "golden".into(),
         network: [7; 32],
         classes: vec!["sum".into(), "twice the sum, negated".into()],
-        picture: Input {
+        picture: ImageSpec {
             channels: 1,
             height: 2,
             width: 2,

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use umbra_ckks::encryption::encode_dense;
 use umbra_ckks::{Ciphertext, Decryptor, Encoder, Encryptor, KeyGenerator, SecretKey};
-use umbra_runtime::{Logits, RuntimeError, layout};
+use umbra_program::{LayoutError, Logits, layout};
 use umbra_wire::{EvaluationKeysWriter, LoadedProgram, Role, SeededCiphertext};
 
 use crate::secret::begin_secret_key;
@@ -120,7 +120,7 @@ impl Client {
     /// Encrypts a normalised picture, `[channels, height, width]`.
     ///
     /// # Errors
-    /// [`ClientError::Runtime`] for a picture of another size, [`ClientError::Engine`] for values that are no finite numbers.
+    /// [`ClientError::Layout`] for a picture of another size, [`ClientError::Engine`] for values that are no finite numbers.
     pub fn encrypt(&self, picture: &[f32]) -> Result<Vec<SeededCiphertext>, ClientError> {
         self.encrypt_batch(&[picture])
     }
@@ -146,19 +146,16 @@ impl Client {
     /// before handing them on.
     ///
     /// # Errors
-    /// [`ClientError::Runtime`] where a check fails.
+    /// [`ClientError::Layout`] where a check fails.
     pub fn decrypt(&self, result: &[Ciphertext]) -> Result<Logits, ClientError> {
-        self.decrypt_lanes(result, 1)?
-            .into_iter()
-            .next()
-            .unwrap_or(Err(RuntimeError::Batch { got: 0, limit: 1 }.into()))
+        self.decrypt_lanes(result, 1)?.into_iter().next().unwrap_or(Err(LayoutError::Batch { got: 0, limit: 1 }.into()))
     }
 
     /// Decrypts the first `count` lanes of a result, as [`Self::decrypt`] does: the pictures of a batch, or the members of an
     /// ensemble. The outer error is of all lanes, inner ones are of single lanes.
     ///
     /// # Errors
-    /// [`ClientError::Runtime`] where a check fails, or there are fewer lanes.
+    /// [`ClientError::Layout`] where a check fails, or there are fewer lanes.
     pub fn decrypt_lanes(
         &self,
         result: &[Ciphertext],

@@ -2,7 +2,7 @@
 
 use umbra_ckks::CkksError;
 use umbra_file::FileError;
-use umbra_runtime::RuntimeError;
+use umbra_program::LayoutError;
 use umbra_wire::{ContentError, WireError};
 
 /// Everything that can go wrong in this crate.
@@ -21,7 +21,7 @@ pub enum ClientError {
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] CkksError),
-    /// A picture that does not fit the program, or a result that is not to be believed.
+    /// An image that does not fit the program, or a result that is not to be believed.
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Layout(#[from] LayoutError),
 }

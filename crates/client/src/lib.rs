@@ -11,4 +11,4 @@ mod secret;
 pub use client::Client;
 pub use error::ClientError;
 pub use secret::{decode_secret_key, encode_secret_key, open_secret_key, save_secret_key};
-pub use umbra_runtime::Logits;
+pub use umbra_program::Logits;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::packing::{Diagonals, Packing, Rotation};
-use crate::{Bsgs, Diagonal, KeyKind};
+use umbra_ckks::{Bsgs, Diagonal, KeyKind};
 
 /// Babies of a split at most, but for the one without giants.
 const MAX_BABIES: usize = 160;

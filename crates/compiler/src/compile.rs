@@ -1,12 +1,11 @@
 //! The driver: passes in order, choices between their results, and the program.
 
 use umbra_model::{Geometry, Graph};
+use umbra_program::Program;
 
 use crate::circuit::{Circuit, Operation, lower};
 use crate::plan::{self, LOG_N_FORCED, Plan};
-use crate::{
-    Average, CompileError, CompileOptions, LayoutChoice, Pass, Program, digest, emit, fuse, merge, redistribute,
-};
+use crate::{Average, CompileError, CompileOptions, LayoutChoice, Pass, digest, emit, fuse, merge, redistribute};
 
 /// Ring degrees offered; the smallest that fits is taken.
 const LOG_N: std::ops::RangeInclusive<u32> = 13..=16;

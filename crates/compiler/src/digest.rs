@@ -10,7 +10,7 @@ pub fn network_digest(graph: &Graph) -> [u8; 32] {
     let input = graph.input();
     hasher.numbers([input.channels, input.height, input.width].map(|v| v as f64));
     match &input.normalisation {
-        Normalisation::PerPicture { min_std } => hasher.numbers([*min_std]),
+        Normalisation::PerImage { min_std } => hasher.numbers([*min_std]),
         Normalisation::PerChannel { mean, std } => hasher.numbers(mean.iter().chain(std).copied()),
     }
     // Without a bound, digests are what they were before there were bounds.

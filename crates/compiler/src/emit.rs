@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use umbra_ckks::{Encoder, rounded_weight};
+use umbra_ckks::{Diagonal, Encoder, GadgetLiteral, ParametersLiteral, rounded_weight};
 use umbra_model::Graph;
+use umbra_program::layout::logit_step;
+use umbra_program::{
+    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
+};
 
 use crate::chain::log2_of;
 use crate::circuit::{Affine, Operation as Source};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
-use crate::merge::logit_step;
 use crate::packing::{Rotation, sources};
 use crate::plan::{Plan, used_primes};
 use crate::precision;
-use crate::{
-    Average, CompileOptions, Diagonal, Estimate, GadgetLiteral, Layout, Linear, LinearInput, Operation, OutputLayout,
-    ParametersLiteral, Pass, Program, Report, Step,
-};
+use crate::sharing::share;
+use crate::{Average, CompileOptions, Pass};
 
 /// Registers and the values in them.
 struct Registers {
@@ -130,7 +131,7 @@ struct Emitter<'a> {
 
 impl Emitter<'_> {
     /// Emits all steps; returns the layout of the picture.
-    fn values(&mut self, parameters: &ParametersLiteral) -> crate::InputLayout {
+    fn values(&mut self, parameters: &ParametersLiteral) -> InputLayout {
         let plan = self.plan;
         let mut layout = None;
         let mut index = 0;
@@ -147,7 +148,7 @@ impl Emitter<'_> {
             self.scales.push(scale);
             if let Source::Input(channels) = &value.operation {
                 let made = plan.packing.input(value, channels, place.level, scale);
-                layout = Some(crate::InputLayout { register: destination, ..made });
+                layout = Some(InputLayout { register: destination, ..made });
                 continue;
             }
             let Some(shape) = &plan.shapes[id] else { continue };
@@ -196,7 +197,7 @@ impl Emitter<'_> {
                     let search = self.search(&[]);
                     let gadget = &plan.choice.gadgets[gadget];
                     let size = search.size(gadget, place.works);
-                    work = linear.share(self.options.add_first, &scales, (&size, work), &self.options.cost);
+                    work = share(&mut linear, self.options.add_first, &scales, (&size, work), &self.options.cost);
                     Operation::Linear(Box::new(linear))
                 }
                 Source::Input(_) | Source::Polynomial(..) => continue,

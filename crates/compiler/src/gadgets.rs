@@ -2,8 +2,6 @@
 //!
 //! Low levels have dropped most primes: those serve as special primes there, at no cost in security, so that fewer digits do.
 
-use std::collections::BTreeSet;
-
 use umbra_ckks::GadgetLiteral;
 
 use crate::chain::Chain;
@@ -104,12 +102,6 @@ impl<'a> Gadgets<'a> {
 #[must_use]
 pub fn digits_at(gadget: &GadgetLiteral, level: &[u16]) -> usize {
     gadget.digits.iter().filter(|d| d.iter().any(|p| level.contains(p))).count()
-}
-
-/// The primes that some level or gadget has.
-pub(crate) fn used_primes(levels: &[Vec<u16>], gadgets: &[GadgetLiteral]) -> BTreeSet<u16> {
-    let of_gadgets = gadgets.iter().flat_map(|g| g.digits.iter().flatten().chain(&g.special));
-    levels.iter().flatten().chain(of_gadgets).copied().collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::bsgs::Split;
 use crate::chain::Chain;
 use crate::cost::{CostModel, SwitchSize, Work};
 use crate::gadgets::{Gadgets, digits_at};
-use crate::{GadgetLiteral, KeyKind};
+use umbra_ckks::{GadgetLiteral, KeyKind};
 
 /// What a step costs, before gadgets and splits are chosen.
 #[derive(Clone, Debug)]

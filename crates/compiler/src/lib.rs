@@ -9,12 +9,10 @@
 
 pub mod bsgs;
 pub mod chain;
-mod check;
 pub mod circuit;
 mod compile;
 pub mod cost;
 mod digest;
-mod display;
 mod emit;
 mod error;
 pub mod fuse;
@@ -27,16 +25,11 @@ mod options;
 pub mod packing;
 mod plan;
 pub mod precision;
-pub mod program;
 pub mod redistribute;
-pub mod sharing;
+mod sharing;
 
 pub use compile::{compile, compile_ensemble};
 pub use cost::CostModel;
 pub use digest::{ensemble_digest, network_digest};
-pub use error::{CompileError, ProgramError};
+pub use error::CompileError;
 pub use options::{AddFirst, Average, CompileOptions, LayoutChoice, Pass};
-pub use program::{
-    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
-};
-pub use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, KeyId, KeyKind, ParametersLiteral};

@@ -4,14 +4,9 @@
 //! Kernels have blocks on their diagonal, so that what a network takes stays as it is: it shares ciphertexts with others where these
 //! have room, and has ciphertexts of its own where they have not.
 
-use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value};
+use umbra_program::layout::logit_step;
 
-/// Slots that members take next to one another, and nobody where there are fewer: of a class's logits here, of a picture in the channel
-/// layout.
-#[must_use]
-pub fn logit_step(members: usize) -> usize {
-    members.next_power_of_two()
-}
+use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value};
 
 /// The members as one circuit: with the sums of their logits where these are averaged, otherwise with logit `c` of member `m` as channel
 /// `c step + m`, see [`logit_step`].

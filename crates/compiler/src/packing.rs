@@ -18,12 +18,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::CompileError;
 use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Value};
-use crate::merge::logit_step;
-use crate::{CompileError, InputLayout, Layout};
+use umbra_program::layout::logit_step;
+use umbra_program::{InputLayout, Layout};
 
-/// Ciphertexts that a value may take at most, see [`crate::Program::check`].
-const MAX_CIPHERTEXTS: usize = crate::check::MAX_CIPHERTEXTS;
+/// Ciphertexts that a value may take at most, see [`umbra_program::Program::check`].
+const MAX_CIPHERTEXTS: usize = umbra_program::MAX_CIPHERTEXTS;
 
 /// The packing for a number of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

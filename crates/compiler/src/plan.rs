@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use umbra_model::Graph;
 use umbra_model::zoo::random_picture;
+use umbra_program::layout::logit_step;
 use umbra_ring::primes;
 
 use crate::bsgs::{self, Inputs, Split};
@@ -18,7 +19,7 @@ use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Packing};
 use crate::precision::{self, Gain, Injected, Sample};
-use crate::{Average, CompileError, CompileOptions, Pass, gadgets, merge};
+use crate::{Average, CompileError, CompileOptions, Pass};
 
 /// Ring degrees accepted when asked for.
 pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
@@ -82,7 +83,7 @@ pub(crate) fn at_degree(
     };
     if circuit.others.is_empty() && options.average == Average::Client {
         // Side by side.
-        let (step, room) = (merge::logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
+        let (step, room) = (logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
         if step > room {
             return Err(CompileError::TooManyLanes { found: graphs.len(), limit: room, log_n });
         }
@@ -419,7 +420,7 @@ fn finish(
         };
         let largest = gadget.digits.iter().map(kept).fold(0.0, f64::max);
         SwitchNoise {
-            digits: gadgets::digits_at(gadget, &chain.levels[level]),
+            digits: crate::gadgets::digits_at(gadget, &chain.levels[level]),
             excess: largest - log2_of(&pool, &gadget.special),
         }
     };
@@ -480,5 +481,5 @@ fn shape(
 
 /// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.
 pub(crate) fn used_primes(plan: &Plan) -> BTreeMap<u16, u16> {
-    gadgets::used_primes(&plan.chain.levels, &plan.choice.gadgets).into_iter().zip(0..).collect()
+    umbra_program::used_primes(&plan.chain.levels, &plan.choice.gadgets).into_iter().zip(0..).collect()
 }

@@ -1,87 +1,40 @@
-//! Adding first: whether a step adds the inputs that share a weight before it multiplies them.
-//!
-//! In the channel layout an output channel is a sum of rotated input channels times weights, each weight a small integer for all
-//! slots. Inputs with the same integer, in one row of the matrix, are added [`GROUP`] at a time, and each sum is multiplied once.
-//! The result is the same to the bit; what changes is how many products and additions it takes.
+//! Whether a step adds the inputs that share a weight before it multiplies them: see [`umbra_program::sharing`].
 
-use std::collections::BTreeMap;
+use umbra_program::Linear;
+use umbra_program::sharing::Sharing;
 
-use umbra_ring::kernels::GROUP;
-
+use crate::AddFirst;
 use crate::cost::{CostModel, SwitchSize, Work};
-use crate::{AddFirst, Linear};
 
-/// Products and additions of ciphertexts and integers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sharing {
-    /// Weights that are not zero: products where nothing is added first.
-    pub weights: usize,
-    /// Products where inputs are added first.
-    pub products: usize,
+/// Decides whether a step adds first, and puts the work of its products, of a key switch's size, in place of that in `work`.
+pub(crate) fn share(
+    linear: &mut Linear,
+    choice: AddFirst,
+    scales: &[f64],
+    (size, work): (&SwitchSize, Work),
+    model: &CostModel,
+) -> Work {
+    if !linear.has_integers() {
+        return work;
+    }
+    let sharing = Sharing::of(linear, scales);
+    let seconds = |add_first| products(&sharing, add_first, size).seconds(model, size.log_n);
+    linear.add_first = match choice {
+        AddFirst::Always => true,
+        AddFirst::Never => false,
+        AddFirst::Auto => seconds(true) < seconds(false),
+    };
+    let ordinary = Work::default().plus(size.diagonal(), linear.diagonals.len() as f64);
+    work.plus(ordinary, -1.0).plus(products(&sharing, linear.add_first, size), 1.0)
 }
 
-impl Sharing {
-    /// Of a linear step whose input ciphertexts' weights have these scales. Weights count as equal that are so once rounded.
-    #[must_use]
-    pub fn of(linear: &Linear, scales: &[f64]) -> Self {
-        let mut rows: BTreeMap<_, usize> = BTreeMap::new();
-        for d in &linear.diagonals {
-            let scale = scales.get(d.input as usize).copied().unwrap_or(1.0);
-            let integer = |v: f32| (f64::from(v) * scale).round() as i64;
-            let (output, outer, inner, ..) = d.place();
-            if let [value] = d.values[..]
-                && integer(value) != 0
-            {
-                *rows.entry((output, outer, inner, integer(value))).or_default() += 1;
-            }
-        }
-        Self { weights: rows.values().sum(), products: rows.values().map(|n| n.div_ceil(GROUP)).sum() }
-    }
-
-    /// Additions before products.
-    #[must_use]
-    pub fn additions(&self) -> usize {
-        self.weights - self.products
-    }
-
-    /// The work of the products, on whole ciphertexts.
-    fn work(&self, add_first: bool, size: &SwitchSize) -> Work {
-        let limbs = 2.0 * (size.limbs + size.special) as f64;
-        if add_first {
-            let (shared, integers) = (limbs * self.weights as f64, limbs * self.products as f64);
-            Work { shared, integers, ..Work::default() }
-        } else {
-            Work { integers: limbs * self.weights as f64, ..Work::default() }
-        }
-    }
-}
-
-impl Linear {
-    /// Whether its weights are the same in all slots: integers, which may be added up before they are multiplied.
-    #[must_use]
-    pub fn has_integers(&self) -> bool {
-        self.period == 1 && self.masks.is_empty() && self.plan.pair.is_none()
-    }
-
-    /// Decides whether to add first, and puts the work of its products, of a key switch's size, in place of that in `work`.
-    pub(crate) fn share(
-        &mut self,
-        choice: AddFirst,
-        scales: &[f64],
-        (size, work): (&SwitchSize, Work),
-        model: &CostModel,
-    ) -> Work {
-        if !self.has_integers() {
-            return work;
-        }
-        let sharing = Sharing::of(self, scales);
-        let seconds = |add_first| sharing.work(add_first, size).seconds(model, size.log_n);
-        self.add_first = match choice {
-            AddFirst::Always => true,
-            AddFirst::Never => false,
-            AddFirst::Auto => seconds(true) < seconds(false),
-        };
-        let ordinary = Work::default().plus(size.diagonal(), self.diagonals.len() as f64);
-        work.plus(ordinary, -1.0).plus(sharing.work(self.add_first, size), 1.0)
+/// The work of the products, on whole ciphertexts.
+fn products(sharing: &Sharing, add_first: bool, size: &SwitchSize) -> Work {
+    let limbs = 2.0 * (size.limbs + size.special) as f64;
+    if add_first {
+        let (shared, integers) = (limbs * sharing.weights as f64, limbs * sharing.products as f64);
+        Work { shared, integers, ..Work::default() }
+    } else {
+        Work { integers: limbs * sharing.weights as f64, ..Work::default() }
     }
 }

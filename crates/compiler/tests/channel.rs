@@ -5,13 +5,11 @@ mod common;
 use common::{Mode, exact, lanes, run_batch};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{
-    AddFirst, Average, CompileError, CompileOptions, Layout, LayoutChoice, Operation, Pass, Program, compile,
-    compile_ensemble,
-};
-use umbra_model::cluster::{ClusterMode, ClusterOptions, cluster};
+use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
+use umbra_compiler::{AddFirst, Average, CompileError, CompileOptions, LayoutChoice, Pass, compile, compile_ensemble};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{Graph, Reference};
+use umbra_program::{Layout, Operation, Program};
 
 fn options(batch: Option<usize>) -> CompileOptions {
     CompileOptions { layout: LayoutChoice::Channel, batch, logit_error: Some(0.05), ..CompileOptions::default() }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
 use umbra_compiler::circuit::{Kernel, Operation, lower};
 use umbra_compiler::{fuse::fuse, redistribute::redistribute};
-use umbra_model::cluster::{ClusterMode, ClusterOptions, cluster};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet};
 
 /// Distinct magnitudes of each row of each convolution after the passes, added up.

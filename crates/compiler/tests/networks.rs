@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use common::{Mode, exact, lanes, logits, run};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{
-    Average, CompileError, CompileOptions, LayoutChoice, Operation, Pass, Program, compile, compile_ensemble,
-};
+use umbra_compiler::{Average, CompileError, CompileOptions, LayoutChoice, Pass, compile, compile_ensemble};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
 use umbra_model::{
-    Convolution, Geometry, Graph, GraphBuilder, Input, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
+    Convolution, Geometry, Graph, GraphBuilder, ImageSpec, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
     Reference, Tensor,
 };
+use umbra_program::{Operation, Program};
 
 fn options(without: &[Pass]) -> CompileOptions {
     CompileOptions {
@@ -115,9 +114,9 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
     Tensor::new("t", shape.to_vec(), (0..count).map(|i| value(i) * 0.4).collect()).unwrap()
 }
 
-fn small_input() -> (Geometry, Input) {
+fn small_input() -> (Geometry, ImageSpec) {
     let normalisation = Normalisation::PerChannel { mean: vec![0.5; 2], std: vec![0.25; 2] };
-    (Geometry::cyclic(4, 8), Input { channels: 2, height: 4, width: 8, normalisation, clip: None })
+    (Geometry::cyclic(4, 8), ImageSpec { channels: 2, height: 4, width: 8, normalisation, clip: None })
 }
 
 fn convolution(outputs: usize, inputs: usize, kernel: usize, stride: usize, seed: u64) -> Operator {

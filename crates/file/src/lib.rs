@@ -36,6 +36,8 @@ mod digest;
 mod error;
 mod kind;
 mod open;
+mod plain;
+mod text;
 mod words;
 mod writer;
 
@@ -46,6 +48,8 @@ pub use digest::Digest;
 pub use error::{FileError, FormatError};
 pub use kind::Kind;
 pub use open::ContainerFile;
+pub use plain::{ReadError, read_file};
+pub use text::is_printable;
 pub use words::{bytes_of_words, words_of_bytes};
 pub use writer::{Writer, encode};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ModelError;
-use crate::load::read_file;
+use umbra_file::read_file;
 
 /// Which data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -217,7 +217,7 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// One picture, `[3, 32, 32]` bytes, if there are so many: the input of [`Input::normalise`](crate::Input::normalise).
+    /// One picture, `[3, 32, 32]` bytes, if there are so many: the input of [`ImageSpec::normalise`](crate::ImageSpec::normalise).
     #[must_use]
     pub fn picture(&self, index: usize) -> Option<&[u8]> {
         self.pictures.chunks_exact(PICTURE).nth(index)

@@ -92,6 +92,9 @@ pub enum GraphError {
         /// What it must be.
         expected: String,
     },
+    /// Images that no network can take, or that this one does not take.
+    #[error(transparent)]
+    Image(#[from] umbra_image::ImageError),
     /// A value of the network as a whole that does not fit.
     #[error("{what} is {found}, expected {expected}")]
     Invalid {
@@ -150,36 +153,9 @@ pub enum GraphError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The operating system refused.
-    #[error("{}: cannot read {what}: {reason}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it should be.
-        what: &'static str,
-        /// The system's answer.
-        reason: io::Error,
-    },
-    /// A folder, a pipe or a device in the place of a file.
-    #[error("{}: not a regular file, expected {what}", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What it should be.
-        what: &'static str,
-    },
-    /// A file larger than any of its kind.
-    #[error("{}: {found} bytes, at most {limit} are accepted for {what}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// What it should be.
-        what: &'static str,
-        /// Its size in bytes.
-        found: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] umbra_file::ReadError),
     /// A network that does not hold together.
     #[error("{}: {reason}", path.display())]
     Graph {
@@ -195,14 +171,6 @@ pub enum ModelError {
         path: PathBuf,
         /// What is wrong.
         reason: crate::DatasetError,
-    },
-    /// A picture that is not one.
-    #[error("{}: {reason}", path.display())]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: crate::PictureError,
     },
     /// A folder cannot be made.
     #[error("{}: cannot make this folder: {reason}; check the permissions or write elsewhere", path.display())]

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use umbra_file::is_printable;
+
 use crate::operator::output_shape;
-use crate::{Geometry, GraphError, Input, Operator, Shape};
+use crate::{Geometry, GraphError, ImageSpec, Operator, Shape};
 
 /// The index of a node in its [`Graph`]; inputs come before the nodes that read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +100,7 @@ impl Description {
 pub struct Graph {
     description: Description,
     geometry: Geometry,
-    input: Input,
+    input: ImageSpec,
     nodes: Vec<Node>,
     output: NodeId,
     ranges: Ranges,
@@ -131,7 +133,7 @@ impl Graph {
 
     /// The pictures it takes.
     #[must_use]
-    pub fn input(&self) -> &Input {
+    pub fn input(&self) -> &ImageSpec {
         &self.input
     }
 
@@ -223,7 +225,7 @@ const MAX_CHANNELS: usize = 1 << 14;
 ///
 /// ```
 /// use umbra_model::*;
-/// let input = Input { channels: 3, height: 8, width: 8, normalisation: Normalisation::PerPicture { min_std: 0.05 }, clip: None };
+/// let input = ImageSpec { channels: 3, height: 8, width: 8, normalisation: Normalisation::PerImage { min_std: 0.05 }, clip: None };
 /// let mut builder = GraphBuilder::new(Geometry::cyclic(8, 8), input)?;
 /// let weight = Tensor::new("weight", [4, 3, 3, 3], vec![0.1; 108])?;
 /// let convolution = Operator::Convolution(Convolution { weight, bias: None, stride: 2 });
@@ -237,7 +239,7 @@ const MAX_CHANNELS: usize = 1 << 14;
 #[derive(Clone, Debug)]
 pub struct GraphBuilder {
     geometry: Geometry,
-    input: Input,
+    input: ImageSpec,
     nodes: Vec<Node>,
     names: HashMap<String, NodeId>,
 }
@@ -247,9 +249,9 @@ impl GraphBuilder {
     ///
     /// # Errors
     /// [`GraphError::Invalid`] where the input is empty or huge or does not fit the geometry.
-    pub fn new(geometry: Geometry, input: Input) -> Result<Self, GraphError> {
+    pub fn new(geometry: Geometry, input: ImageSpec) -> Result<Self, GraphError> {
         input.check()?;
-        let Input { channels, height, width, .. } = input;
+        let ImageSpec { channels, height, width, .. } = input;
         let shape = match geometry {
             Geometry::Cyclic { pitch, positions } => {
                 if geometry != Geometry::cyclic(height, width) {
@@ -410,12 +412,6 @@ impl GraphBuilder {
         }
         Ok(Graph { description, geometry: self.geometry, input: self.input, nodes: self.nodes, output, ranges })
     }
-}
-
-/// Whether a text can be shown as it is: nothing in it is a control character, which a terminal would obey.
-#[must_use]
-pub fn is_printable(name: &str) -> bool {
-    !name.chars().any(char::is_control)
 }
 
 fn is_range([min, max]: &Range) -> bool {

@@ -1,8 +1,8 @@
 //! Networks from files.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use umbra_file::read_file;
 
 use crate::{Graph, Manifest, ModelError};
 
@@ -28,25 +28,4 @@ impl Graph {
         let weights = read_file(&weights, "weights", MAX_WEIGHTS)?;
         manifest.graph(&weights).map_err(in_manifest)
     }
-}
-
-/// The bytes of a regular file of at most `limit` bytes; allocates no more than its length.
-///
-/// # Errors
-/// [`ModelError`] with the path and `what` it is.
-pub fn read_file(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, ModelError> {
-    let io = |reason| ModelError::Io { path: PathBuf::from(path), what, reason };
-    // Before opening: opening a named pipe would wait for its other end.
-    let metadata = std::fs::metadata(path).map_err(io)?;
-    if !metadata.is_file() {
-        return Err(ModelError::NotAFile { path: path.into(), what });
-    }
-    if metadata.len() > limit {
-        return Err(ModelError::TooLarge { path: path.into(), what, found: metadata.len(), limit });
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    let file = File::open(path).map_err(io)?;
-    // A file that grows meanwhile is cut here and fails to parse.
-    file.take(metadata.len()).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId, Operator,
-    Polynomial, Pool, Range, Ranges, Tensor,
+    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId,
+    Operator, Polynomial, Pool, Range, Ranges, Tensor,
 };
 
 pub(crate) const FORMAT: &str = "umbra-network";
@@ -37,7 +37,7 @@ pub(crate) struct Head {
     pub dataset: String,
     pub classes: Vec<String>,
     pub geometry: GeometryName,
-    pub input: Input,
+    pub input: ImageSpec,
     pub weights: String,
     pub nodes: Vec<Map<String, Value>>,
     pub output: String,
@@ -269,7 +269,7 @@ impl Manifest {
             expected: format!("the key of a tensor U8 [at most {MOST}, C, H, W] with the input's C, H and W"),
         };
         let view = tensors.tensor(key).map_err(|_| invalid(format!("{key:?}, which {:?} lacks", self.head.weights)))?;
-        let Input { channels, height, width, .. } = &self.head.input;
+        let ImageSpec { channels, height, width, .. } = &self.head.input;
         match (view.dtype(), view.shape()) {
             // Before each is copied: many small ones would take far more memory than their bytes.
             (Dtype::U8, [count, c, h, w]) if [c, h, w] == [channels, height, width] && *count <= MOST => {

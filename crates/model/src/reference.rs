@@ -146,7 +146,7 @@ impl<T: Real> Reference<T> {
 
 /// Where the pixels of a picture go: cyclic rows are padded up to the pitch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Embedding {
+pub struct Embedding {
     channels: usize,
     width: usize,
     height: usize,
@@ -155,12 +155,14 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn new(graph: &Graph) -> Self {
+    /// Of the images of a network.
+    #[must_use]
+    pub fn new(graph: &Graph) -> Self {
         let input = graph.input();
         Self::of(graph.geometry(), input)
     }
 
-    pub(crate) fn of(geometry: Geometry, input: &crate::Input) -> Self {
+    pub(crate) fn of(geometry: Geometry, input: &crate::ImageSpec) -> Self {
         let (pitch, positions) = match geometry {
             Geometry::Cyclic { pitch, positions } => (pitch, positions),
             Geometry::Textbook => (input.width, input.height * input.width),
@@ -168,7 +170,9 @@ impl Embedding {
         Self { channels: input.channels, width: input.width, height: input.height, pitch, positions }
     }
 
-    pub(crate) fn embed<T: Real>(&self, picture: &[f32]) -> Vec<T> {
+    /// The planes of a normalised image `[C, H, W]` on their positions: `[C, positions]`.
+    #[must_use]
+    pub fn embed<T: Real>(&self, picture: &[f32]) -> Vec<T> {
         let mut values = vec![T::of(0.0); self.channels * self.positions];
         let planes = picture.chunks_exact(self.width * self.height);
         for (plane, out) in planes.zip(values.chunks_exact_mut(self.positions)) {
@@ -183,7 +187,30 @@ impl Embedding {
     }
 }
 
-/// One node, with its weights in the arithmetic `T`.
+/// One node, with its weights in the arithmetic `T`: for whoever walks a network node by node.
+#[derive(Clone, Debug)]
+pub struct Layer<T>(Step<T>);
+
+impl<T: Real> Layer<T> {
+    /// An operator between the shapes of its first operand and of its result, which must be those of a checked graph.
+    #[must_use]
+    pub fn new(operator: &Operator, geometry: Geometry, input: Shape, output: Shape) -> Self {
+        Self(Step::new(operator, geometry, input, output))
+    }
+
+    /// What a convolution multiplies, `[Ci k k, positions]`; of other nodes, the input.
+    #[must_use]
+    pub fn unfolded(&self, x: &[T]) -> Vec<T> {
+        self.0.unfolded(x)
+    }
+
+    /// Evaluates the node on its first operand and, of a sum, its second; `columns` is scratch memory.
+    pub fn apply(&self, x: Cow<'_, [T]>, other: Option<&[T]>, columns: &mut Vec<T>) -> Vec<T> {
+        self.0.apply(x, other, columns)
+    }
+}
+
+/// As [`Layer`].
 #[derive(Clone, Debug)]
 pub(crate) enum Step<T> {
     Input,
@@ -233,7 +260,7 @@ impl<T: Real> Step<T> {
     }
 
     /// What a convolution multiplies, `[Ci k k, positions]`; of other nodes, the input.
-    pub(crate) fn unfolded(&self, x: &[T]) -> Vec<T> {
+    fn unfolded(&self, x: &[T]) -> Vec<T> {
         let mut columns = Vec::new();
         match self {
             Self::Convolution(window, ..) => window.unfold(x, &mut columns),

@@ -30,7 +30,7 @@ impl Graph {
     }
 
     /// As [`Self::save`], together with other files.
-    pub(crate) fn save_with(&self, folder: &Path, others: &[(PathBuf, Vec<u8>)]) -> Result<(), ModelError> {
+    pub fn save_with(&self, folder: &Path, others: &[(PathBuf, Vec<u8>)]) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|reason| ModelError::CreateFolder { path: folder.into(), reason })?;
         let path = folder.join("manifest.json");
         let (manifest, weights) =

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::reference::{Embedding, Step};
 use crate::{
-    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation, Operator,
-    Polynomial, Pool, Tensor,
+    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation,
+    Operator, Polynomial, Pool, Tensor,
 };
 
 /// The least-squares quadratic of ReLU on [-2, 2], `[c, b, a]` (paper, section on quadratic activations).
@@ -121,12 +121,12 @@ impl ResNet {
         format!("R{depth}-{} random", self.widths.first().unwrap_or(&0))
     }
 
-    fn input(&self) -> Input {
-        Input {
+    fn input(&self) -> ImageSpec {
+        ImageSpec {
             channels: self.channels,
             height: self.height,
             width: self.width,
-            normalisation: Normalisation::PerPicture { min_std: 0.05 },
+            normalisation: Normalisation::PerImage { min_std: 0.05 },
             clip: None,
         }
     }
@@ -208,7 +208,7 @@ struct Calibrated<'a> {
 }
 
 impl<'a> Calibrated<'a> {
-    fn new(spec: &'a ResNet, input: Input) -> Result<Self, GraphError> {
+    fn new(spec: &'a ResNet, input: ImageSpec) -> Result<Self, GraphError> {
         input.check()?;
         let geometry = if spec.cyclic { Geometry::cyclic(input.height, input.width) } else { Geometry::Textbook };
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
@@ -363,7 +363,7 @@ impl<'a> Calibrated<'a> {
 }
 
 /// A normalised random picture `[C, H, W]`: neighbouring pixels are alike, as in photographs; mean 0, variance 1.
-pub fn random_picture(input: &Input, rng: &mut impl rand::Rng) -> Vec<f32> {
+pub fn random_picture(input: &ImageSpec, rng: &mut impl rand::Rng) -> Vec<f32> {
     let (h, w) = (input.height, input.width);
     let noise: Vec<f64> = (0..input.len()).map(|_| gaussian(rng)).collect();
     let smooth: Vec<f64> = (0..input.len())

@@ -3,8 +3,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_model::{
-    Convolution, Geometry, GraphBuilder, GraphError, Input, Linear, NodeId, Normalisation, Operator, Pool, Reference,
-    Shape, Tensor,
+    Convolution, Geometry, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation, Operator, Pool,
+    Reference, Shape, Tensor,
 };
 
 fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
@@ -12,9 +12,9 @@ fn tensor(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
     Tensor::new("random", shape, values.collect()).expect("a tensor")
 }
 
-fn input(channels: usize, height: usize, width: usize) -> Input {
-    let normalisation = Normalisation::PerPicture { min_std: 0.05 };
-    Input { channels, height, width, normalisation, clip: None }
+fn input(channels: usize, height: usize, width: usize) -> ImageSpec {
+    let normalisation = Normalisation::PerImage { min_std: 0.05 };
+    ImageSpec { channels, height, width, normalisation, clip: None }
 }
 
 /// `y[p, co] = bias[co] + sum_{t, ci} K[co, ci, t] x[stride p + t mod P, ci]`, `t = pitch dr + dc`.

@@ -4,7 +4,7 @@ use crate::RuntimeError;
 use std::sync::Arc;
 use std::time::Instant;
 use umbra_ckks::{Ciphertext, CkksError, Evaluator, KeyStore, LinearTransform, Parameters, TransformSpec};
-use umbra_compiler::{Operation, Program, Step};
+use umbra_program::{Operation, Program, Step, operation_name};
 
 /// A program with its weights encoded, ready to run any number of times.
 #[derive(Debug)]
@@ -30,16 +30,6 @@ pub struct StepReport<'a> {
     pub level: usize,
     /// Seconds it took.
     pub seconds: f64,
-}
-
-/// Name of an operation in reports.
-pub fn operation_name(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::Square { .. } => "square",
-        Operation::Linear(_) => "linear",
-        Operation::RotateSum { .. } => "rotate-sum",
-        _ => "unknown",
-    }
 }
 
 /// Errors of the engine at a step.
@@ -192,7 +182,6 @@ impl Prepared {
                 let sum = |c: &Ciphertext| evaluator.rotate_and_sum(&dropped(c)?, rotations, *gadget);
                 registers[*source].iter().map(sum).collect::<Result<_, _>>().map_err(at(index, step))
             }
-            _ => Err(RuntimeError::Program { step: index, node: step.node.clone(), what: "is of an unknown kind" }),
         }
     }
 }
@@ -204,7 +193,6 @@ fn last_uses(program: &Program) -> Vec<Option<usize>> {
         match &step.operation {
             Operation::Square { source, .. } | Operation::RotateSum { source, .. } => last[*source] = Some(index),
             Operation::Linear(linear) => linear.inputs.iter().for_each(|i| last[i.source] = Some(index)),
-            _ => {}
         }
     }
     last[program.output.register] = None;

@@ -15,11 +15,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use umbra_file::{Container, Digest, FormatError, Kind, bytes_of_words, encode};
-use umbra_model::Input;
 
-use umbra_compiler::{
-    Bsgs, Diagonal, Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, ParametersLiteral,
-    Program, Report, Step,
+use umbra_ckks::{Bsgs, Diagonal, ParametersLiteral};
+use umbra_image::ImageSpec;
+use umbra_program::{
+    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
 };
 
 use crate::ContentError;
@@ -29,7 +29,7 @@ use crate::ContentError;
 struct Header<'a> {
     name: Cow<'a, str>,
     classes: Cow<'a, [String]>,
-    picture: Cow<'a, Input>,
+    picture: Cow<'a, ImageSpec>,
     logit_range: Option<[f64; 2]>,
     /// Not written for the cyclic layout: programs of that layout are what they were before there was another.
     #[serde(default, skip_serializing_if = "Layout::is_cyclic")]
@@ -103,7 +103,7 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
         output: Cow::Borrowed(&program.output),
         parameters: Cow::Borrowed(&program.parameters),
         registers: program.registers,
-        steps: program.steps.iter().map(StepEntry::of).collect::<Result<_, _>>()?,
+        steps: program.steps.iter().map(StepEntry::of).collect(),
         report: Cow::Borrowed(&program.report),
     };
     let mut records: Vec<Vec<u8>> = Vec::new();
@@ -160,7 +160,7 @@ pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Progra
 }
 
 impl<'a> StepEntry<'a> {
-    fn of(step: &'a Step) -> Result<Self, FormatError> {
+    fn of(step: &'a Step) -> Self {
         let operation = match &step.operation {
             Operation::Square { source, gadget } => OperationEntry::Square { source: *source, gadget: *gadget },
             Operation::RotateSum { source, rotations, gadget } => {
@@ -175,12 +175,8 @@ impl<'a> StepEntry<'a> {
                 gadget: linear.gadget,
                 add_first: linear.add_first,
             },
-            _ => {
-                let reason = format!("operation of node {:?} is not in this version of the format", step.node);
-                return Err(FormatError::Header { reason });
-            }
         };
-        Ok(Self {
+        Self {
             node: Cow::Borrowed(&step.node),
             operation,
             destination: step.destination,
@@ -188,7 +184,7 @@ impl<'a> StepEntry<'a> {
             level_out: step.level_out,
             scale_out: step.scale_out,
             estimate: step.estimate,
-        })
+        }
     }
 
     fn read<B: AsRef<[u8]>>(self, records: &mut Records<'_, B>) -> Result<Step, FormatError> {

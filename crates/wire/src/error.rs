@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use umbra_ckks::{CkksError, KeyId};
-use umbra_compiler::ProgramError;
 use umbra_file::{FileError, FormatError};
+use umbra_program::ProgramError;
 
 /// What is wrong with the content of a file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

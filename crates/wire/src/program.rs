@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use umbra_ckks::Parameters;
-use umbra_compiler::Program;
 use umbra_file::{AtomicFile, Container, Digest, FileBytes, FileError, Kind};
+use umbra_program::Program;
 
 use crate::encode::{decode_program, encode_program};
 use crate::{ContentError, Role, WireError};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
-use umbra_model::cluster::{Assignment, ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
+use umbra_cluster::{Assignment, ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
 use umbra_model::{Graph, Split};
 
 use crate::arguments::{self, Assign, Cluster};
@@ -108,8 +108,8 @@ fn in_the_clear(path: &Path) -> anyhow::Result<Graph> {
 }
 
 /// Names the arguments that the library does not know.
-fn remedy(error: umbra_model::cluster::ClusterError, arguments: &Cluster) -> anyhow::Error {
-    use umbra_model::cluster::ClusterError;
+fn remedy(error: umbra_cluster::ClusterError, arguments: &Cluster) -> anyhow::Error {
+    use umbra_cluster::ClusterError;
     let network = arguments.network.display();
     match error {
         ClusterError::TooFewMembers { .. } => anyhow::anyhow!(

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use umbra_client::{Client, ClientError};
-use umbra_model::{ensemble_probabilities, softmax, top_class};
-use umbra_runtime::Logits;
+use umbra_image::{ensemble_probabilities, softmax, top_class};
+use umbra_program::Logits;
 
 use crate::arguments::Decrypt;
 use crate::network::Network;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use umbra_ckks::Parameters;
 use umbra_ckks::security::SECURITY_BITS;
 use umbra_compiler::CostModel;
-use umbra_runtime::count::{Counts, count};
+use umbra_program::count::{Counts, count};
 use umbra_wire::LoadedProgram;
 
 use crate::arguments::Estimate;

@@ -6,9 +6,11 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::Serialize;
 use umbra_client::Client;
-use umbra_model::{Graph, Reference, Split, ensemble_probabilities, top_class};
-use umbra_runtime::{Logits, RuntimeError, Simulator};
+use umbra_image::{ensemble_probabilities, top_class};
+use umbra_model::{Graph, Reference, Split};
+use umbra_program::{LayoutError, Logits};
 use umbra_server::Server;
+use umbra_simulate::{SimulateError, Simulator};
 use umbra_wire::{Ciphertext, LoadedProgram};
 
 use crate::arguments::{Eval, Mode};
@@ -146,7 +148,7 @@ fn simulated(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Res
         match simulator.run_lanes(pictures, lanes(program, pictures.len()), index as u64) {
             Ok(found) => Ok(by_picture(program, found)),
             // As after decryption: one lane's overflow may spoil all.
-            Err(RuntimeError::Stray { .. }) => Ok(vec![None; pictures.len()]),
+            Err(SimulateError::Layout(LayoutError::Stray { .. })) => Ok(vec![None; pictures.len()]),
             Err(error) => Err(error.into()),
         }
     })
@@ -172,7 +174,7 @@ fn encrypted(program: &LoadedProgram, pictures: &Pictures) -> anyhow::Result<Res
         server_seconds += began.elapsed().as_secs_f64();
         match client.decrypt_lanes(&result, lanes(program, pictures.len())) {
             Ok(found) => logits.extend(by_picture(program, found)),
-            Err(umbra_client::ClientError::Runtime(_)) => logits.extend(vec![None; pictures.len()]),
+            Err(umbra_client::ClientError::Layout(_)) => logits.extend(vec![None; pictures.len()]),
             Err(error) => return Err(error.into()),
         }
         pictures.iter().for_each(|_| progress.step());

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use umbra_compiler::{Operation, Step};
 use umbra_file::{ContainerFile, Kind};
 use umbra_model::Graph;
-use umbra_runtime::encrypted::operation_name;
+use umbra_program::operation_name;
+use umbra_program::{Operation, Step};
 use umbra_wire::{CiphertextHeader, KeyKind, KeysHeader, LoadedProgram};
 
 use super::estimate::Costs;
@@ -166,7 +166,7 @@ struct StepReport<'a> {
     level_out: usize,
     scale_out_log2: f64,
     diagonals: usize,
-    estimate: umbra_compiler::Estimate,
+    estimate: umbra_program::Estimate,
 }
 
 impl<'a> ProgramReport<'a> {

@@ -113,7 +113,7 @@ fn finished_parts(program: &LoadedProgram) -> Vec<f64> {
 /// Names the file in an error that does not know it: a result that does not pass its checks.
 fn about_file(path: &Path, error: umbra_client::ClientError) -> anyhow::Error {
     match error {
-        umbra_client::ClientError::Runtime(reason) => anyhow::anyhow!("{}: {reason}", path.display()),
+        umbra_client::ClientError::Layout(reason) => anyhow::anyhow!("{}: {reason}", path.display()),
         other => other.into(),
     }
 }

@@ -4,7 +4,8 @@ use num_complex::Complex64;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_ckks::Encoder;
-use umbra_compiler::{CompileOptions, Layout, Operation, Pass, Program};
+use umbra_compiler::{CompileOptions, Pass};
+use umbra_program::{Layout, Operation, Program};
 
 /// Ciphertexts of a register: slots.
 type Register = Vec<Vec<f64>>;
@@ -188,7 +189,6 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                 }
                 outputs
             }
-            _ => panic!("unknown operation"),
         };
         if step.level_out < step.level_in {
             add_noise(&mut result, rescale / step.scale_out, &mut rng);

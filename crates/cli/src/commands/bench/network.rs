@@ -134,7 +134,7 @@ pub fn run(arguments: &BenchNetwork) -> anyhow::Result<Outcome> {
         steps: (steps.iter().zip(seconds))
             .map(|(step, seconds)| Step {
                 node: step.node.clone(),
-                operation: umbra_runtime::encrypted::operation_name(&step.operation),
+                operation: umbra_program::operation_name(&step.operation),
                 level: step.level_in,
                 seconds: Spread::of(seconds),
                 estimated_core_seconds: step.estimate.seconds,

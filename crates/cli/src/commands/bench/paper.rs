@@ -13,7 +13,8 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use umbra_file::AtomicFile;
-use umbra_model::{Geometry, Graph, read_file};
+use umbra_file::read_file;
+use umbra_model::{Geometry, Graph};
 
 use crate::arguments::BenchPaper;
 use crate::network::Network;

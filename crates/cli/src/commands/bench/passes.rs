@@ -1,8 +1,9 @@
 //! `umbra bench passes`: what each of the paper's passes is worth, by compiling with every combination of them.
 
 use serde::Serialize;
-use umbra_compiler::{CompileError, CompileOptions, Pass, Program};
+use umbra_compiler::{CompileError, CompileOptions, Pass};
 use umbra_model::Graph;
+use umbra_program::Program;
 
 use crate::arguments::{BenchPasses, TableFormat};
 use crate::network::Network;

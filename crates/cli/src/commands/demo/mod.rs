@@ -8,9 +8,10 @@ use std::time::Instant;
 use anyhow::Context;
 use umbra_ckks::PrecisionStats;
 use umbra_client::Client;
-use umbra_model::{Graph, Picture, Reference, softmax, top_class};
-use umbra_runtime::Simulator;
+use umbra_image::{Image, softmax, top_class};
+use umbra_model::{Graph, Reference};
 use umbra_server::Server;
+use umbra_simulate::Simulator;
 use umbra_wire::LoadedProgram;
 
 use super::estimate::Costs;
@@ -90,7 +91,7 @@ fn encrypted(
     files: &Files,
     program: &LoadedProgram,
     graph: &Graph,
-    picture: &Picture,
+    picture: &Image,
     costs: Costs,
 ) -> anyhow::Result<Report> {
     let (eval_key, input, output) = (files.path("eval.key"), files.path("input.ct"), files.path("output.ct"));

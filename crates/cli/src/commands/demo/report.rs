@@ -1,7 +1,7 @@
 //! The report of a demonstration.
 
 use serde::Serialize;
-use umbra_compiler::Step;
+use umbra_program::Step;
 use umbra_server::StepReport;
 
 use crate::text;

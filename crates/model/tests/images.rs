@@ -1,0 +1,209 @@
+//! Picture files and data sets.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, Rgba};
+use umbra_image::{DecodeError, Image, softmax, top_class};
+use umbra_model::{Dataset, DatasetKind, Graph, ImageSpec, ModelError, Normalisation, Reference, Split};
+
+fn input(channels: usize, height: usize, width: usize) -> ImageSpec {
+    ImageSpec { channels, height, width, normalisation: Normalisation::PerImage { min_std: 0.05 }, clip: None }
+}
+
+fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).expect("a file");
+    bytes.into_inner()
+}
+
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
+}
+
+#[test]
+fn shipped_pictures_are_what_their_names_say() -> Result<(), ModelError> {
+    let graph = Graph::load(repository("zoo/r20-16-cifar10-cyclic"))?;
+    let reference = Reference::<f32>::new(&graph);
+    let mut count = 0;
+    for entry in fs::read_dir(repository("assets/pictures")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "png") {
+            continue;
+        }
+        let picture = Image::load(&path, graph.input()).expect("an image");
+        assert!(picture.notes().is_empty(), "{:?}", picture.notes());
+        let input = graph.input().normalise(picture.bytes()).expect("a picture");
+        let logits = reference.forward(&input).expect("logits");
+        let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
+        let class = top_class(&logits).expect("a class");
+        assert_eq!(path.file_stem().and_then(|s| s.to_str()), Some(&*graph.classes()[class]));
+        assert!(softmax(&logits)[class] > 0.5);
+        count += 1;
+    }
+    assert!(count >= 5, "{count} pictures");
+    Ok(())
+}
+
+#[test]
+fn pictures_of_the_right_size_keep_every_byte() {
+    let image = image::RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8, y as u8 * 10, 200 + x as u8]));
+    let picture = Image::decode(&file(image.clone(), ImageFormat::Png), &input(3, 3, 5)).expect("a picture");
+    assert!(picture.notes().is_empty());
+    for (x, y, pixel) in image.enumerate_pixels() {
+        for channel in 0..3 {
+            assert_eq!(picture.bytes()[channel * 15 + y as usize * 5 + x as usize], pixel[channel]);
+        }
+        assert_eq!(picture.rgb(y as usize, x as usize), pixel.0);
+    }
+    assert_eq!(picture.rgb(3, 0), [0; 3]);
+    assert_eq!(Image::from_bytes(picture.bytes(), &input(3, 3, 5)).as_ref(), Ok(&picture));
+    assert!(Image::from_bytes(&[0; 44], &input(3, 3, 5)).is_err());
+}
+
+#[test]
+fn other_sizes_are_cropped_in_the_middle_and_resized() {
+    // Left and right quarters black, the middle half white.
+    let image =
+        image::RgbImage::from_fn(80, 40, |x, _| if (20..60).contains(&x) { Rgb([255; 3]) } else { Rgb([0; 3]) });
+    for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+        let picture = Image::decode(&file(image.clone(), format), &input(3, 8, 8)).expect("a picture");
+        assert_eq!(picture.notes(), ["80 x 40 pixels cropped to 40 x 40 and resized to 8 x 8"]);
+        let middle = picture.rgb(4, 4);
+        assert!(middle.iter().all(|&v| v > 250), "{middle:?}");
+    }
+    let tall =
+        Image::decode(&file(image::RgbImage::new(1, 1), ImageFormat::Png), &input(3, 64, 16)).expect("a picture");
+    assert_eq!(tall.notes(), ["1 x 1 pixels resized to 16 x 64"]);
+    assert_eq!(tall.bytes().len(), 3 * 64 * 16);
+}
+
+#[test]
+fn gray_alpha_and_depth_are_turned_into_what_the_network_takes() {
+    let gray = image::GrayImage::from_pixel(4, 4, Luma([77]));
+    let picture = Image::decode(&file(gray.clone(), ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
+    assert_eq!((picture.rgb(1, 1), picture.notes()), ([77; 3], &["gray shown as colour".to_string()][..]));
+    let picture = Image::decode(&file(gray, ImageFormat::Jpeg), &input(1, 4, 4)).expect("a picture");
+    assert_eq!((picture.bytes().len(), picture.notes().len()), (16, 0));
+
+    let red = image::RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 0]));
+    let picture = Image::decode(&file(red, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
+    assert_eq!((picture.rgb(0, 0), picture.notes().len()), ([255; 3], 1));
+    let half = image::GrayAlphaImage::from_pixel(4, 4, LumaA([0, 128]));
+    let picture = Image::decode(&file(half, ImageFormat::Png), &input(1, 4, 4)).expect("a picture");
+    assert!(picture.bytes().iter().all(|v| v.abs_diff(127) <= 1), "{:?}", picture.bytes());
+    let opaque = image::RgbaImage::from_pixel(4, 4, Rgba([1, 2, 3, 255]));
+    let picture = Image::decode(&file(opaque, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
+    assert_eq!((picture.rgb(0, 0), picture.notes().len()), ([1, 2, 3], 0));
+
+    let deep: image::ImageBuffer<Rgb<u16>, _> = image::ImageBuffer::from_pixel(4, 4, Rgb([65_535, 0, 32_768]));
+    let picture = Image::decode(&file(deep, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
+    assert_eq!(picture.rgb(2, 2), [255, 0, 128]);
+    let picture = Image::decode(&file(image::RgbImage::new(4, 4), ImageFormat::Png), &input(1, 4, 4));
+    assert_eq!(picture.expect("a picture").notes(), ["colours turned to gray"]);
+}
+
+#[test]
+fn what_is_no_picture_is_refused() {
+    let square = input(3, 4, 4);
+    for bytes in [&b""[..], b"GIF89a", b"umbra", &[0; 100]] {
+        assert_eq!(Image::decode(bytes, &square), Err(DecodeError::UnknownFormat));
+    }
+    let good = file(image::RgbImage::from_pixel(9, 9, Rgb([1, 2, 3])), ImageFormat::Png);
+    for length in 8..good.len() - 12 {
+        let result = Image::decode(&good[..length], &square);
+        assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{length}: {result:?}");
+    }
+    for position in 8..good.len() {
+        let mut bad = good.clone();
+        bad[position] ^= 0x55;
+        let _ = Image::decode(&bad, &square);
+    }
+    // A header that promises 2^31 pixels on a side.
+    let mut bomb = good.clone();
+    bomb[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+    let crc = crc32(&bomb[12..29]).to_be_bytes();
+    bomb[29..33].copy_from_slice(&crc);
+    assert!(matches!(Image::decode(&bomb, &square), Err(DecodeError::TooLarge { .. })));
+    // One that would take 768 MB.
+    bomb[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+    let crc = crc32(&bomb[12..29]).to_be_bytes();
+    bomb[29..33].copy_from_slice(&crc);
+    assert!(matches!(Image::decode(&bomb, &square), Err(DecodeError::TooLarge { .. })));
+    assert_eq!(Image::decode(&good, &input(4, 4, 4)), Err(DecodeError::Channels { channels: 4 }));
+
+    let error = Image::load(repository("Cargo.toml"), &square).expect_err("no picture").to_string();
+    assert!(error.contains("Cargo.toml: not a PNG or JPEG picture"), "{error}");
+}
+
+/// The checksum of PNG chunks.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+/// `count` records whose bytes count up from their number.
+fn records(labels: &[&[u8]]) -> Vec<u8> {
+    let record = |(number, labels): (usize, &&[u8])| {
+        let picture = (0..3072).map(move |i| (number + i) as u8);
+        labels.iter().copied().chain(picture).collect::<Vec<u8>>()
+    };
+    labels.iter().enumerate().flat_map(record).collect()
+}
+
+#[test]
+fn data_sets_are_read_in_their_official_formats() -> Result<(), ModelError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ten = folder.path().join("cifar-10-batches-bin");
+    fs::create_dir(&ten).expect("a folder");
+    for batch in 1..=5u8 {
+        fs::write(ten.join(format!("data_batch_{batch}.bin")), records(&[&[batch], &[9]])).expect("a file");
+    }
+    fs::write(ten.join("test_batch.bin"), records(&[&[3]])).expect("a file");
+    for path in [folder.path(), &ten] {
+        let train = Dataset::open(DatasetKind::Cifar10, path, Split::Train)?;
+        let labels: Vec<usize> = train.iter().map(|(_, label)| label).collect();
+        assert_eq!(labels, [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
+        let test = Dataset::open(DatasetKind::Cifar10, path, Split::Test)?;
+        assert_eq!((test.len(), test.label(0), test.label(1)), (1, Some(3), None));
+        assert_eq!(test.picture(0).map(|p| (p.len(), p[5])), Some((3072, 5)));
+        assert_eq!(test.picture(1), None);
+    }
+    let hundred = folder.path().join("test.bin");
+    fs::write(&hundred, records(&[&[19, 99], &[0, 7]])).expect("a file");
+    let test = Dataset::open(DatasetKind::Cifar100, &hundred, Split::Test)?;
+    assert_eq!((test.label(0), test.label(1)), (Some(99), Some(7)));
+    assert_eq!(test.picture(1).map(|p| p[0]), Some(1));
+    assert_eq!(DatasetKind::from_name("CIFAR-100"), Some(DatasetKind::Cifar100));
+
+    let message = |kind, path: PathBuf| Dataset::open(kind, path, Split::Test).expect_err("no data set").to_string();
+    let wrong = message(DatasetKind::Cifar10, hundred);
+    assert!(wrong.contains("test.bin: 6148 bytes are not a whole number of CIFAR-10 records of 3073 bytes"), "{wrong}");
+    fs::write(ten.join("test_batch.bin"), records(&[&[3], &[10]])).expect("a file");
+    let wrong = message(DatasetKind::Cifar10, ten.clone());
+    assert!(wrong.contains("record 1 has label 10, CIFAR-10 has labels below 10"), "{wrong}");
+    let missing = message(DatasetKind::Cifar100, ten);
+    assert!(missing.contains("test.bin: cannot read a file of a data set: No such file"), "{missing}");
+    assert!(Dataset::decode(DatasetKind::Cifar10, &[]).is_err());
+    Ok(())
+}
+
+#[test]
+fn normalisations_follow_their_formulas() {
+    let bytes: Vec<u8> = (0..24).map(|i| (i * 11) as u8).collect();
+    let per_picture = input(2, 3, 4).normalise(&bytes).expect("a picture");
+    let n = 24.0;
+    let mean = per_picture.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let variance = per_picture.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{mean} {variance}");
+    // One colour: divided by the bound, not by zero.
+    assert_eq!(input(1, 2, 2).normalise(&[9; 4]), Ok(vec![0.0; 4]));
+    let fixed = Normalisation::PerChannel { mean: vec![0.0, 0.5], std: vec![1.0, 0.5] };
+    let fixed = ImageSpec { normalisation: fixed, ..input(2, 1, 2) };
+    assert_eq!(fixed.normalise(&[0, 255, 0, 255]), Ok(vec![0.0, 1.0, -1.0, 1.0]));
+    assert!(fixed.normalise(&[0; 3]).is_err());
+    let clipped = ImageSpec { clip: Some(0.5), ..fixed };
+    assert_eq!(clipped.normalise(&[0, 255, 0, 255]), Ok(vec![0.0, 0.5, -0.5, 0.5]));
+}
