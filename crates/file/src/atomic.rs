@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use crate::FileError;
 const SUFFIX: &str = ".tmp";
 /// Number of those letters and digits.
 const RANDOM: usize = 6;
-/// How long ago the last change of a temporary file was at least, before it counts as left behind. A living writer also holds
-/// it locked; this leaves the writer time to lock it, and is all there is where locks do not reach, as between machines.
+/// How long ago the last change of a temporary file was at least, before it counts as left behind. A living writer also
+/// holds it locked; this leaves the writer time to lock it, and is all there is where locks do not reach, as between
+/// machines.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 
-/// A file under construction: written under a temporary name in the folder of its path, renamed by [`AtomicFile::commit`],
-/// removed when dropped before. What a process that was killed left behind is removed by the next that writes the same file,
-/// a day later.
+/// A file under construction: written under a temporary name in the folder of its path, renamed by
+/// [`AtomicFile::commit`], removed when dropped before. What a process that was killed left behind is removed by the
+/// next that writes the same file, a day later.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -27,8 +28,8 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file that will be at `path` (at its target, where that is a symbolic link). A secret file can be read and written
-    /// by its owner only (mode 0600); others get what the process's umask leaves of 0666.
+    /// Starts a file that will be at `path` (at its target, where that is a symbolic link). A secret file can be read
+    /// and written by its owner only (mode 0600); others get what the process's umask leaves of 0666.
     ///
     /// # Errors
     /// [`FileError::NotAFile`] or [`FileError::ReadOnly`] where something is there that must not be replaced,
@@ -55,7 +56,8 @@ impl AtomicFile {
             // The library's message repeats the temporary name; the system's is enough.
             reason: reason.raw_os_error().map_or(reason, io::Error::from_raw_os_error),
         })?;
-        // Held until the file is closed, however the process ends. Where there are no locks, nothing is ever taken for left behind.
+        // Held until the file is closed, however the process ends. Where there are no locks, nothing is ever taken for
+        // left behind.
         let _ = file.as_file().try_lock();
         // No buffer here that a secret would stay in.
         let capacity = if secret { 0 } else { 1 << 18 };
@@ -76,7 +78,8 @@ impl AtomicFile {
         }
     }
 
-    /// Writes files that belong together: all of them are whole under temporary names before the first gets its own, in order.
+    /// Writes files that belong together: all of them are whole under temporary names before the first gets its own, in
+    /// order.
     ///
     /// # Errors
     /// As [`AtomicFile::create`] and [`AtomicFile::commit`]; where it is one of the first, what was at the paths stays.
@@ -105,7 +108,8 @@ impl AtomicFile {
             Ok(())
         };
         write().map_err(FileError::write(&path))?;
-        // The name itself is durable once the folder is; where folders cannot be synced, the file is whole all the same.
+        // The name itself is durable once the folder is; where folders cannot be synced, the file is whole all the
+        // same.
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()).or(Some(Path::new("."))) {
             let _ = File::open(folder).and_then(|f| f.sync_all());
         }
@@ -131,8 +135,8 @@ impl AtomicFile {
     }
 }
 
-/// Removes temporary files of this prefix whose writers are gone. What cannot be looked at or removed stays: it is in nobody's
-/// way but the disk's.
+/// Removes temporary files of this prefix whose writers are gone. What cannot be looked at or removed stays: it is in
+/// nobody's way but the disk's.
 fn remove_left_behind(folder: &Path, prefix: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -162,11 +166,5 @@ impl Write for AtomicFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-impl Seek for AtomicFile {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.out.seek(position)
     }
 }

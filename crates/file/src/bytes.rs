@@ -8,18 +8,19 @@ use std::path::Path;
 use memmap2::Mmap;
 use zeroize::Zeroizing;
 
-use crate::container::Preamble;
-use crate::{FileError, FormatError, Kind, PREAMBLE};
+use crate::frame::PREAMBLE;
+use crate::preamble::Preamble;
+use crate::{FileError, FormatError, Kind};
 
 /// The bytes of a file. Base address and records are aligned for words.
 ///
-/// Evaluation keys, of which there is up to a gigabyte, are mapped and paged in as they are read. Everything else is read into
-/// memory, which is wiped when dropped: it stays as it is whatever becomes of the file.
+/// Evaluation keys, of which there is up to a gigabyte, are mapped and paged in as they are read. Everything else is
+/// read into memory, which is wiped when dropped: it stays as it is whatever becomes of the file.
 ///
-/// A file of evaluation keys must not be changed in place while mapped: shortening it would end the process, and other bytes
-/// in place of those that were checked would make results wrong. The writers of this crate never change a file, they replace
-/// it by another of the same name, which leaves maps of the old one intact; whoever receives such files should do the same:
-/// write beside, then rename.
+/// A file of evaluation keys must not be changed in place while mapped: shortening it would end the process, and other
+/// bytes in place of those that were checked would make results wrong. The writers of this crate never change a file,
+/// they replace it by another of the same name, which leaves maps of the old one intact; whoever receives such files
+/// should do the same: write beside, then rename.
 pub struct FileBytes(Source);
 
 enum Source {
@@ -36,8 +37,9 @@ impl FileBytes {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let (mut file, start) = Self::start(path)?;
         let length = file.metadata().map_err(FileError::read(path))?.len();
-        let preamble = Preamble::parse(&start, length).map_err(FileError::format(path))?;
-        if preamble.kind == Kind::EvaluationKeys {
+        let preamble = Preamble::parse(&start).map_err(FileError::format(path))?;
+        preamble.expect_length(length).map_err(FileError::format(path))?;
+        if preamble.label.kind() == Kind::EvaluationKeys {
             return map(&file).map(|map| Self(Source::Mapped(map))).map_err(FileError::read(path));
         }
         read(&mut file, &start, length).map(Self).map_err(|reason| match reason.kind() {
@@ -71,15 +73,15 @@ impl FileBytes {
         Ok((file, start))
     }
 
-    /// Gives the memory behind some bytes back to the system, where they are mapped and it can; they are paged in again when
-    /// read again.
+    /// Gives the memory behind some bytes back to the system, where they are mapped and it can; they are paged in again
+    /// when read again.
     pub fn release(&self, bytes: std::ops::Range<usize>) {
         #[cfg(unix)]
         if let Source::Mapped(map) = &self.0 {
             let (start, end) = (bytes.start.min(map.len()), bytes.end.min(map.len()));
-            // SAFETY: the map is read-only and of a file, so that no page of it was ever changed in memory: a page dropped is
-            // read from the file again, with the same bytes, as the condition of this type says. References into the map stay
-            // valid, since addresses are neither unmapped nor moved.
+            // SAFETY: the map is read-only and of a file, so that no page of it was ever changed in memory: a page
+            // dropped is read from the file again, with the same bytes, as the condition of this type says. References
+            // into the map stay valid, since addresses are neither unmapped nor moved.
             #[allow(unsafe_code)]
             let result = unsafe {
                 map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end.saturating_sub(start))
@@ -108,12 +110,13 @@ fn read(file: &mut File, start: &[u8], length: u64) -> io::Result<Source> {
 
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is private and read-only, its memory stays valid as long as the `Mmap`, which owns it and is not
-    // handed out, and every byte pattern is a valid `u8`. What remains is that the file does not change underneath, which no
-    // program can enforce against others that may write to the file. Files of this project are only ever replaced by renaming
-    // (`AtomicFile`), which gives the name to another inode; for those that come otherwise it is the documented condition of
-    // this type and of SECURITY.md. Where it is broken, pages that are gone end the process (SIGBUS), and pages that changed
-    // after their digest was checked give wrong residues: they are read as words, of which every pattern is valid, and
-    // checked to be below their prime as they are copied. No secret is ever mapped, see `FileBytes::open`.
+    // handed out, and every byte pattern is a valid `u8`. What remains is that the file does not change underneath,
+    // which no program can enforce against others that may write to the file. Files of this project are only ever
+    // replaced by renaming (`AtomicFile`), which gives the name to another inode; for those that come otherwise it is
+    // the documented condition of this type and of SECURITY.md. Where it is broken, pages that are gone end the process
+    // (SIGBUS), and pages that changed after their digest was checked give wrong residues: they are read as words, of
+    // which every pattern is valid, and checked to be below their prime as they are copied. No secret is ever mapped,
+    // see `FileBytes::open`.
     #[allow(unsafe_code)]
     let map = unsafe { Mmap::map(file) };
     map

@@ -9,17 +9,20 @@ use std::fmt;
 pub enum Kind {
     /// Whoever has it reads everything encrypted under it.
     SecretKey = 1,
-    /// Relinearisation and rotation keys, for the server.
+    /// Relinearization and rotation keys, for the server.
     EvaluationKeys = 2,
     /// One or more ciphertexts.
     Ciphertext = 3,
     /// A compiled network.
     Program = 4,
+    /// What a client needs to know of a program: no weights.
+    ClientFile = 5,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program];
+    pub const ALL: [Self; 5] =
+        [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program, Self::ClientFile];
 
     /// The number in the file.
     #[must_use]
@@ -33,8 +36,8 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.tag() == tag)
     }
 
-    /// Longest file, in bytes. A file with holes can be as long as it likes and take no room on the disk; evaluation keys are mapped,
-    /// the others are read into memory.
+    /// Longest file, in bytes. A file with holes can be as long as it likes and take no room on the disk; evaluation
+    /// keys are mapped, the others are read into memory.
     #[must_use]
     pub fn max_length(self) -> u64 {
         match self {
@@ -42,6 +45,16 @@ impl Kind {
             // R32-64 takes 6.7 GB without fusing, at N = 2^16.
             Self::EvaluationKeys => 64 << 30,
             Self::Ciphertext | Self::Program => 4 << 30,
+            Self::ClientFile => 64 << 20,
+        }
+    }
+
+    /// Whether its files belong to a key set and name it ([`KeySetId`](crate::KeySetId)): keys and what they encrypt.
+    #[must_use]
+    pub fn has_key_set(self) -> bool {
+        match self {
+            Self::SecretKey | Self::EvaluationKeys | Self::Ciphertext => true,
+            Self::Program | Self::ClientFile => false,
         }
     }
 
@@ -59,6 +72,7 @@ impl fmt::Display for Kind {
             Self::EvaluationKeys => "evaluation keys",
             Self::Ciphertext => "a ciphertext",
             Self::Program => "a program",
+            Self::ClientFile => "a client file",
         })
     }
 }

@@ -12,8 +12,8 @@ pub fn bytes_of_words(words: &[u32]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The words that little-endian bytes stand for; in place where alignment and machine allow, `None` where the length is no
-/// multiple of 4.
+/// The words that little-endian bytes stand for; in place where alignment and machine allow, `None` where the length is
+/// no multiple of 4.
 #[must_use]
 pub fn words_of_bytes(bytes: &[u8]) -> Option<Cow<'_, [u32]>> {
     let (words, []) = bytes.as_chunks::<4>() else {

@@ -1,109 +1,107 @@
 //! Encoding.
 
-use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::container::align;
-use crate::{
-    AtomicFile, DIGEST, Digest, ENTRY, FileError, FormatError, Kind, MAGIC, MAX_HEADER, MAX_RECORDS, PREAMBLE, VERSION,
-};
+use crate::head::{Head, Tail, seal};
+use crate::{AtomicFile, Digest, FileError, FormatError, Label, StreamError};
 
-/// Writes a file record by record; the head is filled in at the end, so that an unfinished file is no Umbra file.
+/// Writes a file record by record, from its beginning to its end: to a disk, a pipe, a connection.
+///
+/// All lengths are told at the beginning. Until [`Writer::finish`] the file lacks its last bytes, so that no reader
+/// takes an unfinished one. Records go to the output as they are, and no part of them is kept.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    /// Bytes 0 to 63 of the preamble, the table's place and size still missing.
-    preamble: [u8; DIGEST],
-    header: Vec<u8>,
+    head: Head,
+    /// Number of records written.
+    written: usize,
+    /// Bytes written.
     position: u64,
-    /// [`Kind::max_length`].
-    limit: u64,
-    table: Vec<u8>,
-    count: u32,
+    /// Whether the output took less than it was given: where the file goes on cannot be told any more.
+    broken: bool,
 }
 
-impl<W: Write + Seek> Writer<W> {
-    /// Starts a file at the beginning of `out`.
+impl<W: Write> Writer<W> {
+    /// Starts a file with records of these lengths in bytes. Many small writes follow, a few a record: where these are
+    /// dear, give a buffered output, but none that keeps a secret.
     ///
     /// # Errors
-    /// What `out` says; [`io::ErrorKind::InvalidInput`] with a [`FormatError`] inside where the header is longer than
-    /// [`MAX_HEADER`] or cannot be JSON.
-    pub fn new(out: W, kind: Kind, context: Digest, header: &impl Serialize) -> io::Result<Self> {
-        Self::with_header(out, kind, context, header_bytes(header).map_err(invalid)?)
+    /// [`StreamError::Write`]; before anything is written [`StreamError::Format`] with [`FormatError::Header`] where
+    /// the header cannot be JSON, or with [`FormatError::HeaderTooLong`], [`FormatError::TooManyRecords`],
+    /// [`FormatError::TooLong`].
+    pub fn new(out: W, label: Label, header: &impl Serialize, lengths: &[u64]) -> Result<Self, StreamError> {
+        let (head, bytes) = Head::encode(label, header, lengths.to_vec())?;
+        Self::with_head(out, head, &bytes)
     }
 
-    fn with_header(mut out: W, kind: Kind, context: Digest, Header(header): Header) -> io::Result<Self> {
-        let length = header.len() as u32;
-        let mut preamble = [0; DIGEST];
-        preamble[..8].copy_from_slice(&MAGIC);
-        preamble[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        preamble[10..12].copy_from_slice(&kind.tag().to_le_bytes());
-        preamble[12..16].copy_from_slice(&length.to_le_bytes());
-        preamble[16..48].copy_from_slice(context.bytes());
-        out.seek(SeekFrom::Start(0))?;
-        out.write_all(&[0; PREAMBLE])?;
-        out.write_all(&header)?;
-        let position = (PREAMBLE + header.len()) as u64;
-        let limit = kind.max_length();
-        let mut writer = Self { out, preamble, header, position, limit, table: Vec::new(), count: 0 };
-        writer.pad()?;
+    fn with_head(out: W, head: Head, bytes: &[u8]) -> Result<Self, StreamError> {
+        let mut writer = Self { out, head, written: 0, position: 0, broken: false };
+        writer.put(bytes)?;
         Ok(writer)
+    }
+
+    /// Length of the whole file in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.head.preamble.length
     }
 
     /// Appends a record made of `parts`, one after the other.
     ///
     /// # Errors
-    /// What the output says; [`io::ErrorKind::InvalidInput`] with [`FormatError::TooManyRecords`] or [`FormatError::TooLong`] inside.
-    pub fn record(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let count = self.count + 1;
-        if count > MAX_RECORDS {
-            return Err(invalid(FormatError::TooManyRecords { limit: MAX_RECORDS }));
+    /// [`StreamError::Write`], after which the file cannot be finished; [`StreamError::Format`] with
+    /// [`FormatError::NotAnnounced`], after which the right record can follow.
+    pub fn record(&mut self, parts: &[&[u8]]) -> Result<(), StreamError> {
+        let (record, found) = (self.written, parts.iter().map(|part| part.len() as u64).sum());
+        let announced = self.head.lengths.get(record).copied();
+        if announced != Some(found) {
+            return Err(FormatError::NotAnnounced { record, found, announced }.into());
         }
-        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let end = align(self.position + length) + u64::from(count) * ENTRY as u64;
-        if end > self.limit {
-            return Err(invalid(FormatError::TooLong { found: end, limit: self.limit }));
-        }
-        for part in parts {
-            self.out.write_all(part)?;
-        }
-        self.table.extend_from_slice(&length.to_le_bytes());
-        self.table.extend_from_slice(Digest::of_parts(parts.iter().copied()).bytes());
-        self.count = count;
-        self.position += length;
-        self.pad()
+        parts.iter().try_for_each(|part| self.put(part))?;
+        let digest = Digest::of_parts(parts.iter().copied());
+        self.put(Tail::new(found, &digest).bytes())?;
+        self.head.identity.update(digest.bytes());
+        self.written += 1;
+        Ok(())
     }
 
     /// Appends a record of words.
     ///
     /// # Errors
     /// As [`Writer::record`].
-    pub fn words(&mut self, words: &[u32]) -> io::Result<()> {
+    pub fn words(&mut self, words: &[u32]) -> Result<(), StreamError> {
         self.record(&[&crate::bytes_of_words(words)])
     }
 
-    /// Writes the table and the head; returns the output and the digest of the file.
+    /// Writes the last bytes; returns the output, flushed, and the digest of the file.
     ///
     /// # Errors
-    /// What the output says.
-    pub fn finish(mut self) -> io::Result<(W, Digest)> {
-        self.preamble[48..56].copy_from_slice(&self.position.to_le_bytes());
-        self.preamble[56..60].copy_from_slice(&self.count.to_le_bytes());
-        let digest = Digest::of_parts([&self.preamble[..], &self.header, &self.table]);
-        self.out.write_all(&self.table)?;
-        self.out.seek(SeekFrom::Start(0))?;
-        self.out.write_all(&self.preamble)?;
-        self.out.write_all(digest.bytes())?;
-        self.out.flush()?;
+    /// [`StreamError::Write`]; [`StreamError::Format`] with [`FormatError::MissingRecord`] where fewer records were
+    /// written than announced.
+    pub fn finish(mut self) -> Result<(W, Digest), StreamError> {
+        let record = self.written;
+        if record < self.head.lengths.len() {
+            return Err(FormatError::MissingRecord { record, found: record }.into());
+        }
+        let digest = self.head.identity.digest();
+        self.put(&seal(&digest))?;
+        self.out.flush().map_err(|reason| StreamError::Write { position: self.position, reason })?;
         Ok((self.out, digest))
     }
 
-    fn pad(&mut self) -> io::Result<()> {
-        let end = align(self.position);
-        self.out.write_all(&[0; 64][..(end - self.position) as usize])?;
-        self.position = end;
+    fn put(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        let position = self.position;
+        if self.broken {
+            return Err(StreamError::Write { position, reason: io::Error::other("writing failed before") });
+        }
+        self.out.write_all(bytes).map_err(|reason| {
+            self.broken = true;
+            StreamError::Write { position, reason }
+        })?;
+        self.position += bytes.len() as u64;
         Ok(())
     }
 }
@@ -113,75 +111,60 @@ impl Writer<AtomicFile> {
     ///
     /// # Errors
     /// [`FileError`].
-    pub fn create(path: &Path, kind: Kind, context: Digest, header: &impl Serialize) -> Result<Self, FileError> {
-        let header = header_bytes(header).map_err(FileError::format(path))?;
-        let file = AtomicFile::create(path, kind.is_secret())?;
-        Self::with_header(file, kind, context, header).map_err(FileError::write(path))
+    pub fn create(path: &Path, label: Label, header: &impl Serialize, lengths: &[u64]) -> Result<Self, FileError> {
+        let (head, bytes) = Head::encode(label, header, lengths.to_vec()).map_err(FileError::format(path))?;
+        let file = AtomicFile::create(path, label.kind().is_secret())?;
+        Self::with_head(file, head, &bytes).map_err(FileError::stream(path))
     }
 
     /// As [`Writer::record`], with the path in the error.
     ///
     /// # Errors
-    /// [`FileError::Write`].
+    /// [`FileError::Write`], [`FileError::Format`].
     pub fn add(&mut self, parts: &[&[u8]]) -> Result<(), FileError> {
-        self.record(parts).map_err(FileError::write(self.out.path()))
+        self.record(parts).map_err(FileError::stream(self.out.path()))
     }
 
     /// As [`Writer::words`], with the path in the error.
     ///
     /// # Errors
-    /// [`FileError::Write`].
+    /// As [`Writer::add`].
     pub fn add_words(&mut self, words: &[u32]) -> Result<(), FileError> {
-        self.words(words).map_err(FileError::write(self.out.path()))
+        self.words(words).map_err(FileError::stream(self.out.path()))
     }
 
     /// Finishes the file, makes it durable and gives it its name. Returns its digest.
     ///
     /// # Errors
-    /// [`FileError::Write`]; no file of that name appears then, and one that was there stays as it was.
+    /// [`FileError::Write`], [`FileError::Format`] where records are missing; no file of that name appears then, and
+    /// one that was there stays as it was.
     pub fn commit(self) -> Result<Digest, FileError> {
         let path = self.out.path().to_path_buf();
-        let (file, digest) = self.finish().map_err(FileError::write(&path))?;
+        let (file, digest) = self.finish().map_err(FileError::stream(&path))?;
         file.commit()?;
         Ok(digest)
     }
 }
 
-/// A header as it will be in the file: JSON, no longer than [`MAX_HEADER`].
-struct Header(Vec<u8>);
-
-fn header_bytes(header: &impl Serialize) -> Result<Header, FormatError> {
-    let bytes = serde_json::to_vec(header).map_err(|e| FormatError::Header { reason: e.to_string() })?;
-    if bytes.len() > MAX_HEADER as usize {
-        return Err(FormatError::HeaderTooLong { found: bytes.len() as u64, limit: MAX_HEADER });
-    }
-    Ok(Header(bytes))
-}
-
-fn invalid(reason: FormatError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, reason)
-}
-
-/// A whole file in memory, for what is sent rather than stored.
+/// A whole file in memory.
 ///
 /// The bytes are written once, where they stay: of a secret in `records`, no copy is left behind in freed memory.
 ///
 /// # Errors
-/// [`FormatError::Header`] where the header cannot be JSON, [`FormatError::HeaderTooLong`] where it is longer than
-/// [`MAX_HEADER`], [`FormatError::TooManyRecords`], [`FormatError::TooLong`].
-pub fn encode(kind: Kind, context: Digest, header: &impl Serialize, records: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
-    let header = header_bytes(header)?;
-    let head = align((PREAMBLE + header.0.len()) as u64);
-    let body: u64 = records.iter().map(|record| align(record.len() as u64)).sum();
-    let length = (head + body) as usize + records.len() * ENTRY;
-    let write = || {
-        let mut writer = Writer::with_header(Cursor::new(Vec::with_capacity(length)), kind, context, header)?;
-        records.iter().try_for_each(|record| writer.record(&[record]))?;
-        writer.finish()
-    };
-    match write() {
-        Ok((cursor, _)) => Ok(cursor.into_inner()),
-        // Memory takes all that is written to it: what can be refused is the content.
-        Err(error) => Err(error.downcast().unwrap_or_else(|error| FormatError::Header { reason: error.to_string() })),
+/// [`FormatError::Header`] where the header cannot be JSON, [`FormatError::HeaderTooLong`],
+/// [`FormatError::TooManyRecords`], [`FormatError::TooLong`].
+pub fn encode(label: Label, header: &impl Serialize, records: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
+    let lengths = records.iter().map(|record| record.len() as u64).collect();
+    let (Head { preamble, mut identity, .. }, head) = Head::encode(label, header, lengths)?;
+    let too_long = |_| FormatError::TooLong { found: preamble.length, limit: usize::MAX as u64 };
+    let mut bytes = Vec::with_capacity(usize::try_from(preamble.length).map_err(too_long)?);
+    bytes.extend_from_slice(&head);
+    for record in records {
+        let digest = Digest::of(record);
+        bytes.extend_from_slice(record);
+        bytes.extend_from_slice(Tail::new(record.len() as u64, &digest).bytes());
+        identity.update(digest.bytes());
     }
+    bytes.extend_from_slice(&seal(&identity.digest()));
+    Ok(bytes)
 }
