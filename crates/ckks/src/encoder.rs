@@ -1,16 +1,23 @@
 //! Between vectors of numbers and integer polynomials: the canonical embedding of CKKS.
 //!
-//! Slot `j` of a polynomial `m` is `m(zeta^(5^j))` over the scale, `zeta = exp(i pi / N)`. A vector of
-//! period `C` is the embedding of a polynomial in `Y = X^(N/2C)`, found by the same encoder for
-//! degree `2C`.
+//! Slot `j` of a polynomial `m` is `m(zeta^(5^j))` over the scale, `zeta = exp(i pi / N)`. A vector of period `C` is
+//! the embedding of a polynomial in `Y = X^(N/2C)`, found by the same encoder for degree `2C`.
 
-use crate::{CkksError, Parameters, Plaintext};
+use std::sync::Arc;
+
 use num_complex::Complex64;
 use rayon::prelude::*;
 use rustfft::{Fft, FftPlanner};
-use std::sync::Arc;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::ciphertext::Plaintext;
+use crate::error::{CkksError, check_scale};
+use crate::index::Level;
+use crate::parameters::Parameters;
 use umbra_ring::{Polys, subring::SubringNtt};
-use zeroize::Zeroize;
+
+/// What errors call encoding.
+const OP: &str = "encode";
 
 /// Encoder for ring degree M = 2 * slots.
 #[derive(Clone)]
@@ -52,8 +59,8 @@ impl Encoder {
         1 << (self.log_m - 1)
     }
 
-    /// The real polynomial (2 * slots coefficients) whose slots are the given values.
-    /// `values.len()` must be the number of slots.
+    /// The real polynomial (2 * slots coefficients) whose slots are the given values. `values.len()` must be the number
+    /// of slots.
     pub fn embed(&self, values: &[Complex64]) -> Vec<f64> {
         let m = 1usize << self.log_m;
         debug_assert_eq!(values.len(), self.slots());
@@ -100,12 +107,12 @@ impl Encoder {
     /// Integer coefficients of slot values at a scale.
     ///
     /// # Errors
-    /// [`CkksError::Length`], [`CkksError::NotFinite`]; [`CkksError::Overflow`] when a coefficient
-    /// exceeds 2^120.
+    /// [`CkksError::Length`], [`CkksError::NotFinite`], [`CkksError::BadScale`]; [`CkksError::Overflow`] when a
+    /// coefficient exceeds 2^120.
     pub fn complex_integers(&self, values: &[Complex64], scale: f64) -> Result<Vec<i128>, CkksError> {
-        const OP: &str = "encode";
+        check_scale(OP, scale)?;
         if values.len() != self.slots() {
-            return Err(CkksError::Length { op: OP, what: "slots", expected: self.slots(), got: values.len() });
+            return Err(CkksError::Length { op: OP, what: "slots", expected: self.slots(), found: values.len() });
         }
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
             return Err(CkksError::NotFinite { op: OP, index });
@@ -141,51 +148,72 @@ impl Drop for Wiped {
 /// Encodes a real slot vector of a power-of-two period (all N/2 slots for a dense one) at a level.
 ///
 /// # Errors
-/// [`CkksError::Length`] when the period is not a power of two up to N/2, and those of
+/// [`CkksError::NoSuchLevel`]; [`CkksError::Length`] when the period is not a power of two up to N/2, and those of
 /// [`Encoder::integers`]; [`CkksError::Overflow`] when it does not fit the level's modulus.
-pub fn encode(parameters: &Parameters, values: &[f64], level: usize, scale: f64) -> Result<Plaintext, CkksError> {
-    const OP: &str = "encode";
-    parameters.check_level(OP, level)?;
+pub fn encode(parameters: &Parameters, values: &[f64], level: Level, scale: f64) -> Result<Plaintext, CkksError> {
     if !values.len().is_power_of_two() || values.len() > parameters.slots() {
-        return Err(CkksError::Length { op: OP, what: "slots", expected: parameters.slots(), got: values.len() });
+        let (expected, found) = (parameters.slots(), values.len());
+        return Err(CkksError::Length { op: OP, what: "slots", expected, found });
     }
-    let log_m = values.len().ilog2() + 1;
-    let integers = Encoder::new(log_m).integers(values, scale)?;
-    let largest = integers.iter().fold(0u128, |a, c| a.max(c.unsigned_abs()));
-    let available = parameters.log_q(level) - 1.0;
-    if (largest as f64).log2() > available {
-        return Err(CkksError::Overflow { op: OP, value: largest as f64 / scale, scale, available });
-    }
-    let polys = to_blocks(parameters, parameters.level(level), log_m, std::slice::from_ref(&integers));
-    Ok(Plaintext { polys, level, scale })
+    encode_with(parameters, &Encoder::new(values.len().ilog2() + 1), values, level, scale)
 }
 
-/// Block values (see [`umbra_ring::subring`]) of integer polynomials in a subring of degree
-/// `2^log_m`, over a basis.
-pub(crate) fn to_blocks(parameters: &Parameters, basis: &[u16], log_m: u32, integers: &[Vec<i128>]) -> Polys {
+/// Dense plaintext of real slot values (N/2 of them) at a level and scale: [`encode`] with a prepared encoder.
+///
+/// # Errors
+/// [`CkksError::NoSuchLevel`]; [`CkksError::Length`] unless the encoder and the values have the parameters' slots;
+/// those of [`Encoder::integers`]; [`CkksError::Overflow`] when it does not fit the level's modulus.
+pub fn encode_dense(
+    parameters: &Parameters,
+    encoder: &Encoder,
+    values: &[f64],
+    level: Level,
+    scale: f64,
+) -> Result<Plaintext, CkksError> {
+    if encoder.slots() != parameters.slots() {
+        let (expected, found) = (parameters.slots(), encoder.slots());
+        return Err(CkksError::Length { op: OP, what: "slots of the encoder", expected, found });
+    }
+    encode_with(parameters, encoder, values, level, scale)
+}
+
+fn encode_with(
+    parameters: &Parameters,
+    encoder: &Encoder,
+    values: &[f64],
+    level: Level,
+    scale: f64,
+) -> Result<Plaintext, CkksError> {
+    let basis = parameters.level_for(OP, level)?;
+    let integers = Zeroizing::new(encoder.integers(values, scale)?);
+    let largest = integers.iter().fold(0u128, |a, c| a.max(c.unsigned_abs())) as f64;
+    let available = parameters.literal().log_q(level) - 1.0;
+    if largest.log2() > available {
+        return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available });
+    }
+    let polys = to_blocks(parameters, basis, encoder.log_m, &integers);
+    Ok(Plaintext { parameters: parameters.clone(), polys, level, scale })
+}
+
+/// Block values (see [`umbra_ring::subring`]) of an integer polynomial in a subring of degree `2^log_m`, over a basis.
+fn to_blocks(parameters: &Parameters, basis: &[u16], log_m: u32, integers: &[i128]) -> Polys {
     let m = 1usize << log_m;
-    let mut out = Polys::zero(m, basis.len(), integers.len());
-    let stride = out.stride();
-    out.words_mut().par_chunks_mut(stride).zip(basis).for_each(|(limb, &prime)| {
+    let mut out = Polys::zero(m, basis.len(), 1);
+    out.words_mut().par_chunks_mut(m).zip(basis).for_each(|(values, &prime)| {
         let table = parameters.table(prime);
-        let small = (!table.has_prefix(log_m)).then(|| SubringNtt::new(table, log_m));
-        for (values, integers) in limb.chunks_exact_mut(m).zip(integers) {
-            for (v, &c) in values.iter_mut().zip(integers) {
-                *v = table.modulus().reduce_i128(c);
-            }
-            match &small {
-                Some(small) => small.forward(table, values),
-                None => table.forward_prefix(values),
-            }
+        for (v, &c) in values.iter_mut().zip(integers) {
+            *v = table.modulus().reduce_i128(c);
         }
+        SubringNtt::new(table, log_m).forward(table, values);
     });
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
 
     #[test]
     fn slots_are_evaluations_and_invert() {
@@ -238,10 +266,13 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_encode() {
         let encoder = Encoder::new(4);
-        assert!(matches!(encoder.integers(&[0.0; 7], 1.0), Err(CkksError::Length { expected: 8, got: 7, .. })));
+        assert!(matches!(encoder.integers(&[0.0; 7], 1.0), Err(CkksError::Length { expected: 8, found: 7, .. })));
         let mut values = [0.0; 8];
         values[3] = f64::NAN;
         assert!(matches!(encoder.integers(&values, 1.0), Err(CkksError::NotFinite { index: 3, .. })));
         assert!(matches!(encoder.integers(&[1.0; 8], 1e40), Err(CkksError::Overflow { .. })));
+        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(encoder.integers(&[1.0; 8], scale), Err(CkksError::BadScale { .. })), "{scale}");
+        }
     }
 }

@@ -1,20 +1,26 @@
 //! Encryption and decryption.
 
-use crate::ciphertext::check_residues;
-use crate::encoder::{Encoder, to_blocks};
-use crate::keys::{entropy, masked, transform_small};
-use crate::{Ciphertext, CkksError, Parameters, Plaintext, SecretKey};
 use chacha20::ChaCha20Rng;
-use rand::Rng;
+use chacha20::rand_core::Rng;
 use rayon::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::ciphertext::{Ciphertext, Plaintext, read_polys};
+use crate::encoder::Encoder;
+use crate::error::{CkksError, check_key_set};
+use crate::identity::KeySetId;
+use crate::index::Level;
+use crate::keys::{SecretKey, entropy, masked, transform_small};
+use crate::parameters::Parameters;
 use umbra_ring::sampling::{self, Seed};
 use umbra_ring::{Modulus, Polys};
-use zeroize::{Zeroize, Zeroizing};
 
 /// A fresh ciphertext under the secret key whose `c1` is expanded from a seed: half the bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeededCiphertext {
-    level: usize,
+    parameters: Parameters,
+    key_set: KeySetId,
+    level: Level,
     scale: f64,
     seed: Seed,
     /// `c0`, limb by limb.
@@ -24,63 +30,71 @@ pub struct SeededCiphertext {
 const C1_DOMAIN: &str = "umbra 2026 ciphertext c1 v1";
 
 impl SeededCiphertext {
-    /// From parts that came from outside.
+    /// A ciphertext of a key set from parts that came from outside.
     ///
     /// # Errors
     /// As [`Ciphertext::from_words`].
     pub fn from_parts(
         parameters: &Parameters,
-        level: usize,
+        key_set: KeySetId,
+        level: Level,
         scale: f64,
         seed: Seed,
         c0: &[u32],
     ) -> Result<Self, CkksError> {
-        const OP: &str = "read ciphertext";
-        parameters.check_level(OP, level)?;
-        if !(scale.is_finite() && scale > 0.0) {
-            return Err(CkksError::NotFinite { op: OP, index: 0 });
-        }
-        let (n, basis) = (parameters.n(), parameters.level(level));
-        let wrong = CkksError::Length { op: OP, what: "words", expected: n * basis.len(), got: c0.len() };
-        if c0.len() != n * basis.len() {
-            return Err(wrong);
-        }
-        for (&prime, limb) in basis.iter().zip(c0.chunks_exact(n)) {
-            check_residues("ciphertext", parameters, prime, limb)?;
-        }
-        Ok(Self { level, scale, seed, c0: Polys::from_words(n, 1, c0).ok_or(wrong)? })
+        let c0 = read_polys(parameters, level, scale, 1, c0)?;
+        Ok(Self { parameters: parameters.clone(), key_set, level, scale, seed, c0 })
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The key set of the secret key that decrypts it.
+    #[must_use]
+    pub fn key_set(&self) -> KeySetId {
+        self.key_set
     }
 
     /// The level.
-    pub fn level(&self) -> usize {
+    #[must_use]
+    pub fn level(&self) -> Level {
         self.level
     }
 
     /// The scale.
+    #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
     /// The seed of `c1`.
+    #[must_use]
     pub fn seed(&self) -> &Seed {
         &self.seed
     }
 
     /// Words of `c0`.
+    #[must_use]
     pub fn words(&self) -> &[u32] {
         self.c0.words()
     }
 
     /// The whole ciphertext.
-    pub fn expand(&self, parameters: &Parameters) -> Ciphertext {
-        let (n, basis) = (parameters.n(), parameters.level(self.level));
+    #[must_use]
+    pub fn expand(&self) -> Ciphertext {
+        let parameters = &self.parameters;
+        let (n, basis) = (parameters.n(), parameters.basis(self.level));
         let mut polys = Polys::zero(n, basis.len(), 2);
         polys.words_mut().par_chunks_mut(2 * n).zip(basis).enumerate().for_each(|(i, (limb, &prime))| {
             let (c0, c1) = limb.split_at_mut(n);
             c0.copy_from_slice(self.c0.limb(i, 0));
             expand_c1(parameters, &self.seed, prime, c1);
         });
-        Ciphertext { polys, level: self.level, scale: self.scale }
+        let (key_set, level, scale) = (self.key_set, self.level, self.scale);
+        Ciphertext { parameters: parameters.clone(), key_set, polys, level, scale }
     }
 }
 
@@ -113,10 +127,17 @@ impl Encryptor {
     /// Encrypts under the secret key. Noise: one error polynomial.
     ///
     /// # Errors
-    /// [`CkksError::Length`] unless the plaintext is dense (all slots).
+    /// [`CkksError::OtherParameters`]; [`CkksError::Length`] unless the plaintext is dense (all slots).
     pub fn encrypt_seeded(&mut self, secret: &SecretKey, message: &Plaintext) -> Result<SeededCiphertext, CkksError> {
+        const OP: &str = "encrypt";
         let parameters = &self.parameters;
-        let (n, basis) = (parameters.n(), dense_basis(parameters, message)?);
+        parameters.check_same(OP, secret.parameters())?;
+        parameters.check_same(OP, &message.parameters)?;
+        if message.polys.n() != parameters.n() {
+            let (expected, found) = (parameters.slots(), message.period());
+            return Err(CkksError::Length { op: OP, what: "slots", expected, found });
+        }
+        let (n, basis) = (parameters.n(), parameters.basis(message.level));
         let error = sampling::gaussian(&mut self.rng, n);
         let mut errors = transform_small(parameters, basis, &[&error]);
         let mut seed = [0; 32];
@@ -131,53 +152,13 @@ impl Encryptor {
             },
         );
         errors.zeroize();
-        Ok(SeededCiphertext { level: message.level, scale: message.scale, seed, c0 })
+        let (parameters, key_set) = (parameters.clone(), secret.key_set());
+        Ok(SeededCiphertext { parameters, key_set, level: message.level, scale: message.scale, seed, c0 })
     }
-}
-
-fn dense_basis<'a>(parameters: &'a Parameters, message: &Plaintext) -> Result<&'a [u16], CkksError> {
-    if message.polys.n() != parameters.n() {
-        let (expected, got) = (parameters.slots(), message.period());
-        return Err(CkksError::Length { op: "encrypt", what: "slots", expected, got });
-    }
-    Ok(parameters.level(message.level))
-}
-
-/// Where each prime of level `to` is among those of level `from`.
-pub(crate) fn subset_rows(
-    parameters: &Parameters,
-    op: &'static str,
-    from: usize,
-    to: usize,
-) -> Result<Vec<usize>, CkksError> {
-    let basis = parameters.level(from);
-    (parameters.level(to).iter())
-        .map(|p| basis.iter().position(|q| q == p).ok_or(CkksError::NotASubset { op, from, to }))
-        .collect()
-}
-
-/// Dense plaintext of real slot values (N/2 of them) at a level and scale: [`crate::encoder::encode`] with a
-/// prepared encoder.
-///
-/// # Errors
-/// Those of [`Encoder::integers`] and [`CkksError::NoSuchLevel`].
-pub fn encode_dense(
-    parameters: &Parameters,
-    encoder: &Encoder,
-    values: &[f64],
-    level: usize,
-    scale: f64,
-) -> Result<Plaintext, CkksError> {
-    parameters.check_level("encode", level)?;
-    let mut integers = encoder.integers(values, scale)?;
-    let polys = to_blocks(parameters, parameters.level(level), parameters.log_n(), std::slice::from_ref(&integers));
-    integers.zeroize();
-    Ok(Plaintext { polys, level, scale })
 }
 
 /// Decrypts.
 pub struct Decryptor {
-    parameters: Parameters,
     secret: SecretKey,
     encoder: Encoder,
 }
@@ -193,30 +174,36 @@ const DECRYPTED_BITS: f64 = 118.0;
 
 impl Decryptor {
     /// A decryptor that owns a copy of the secret.
-    pub fn new(parameters: &Parameters, secret: &SecretKey) -> Self {
-        Self { parameters: parameters.clone(), secret: secret.clone(), encoder: Encoder::new(parameters.log_n()) }
+    #[must_use]
+    pub fn new(secret: &SecretKey) -> Self {
+        Self { encoder: Encoder::new(secret.parameters().log_n()), secret: secret.clone() }
     }
 
     /// All slots (real parts), exactly as decrypted.
     ///
-    /// The noise in these numbers depends on the secret key: whoever sees many of them can attack it
-    /// (Li and Micciancio, eprint 2020/1533). They are for the key's owner; share
-    /// [`DecryptedValues::rounded`] only.
-    pub fn decrypt(&self, ciphertext: &Ciphertext) -> DecryptedValues {
+    /// The noise in these numbers depends on the secret key: whoever sees many of them can attack it (Li and
+    /// Micciancio, eprint 2020/1533). They are for the key's owner; share [`DecryptedValues::rounded`] only.
+    ///
+    /// # Errors
+    /// [`CkksError::OtherParameters`], [`CkksError::OtherKeySet`].
+    pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<DecryptedValues, CkksError> {
+        const OP: &str = "decrypt";
+        self.secret.parameters().check_same(OP, &ciphertext.parameters)?;
+        check_key_set(OP, self.secret.key_set(), ciphertext.key_set)?;
         let coefficients = self.phase(ciphertext);
         let mut values = self.encoder.real_slots_of(&coefficients);
         values.iter_mut().for_each(|v| *v /= ciphertext.scale);
-        DecryptedValues { values }
+        Ok(DecryptedValues { values })
     }
 
-    /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed. With the ciphertext they are as
-    /// good as the secret.
+    /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed. With the ciphertext
+    /// they are as good as the secret.
     fn phase(&self, ciphertext: &Ciphertext) -> Zeroizing<Vec<f64>> {
-        let parameters = &self.parameters;
+        let parameters = self.secret.parameters();
         let (n, kernels) = (parameters.n(), parameters.kernels());
         let mut basis: Vec<u16> = Vec::new();
         let mut bits = 0.0;
-        for &prime in parameters.level(ciphertext.level) {
+        for &prime in parameters.basis(ciphertext.level) {
             bits += parameters.modulus(prime).log2();
             if bits > DECRYPTED_BITS {
                 break;
@@ -268,12 +255,14 @@ impl std::fmt::Debug for DecryptedValues {
 
 impl DecryptedValues {
     /// The numbers as decrypted, for the key's owner alone (see [`Decryptor::decrypt`]).
+    #[must_use]
     pub fn danger_raw(&self) -> &[f64] {
         &self.values
     }
 
-    /// The numbers rounded to multiples of `2^-bits`. Coarser than the noise, this tells others nothing
-    /// about it except near the midpoints.
+    /// The numbers rounded to multiples of `2^-bits`. Coarser than the noise, this tells others nothing about it except
+    /// near the midpoints.
+    #[must_use]
     pub fn rounded(&self, bits: i32) -> Vec<f64> {
         let unit = 2f64.powi(bits);
         self.values.iter().map(|v| (v * unit).round() / unit).collect()
@@ -289,7 +278,8 @@ impl Drop for DecryptedValues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyGenerator;
+    use crate::encoder::encode_dense;
+    use crate::keys::KeyGenerator;
     use crate::noise;
     use crate::parameters::tests::toy;
     use umbra_ring::kernels::Kernels;
@@ -301,14 +291,14 @@ mod tests {
             let mut generator = KeyGenerator::new(&parameters).unwrap();
             let secret = generator.secret_key().unwrap();
             let mut encryptor = Encryptor::new(&parameters).unwrap();
-            let decryptor = Decryptor::new(&parameters, &secret);
+            let decryptor = Decryptor::new(&secret);
             let encoder = Encoder::new(log_n);
             let values: Vec<f64> = (0..parameters.slots()).map(|i| (i as f64 * 0.37).sin()).collect();
-            for level in [0, 1, 2] {
+            for level in parameters.levels() {
                 let scale = 2f64.powi(25);
                 let plaintext = encode_dense(&parameters, &encoder, &values, level, scale).unwrap();
                 let seeded = encryptor.encrypt_seeded(&secret, &plaintext).unwrap();
-                let got = decryptor.decrypt(&seeded.expand(&parameters));
+                let got = decryptor.decrypt(&seeded.expand()).unwrap();
                 let errors: Vec<f64> = got.danger_raw().iter().zip(&values).map(|(g, v)| (g - v) * scale).collect();
                 let measured = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
                 let std = noise::fresh_secret(log_n);
@@ -322,13 +312,13 @@ mod tests {
         let log_n = 9;
         let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
         let secret = KeyGenerator::new(&parameters).unwrap().secret_key().unwrap();
-        let (encoder, decryptor) = (Encoder::new(log_n), Decryptor::new(&parameters, &secret));
+        let (encoder, decryptor) = (Encoder::new(log_n), Decryptor::new(&secret));
         // Multiples of 1/8, which the noise does not take half way to the next.
         let values: Vec<f64> = (0..parameters.slots()).map(|i| (i % 33) as f64 / 8.0 - 2.0).collect();
-        let plaintext = encode_dense(&parameters, &encoder, &values, 2, 2f64.powi(25)).unwrap();
+        let plaintext = encode_dense(&parameters, &encoder, &values, Level(2), 2f64.powi(25)).unwrap();
         let decrypt = || {
             let mut encryptor = Encryptor::new(&parameters).unwrap();
-            decryptor.decrypt(&encryptor.encrypt_seeded(&secret, &plaintext).unwrap().expand(&parameters))
+            decryptor.decrypt(&encryptor.encrypt_seeded(&secret, &plaintext).unwrap().expand()).unwrap()
         };
         let (first, second) = (decrypt(), decrypt());
         assert_ne!(first.danger_raw(), second.danger_raw(), "noise is there");

@@ -1,6 +1,8 @@
 //! Errors of this crate.
 
-use crate::keys::KeyId;
+use crate::identity::{KeySetId, ShortDigest};
+use crate::index::{Gadget, Level};
+use crate::key_id::KeyId;
 use umbra_ring::RingError;
 
 /// What can go wrong in the engine.
@@ -36,15 +38,39 @@ pub enum CkksError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// An operand was made for other parameters.
+    #[error(
+        "{op}: an operand belongs to parameters {found}, expected {expected}; use what was made for the same parameters"
+    )]
+    OtherParameters {
+        /// The operation.
+        op: &'static str,
+        /// The operation's parameters.
+        expected: ShortDigest,
+        /// The operand's.
+        found: ShortDigest,
+    },
+    /// An operand was made with another secret key.
+    #[error(
+        "{op}: an operand belongs to key set {found}, expected {expected}; use keys and ciphertexts of one key set"
+    )]
+    OtherKeySet {
+        /// The operation.
+        op: &'static str,
+        /// The operation's key set.
+        expected: KeySetId,
+        /// The operand's.
+        found: KeySetId,
+    },
     /// An operand is at the wrong level.
-    #[error("{op}: operand at level {got}, expected {expected}")]
+    #[error("{op}: found level {found}, expected {expected}; rescale or mod-switch operands, or choose another level")]
     Level {
         /// The operation.
         op: &'static str,
         /// Expected level.
-        expected: usize,
+        expected: Level,
         /// Found level.
-        got: usize,
+        found: Level,
     },
     /// A level that does not exist.
     #[error("{op}: level {level} does not exist; the highest is {top}")]
@@ -52,19 +78,19 @@ pub enum CkksError {
         /// The operation.
         op: &'static str,
         /// The level asked for.
-        level: usize,
+        level: Level,
         /// The highest level.
-        top: usize,
+        top: Level,
     },
     /// The modulus of a level cannot be reached from another without rescaling.
-    #[error("{op}: level {to} has primes that level {from} lacks, so limbs cannot simply be dropped")]
+    #[error("{op}: level {to} has primes that level {from} lacks, so limbs cannot simply be dropped; rescale instead")]
     NotASubset {
         /// The operation.
         op: &'static str,
         /// Level come from.
-        from: usize,
+        from: Level,
         /// Level to reach.
-        to: usize,
+        to: Level,
     },
     /// Scales that must agree do not.
     #[error("{op}: scales 2^{:.3} and 2^{:.3} differ", left.log2(), right.log2())]
@@ -76,15 +102,23 @@ pub enum CkksError {
         /// The other.
         right: f64,
     },
+    /// A scale that nothing can be encoded at.
+    #[error("{op}: the scale is {scale}, expected a positive finite number")]
+    BadScale {
+        /// The operation.
+        op: &'static str,
+        /// The scale.
+        scale: f64,
+    },
     /// A gadget cannot serve a level.
-    #[error("{op}: gadget {gadget} does not serve level {level}")]
+    #[error("{op}: gadget {gadget} does not serve level {level}; choose one whose digits hold that level's primes")]
     Gadget {
         /// The operation.
         op: &'static str,
-        /// Index of the gadget.
-        gadget: usize,
+        /// The gadget.
+        gadget: Gadget,
         /// The level.
-        level: usize,
+        level: Level,
     },
     /// An evaluation key is missing.
     #[error("the evaluation keys lack {0}; generate them again for this program")]
@@ -98,7 +132,10 @@ pub enum CkksError {
         reason: String,
     },
     /// A value cannot be represented at the scale and modulus.
-    #[error("{op}: |value| {value:.3e} at scale 2^{:.2} needs more than the {available:.0} bits there are", scale.log2())]
+    #[error(
+        "{op}: |value| {value:.3e} at scale 2^{:.2} needs more than the {available:.0} bits there are",
+        scale.log2()
+    )]
     Overflow {
         /// The operation.
         op: &'static str,
@@ -110,7 +147,7 @@ pub enum CkksError {
         available: f64,
     },
     /// A length does not fit.
-    #[error("{op}: {got} {what}, expected {expected}")]
+    #[error("{op}: {found} {what}, expected {expected}")]
     Length {
         /// The operation.
         op: &'static str,
@@ -119,7 +156,7 @@ pub enum CkksError {
         /// Expected count.
         expected: usize,
         /// Found count.
-        got: usize,
+        found: usize,
     },
     /// A value is not finite.
     #[error("{op}: value {index} is not a finite number")]
@@ -142,4 +179,22 @@ pub enum CkksError {
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness: {0}")]
     Randomness(String),
+}
+
+/// Refuses an operand of another key set, in the name of an operation.
+///
+/// # Errors
+/// [`CkksError::OtherKeySet`].
+#[inline]
+pub fn check_key_set(op: &'static str, expected: KeySetId, found: KeySetId) -> Result<(), CkksError> {
+    if expected == found { Ok(()) } else { Err(CkksError::OtherKeySet { op, expected, found }) }
+}
+
+/// Refuses a scale that is not a positive number, in the name of an operation.
+///
+/// # Errors
+/// [`CkksError::BadScale`].
+#[inline]
+pub fn check_scale(op: &'static str, scale: f64) -> Result<(), CkksError> {
+    if scale.is_finite() && scale > 0.0 { Ok(()) } else { Err(CkksError::BadScale { op, scale }) }
 }

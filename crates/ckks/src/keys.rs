@@ -1,21 +1,27 @@
 //! Keys: secret keys and evaluation keys.
 
-use crate::ciphertext::check_residues;
-use crate::{CkksError, Parameters, ParametersLiteral};
-use chacha20::ChaCha20Rng;
-use rand::{Rng, SeedableRng, TryRng};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
-use umbra_ring::automorphism::{inverse_element, rotation_element};
-use umbra_ring::sampling::{self, Seed};
-use umbra_ring::{Automorphism, Polys};
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::error::{CkksError, check_key_set};
+use crate::identity::KeySetId;
+use crate::index::Gadget;
+use crate::key_id::{KeyId, KeyKind};
+use crate::parameters::Parameters;
+use umbra_ring::automorphism::inverse_element;
+use umbra_ring::sampling::{self, Seed};
+use umbra_ring::{Automorphism, Polys};
+
 /// A uniform ternary secret. Wiped when dropped; never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct SecretKey {
+    parameters: Parameters,
+    key_set: KeySetId,
     coefficients: Vec<i8>,
     /// Over all primes of the parameters, transformed.
     pub(crate) polys: Polys,
@@ -27,126 +33,66 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.coefficients.zeroize();
+        self.polys.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretKey {}
+
 impl SecretKey {
-    /// From its coefficients, each -1, 0 or 1.
+    /// The secret key of a key set from its coefficients, each -1, 0 or 1.
     ///
     /// # Errors
     /// [`CkksError::Length`] for a wrong number; [`CkksError::Parameters`] for other values.
-    pub fn from_coefficients(parameters: &Parameters, coefficients: &[i8]) -> Result<Self, CkksError> {
-        let (expected, got) = (parameters.n(), coefficients.len());
-        if expected != got {
-            return Err(CkksError::Length { op: "read secret key", what: "coefficients", expected, got });
+    pub fn from_coefficients(
+        parameters: &Parameters,
+        key_set: KeySetId,
+        coefficients: &[i8],
+    ) -> Result<Self, CkksError> {
+        let (expected, found) = (parameters.n(), coefficients.len());
+        if expected != found {
+            return Err(CkksError::Length { op: "read secret key", what: "coefficients", expected, found });
         }
         if coefficients.iter().any(|c| !(-1..=1).contains(c)) {
             return Err(CkksError::Parameters("a secret key has a coefficient other than -1, 0, 1".into()));
         }
         let polys = transform_small(parameters, &all_primes(parameters), &[coefficients]);
-        Ok(Self { coefficients: coefficients.to_vec(), polys })
+        Ok(Self { parameters: parameters.clone(), key_set, coefficients: coefficients.to_vec(), polys })
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The name of all that is made with it.
+    #[must_use]
+    pub fn key_set(&self) -> KeySetId {
+        self.key_set
     }
 
     /// The coefficients: the secret itself.
+    #[must_use]
     pub fn danger_coefficients(&self) -> &[i8] {
         &self.coefficients
     }
 }
 
-/// What a switching key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyKind {
-    /// From the square of the secret.
-    Relinearise,
-    /// For a rotation of the slots to the left by this many steps (negative: to the right).
-    Rotate(i64),
-    /// For the same rotation and the complex conjugation of the slots.
-    Conjugate(i64),
-}
-
-/// Names a switching key: kind, gadget, and the highest level at which it is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyId {
-    /// Index of the gadget.
-    pub gadget: u16,
-    /// What it switches from.
-    pub kind: KeyKind,
-    /// Highest level served; lower levels of the gadget are served too.
-    pub level: usize,
-}
-
-impl std::fmt::Display for KeyId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.kind {
-            KeyKind::Relinearise => write!(f, "the relinearisation key")?,
-            KeyKind::Rotate(steps) => write!(f, "the rotation key for {steps} steps")?,
-            KeyKind::Conjugate(steps) => write!(f, "the conjugation key for {steps} steps")?,
-        }
-        write!(f, " (gadget {}, level {})", self.gadget, self.level)
-    }
-}
-
-impl KeyId {
-    /// The Galois element of the permutation that follows the key product.
-    pub fn element(&self, parameters: &Parameters) -> u32 {
-        match self.kind {
-            KeyKind::Relinearise => 1,
-            KeyKind::Rotate(steps) => rotation_element(parameters.log_n(), steps),
-            KeyKind::Conjugate(steps) => (2 << parameters.log_n()) - rotation_element(parameters.log_n(), steps),
-        }
-    }
-
-    /// The primes that the key has limbs for, ascending, without the special ones: those of its level and
-    /// of all lower levels that its gadget serves. Empty for indices that do not exist.
-    pub fn primes(&self, literal: &ParametersLiteral) -> Vec<u16> {
-        let Some(gadget) = literal.gadgets.get(self.gadget as usize) else { return Vec::new() };
-        let levels = literal.levels.iter().take(self.level + 1).filter(|l| gadget.serves(l));
-        let mut primes: Vec<u16> = levels.flatten().copied().collect();
-        primes.sort_unstable();
-        primes.dedup();
-        primes
-    }
-
-    /// Number of digits of the key.
-    pub fn digits(&self, literal: &ParametersLiteral) -> usize {
-        let primes = self.primes(literal);
-        let gadget = literal.gadgets.get(self.gadget as usize);
-        gadget.map_or(0, |g| g.digits.iter().filter(|d| d.iter().any(|p| primes.contains(p))).count())
-    }
-
-    /// Words of one half (`a` or `b`) of the key: digits times limbs times N.
-    pub fn half_words(&self, literal: &ParametersLiteral) -> usize {
-        let special = literal.gadgets.get(self.gadget as usize).map_or(0, |g| g.special.len());
-        (self.digits(literal) * (self.primes(literal).len() + special)) << literal.log_n
-    }
-
-    /// Bytes of the key in a file: one half.
-    pub fn bytes(&self, literal: &ParametersLiteral) -> u64 {
-        4 * self.half_words(literal) as u64
-    }
-
-    /// The limbs of the key: [`Self::primes`], then the special ones.
-    ///
-    /// # Errors
-    /// [`CkksError::Gadget`] or [`CkksError::NoSuchLevel`] when the parameters have no such key.
-    pub(crate) fn basis(&self, parameters: &Parameters) -> Result<Vec<u16>, CkksError> {
-        let plan = parameters.switch_plan("evaluation key", self.level, self.gadget as usize)?;
-        let mut basis = self.primes(parameters.literal());
-        basis.extend(&plan.extended[plan.limbs..]);
-        Ok(basis)
-    }
-}
-
-/// An evaluation key: encryptions of `P G_d s'` for each digit `d` under the secret moved by the inverse
-/// of its automorphism, so that the key product comes before the permutation.
+/// An evaluation key: encryptions of `P G_d s'` for each digit `d` under the secret moved by the inverse of its
+/// automorphism, so that the key product comes before the permutation.
 ///
 /// Words are in Montgomery form, transformed; the `a` half is expanded from a seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwitchingKey {
-    pub(crate) id: KeyId,
-    /// Primes of the limbs.
-    pub(crate) basis: Vec<u16>,
-    /// For each digit `b`, then `a`.
-    pub(crate) polys: Polys,
+    parameters: Parameters,
+    key_set: KeySetId,
+    id: KeyId,
+    basis: Vec<u16>,
+    polys: Polys,
     seed: Seed,
 }
 
@@ -154,14 +100,49 @@ pub struct SwitchingKey {
 const A_DOMAIN: &str = "umbra 2026 switching key a v1";
 
 impl SwitchingKey {
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The key set of the secret key that it was made with.
+    #[must_use]
+    pub fn key_set(&self) -> KeySetId {
+        self.key_set
+    }
+
     /// What the key is for.
+    #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
+    /// The Galois element of the permutation that follows the key product, see [`Automorphism`]: 1 for
+    /// relinearization.
+    #[must_use]
+    pub fn element(&self) -> u32 {
+        self.id.element(self.parameters.log_n())
+    }
+
     /// The seed of the `a` half.
+    #[must_use]
     pub fn seed(&self) -> &Seed {
         &self.seed
+    }
+
+    /// Both halves: for each digit `b`, then `a`, with one limb a prime of [`Self::basis`].
+    #[inline]
+    #[must_use]
+    pub fn polys(&self) -> &Polys {
+        &self.polys
+    }
+
+    /// Indices of the primes of the limbs: [`KeyId::primes`], then the gadget's special ones.
+    #[inline]
+    #[must_use]
+    pub fn basis(&self) -> &[u16] {
+        &self.basis
     }
 
     /// The `b` half: limb by limb, digit by digit.
@@ -171,26 +152,34 @@ impl SwitchingKey {
     }
 
     /// Bytes in memory.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         4 * self.polys.words().len()
     }
 
-    /// From a seed and the `b` half.
+    /// A key of a key set from a seed and the `b` half.
     ///
     /// # Errors
     /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`], [`CkksError::Length`], [`CkksError::Residue`].
-    pub fn from_parts(parameters: &Parameters, id: KeyId, seed: Seed, b: &[u32]) -> Result<Self, CkksError> {
-        let basis = id.basis(parameters)?;
-        let (expected, digits) = (id.half_words(parameters.literal()), id.digits(parameters.literal()));
+    pub fn from_parts(
+        parameters: &Parameters,
+        key_set: KeySetId,
+        id: KeyId,
+        seed: Seed,
+        b: &[u32],
+    ) -> Result<Self, CkksError> {
+        const OP: &str = "read evaluation key";
+        let basis = key_basis(OP, parameters, id)?;
+        let (expected, digits) = (id.half_words(parameters.literal()), id.dnum(parameters.literal()));
         if b.len() != expected {
-            return Err(CkksError::Length { op: "read evaluation key", what: "words", expected, got: b.len() });
+            return Err(CkksError::Length { op: OP, what: "words", expected, found: b.len() });
         }
         let n = parameters.n();
         let mut polys = Polys::zero(n, basis.len(), 2 * digits);
         let stride = polys.stride();
         (polys.words_mut().par_chunks_mut(stride)).zip(&basis).zip(b.par_chunks_exact(digits * n)).try_for_each(
             |((limb, &prime), b)| {
-                check_residues("evaluation key", parameters, prime, b)?;
+                parameters.check_residues("evaluation key", prime, b)?;
                 for (d, b) in b.chunks_exact(n).enumerate() {
                     limb[2 * d * n..(2 * d + 1) * n].copy_from_slice(b);
                     expand_a(parameters, &seed, prime, d, &mut limb[(2 * d + 1) * n..(2 * d + 2) * n]);
@@ -198,8 +187,19 @@ impl SwitchingKey {
                 Ok::<(), CkksError>(())
             },
         )?;
-        Ok(Self { id, basis, polys, seed })
+        Ok(Self { parameters: parameters.clone(), key_set, id, basis, polys, seed })
     }
+}
+
+/// The limbs of a key: [`KeyId::primes`], then the special ones.
+///
+/// # Errors
+/// [`CkksError::Gadget`] or [`CkksError::NoSuchLevel`] when the parameters have no such key.
+fn key_basis(op: &'static str, parameters: &Parameters, id: KeyId) -> Result<Vec<u16>, CkksError> {
+    let gadget = parameters.gadget_for(op, id.level, id.gadget)?;
+    let mut basis = id.primes(parameters.literal());
+    basis.extend(&gadget.special);
+    Ok(basis)
 }
 
 /// The `a` half of one digit and prime.
@@ -209,54 +209,77 @@ fn expand_a(parameters: &Parameters, seed: &Seed, prime: u16, digit: usize, out:
     sampling::uniform(&mut rng, modulus, out);
 }
 
-/// Evaluation keys by name.
+/// Evaluation keys of one key set, by name.
 pub trait KeyStore: Sync {
-    /// The key of this gadget and kind that serves `level`.
+    /// The key set that all of them belong to.
+    fn key_set(&self) -> KeySetId;
+
+    /// The key of this gadget and kind that serves this level: it may be that of a higher one.
     ///
     /// # Errors
     /// [`CkksError::MissingKey`], or whatever prevents its loading.
-    fn key(&self, gadget: usize, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, CkksError>;
+    fn key(&self, id: KeyId) -> Result<Arc<SwitchingKey>, CkksError>;
 }
 
-/// Keys held in memory.
-#[derive(Debug, Default)]
-pub struct MemoryKeys(HashMap<(u16, KeyKind), Arc<SwitchingKey>>);
+/// Keys of one key set, held in memory.
+#[derive(Debug)]
+pub struct MemoryKeys {
+    parameters: Parameters,
+    key_set: KeySetId,
+    keys: HashMap<(Gadget, KeyKind), Arc<SwitchingKey>>,
+}
 
 impl MemoryKeys {
+    /// No keys yet, for a key set of these parameters.
+    #[must_use]
+    pub fn new(parameters: &Parameters, key_set: KeySetId) -> Self {
+        Self { parameters: parameters.clone(), key_set, keys: HashMap::new() }
+    }
+
     /// Adds a key; one of the same gadget and kind that serves a higher level stays.
-    pub fn insert(&mut self, key: SwitchingKey) {
-        let slot = self.0.entry((key.id.gadget, key.id.kind));
+    ///
+    /// # Errors
+    /// [`CkksError::OtherParameters`], [`CkksError::OtherKeySet`].
+    pub fn insert(&mut self, key: SwitchingKey) -> Result<(), CkksError> {
+        const OP: &str = "add an evaluation key";
+        self.parameters.check_same(OP, &key.parameters)?;
+        check_key_set(OP, self.key_set, key.key_set)?;
+        let slot = self.keys.entry((key.id.gadget, key.id.kind));
         let key = Arc::new(key);
         let kept = slot.or_insert_with(|| key.clone());
         if kept.id.level < key.id.level {
             *kept = key;
         }
+        Ok(())
     }
 
     /// Bytes in memory.
+    #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.values().map(|k| k.bytes()).sum()
+        self.keys.values().map(|k| k.bytes()).sum()
     }
 
     /// Number of keys.
+    #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// Whether there is none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }
 
 impl KeyStore for MemoryKeys {
-    fn key(&self, gadget: usize, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, CkksError> {
-        let missing = CkksError::MissingKey(KeyId { gadget: gadget as u16, kind, level });
-        let key = self.0.get(&(gadget as u16, kind)).ok_or(missing.clone())?;
-        if key.id.level < level {
-            return Err(missing);
-        }
-        Ok(key.clone())
+    fn key_set(&self) -> KeySetId {
+        self.key_set
+    }
+
+    fn key(&self, id: KeyId) -> Result<Arc<SwitchingKey>, CkksError> {
+        let key = self.keys.get(&(id.gadget, id.kind)).filter(|key| key.id.level >= id.level);
+        key.cloned().ok_or(CkksError::MissingKey(id))
     }
 }
 
@@ -278,8 +301,12 @@ impl std::fmt::Debug for KeyGenerator {
 /// [`CkksError::Randomness`].
 pub(crate) fn entropy() -> Result<ChaCha20Rng, CkksError> {
     let mut seed = Zeroizing::new([0u8; 32]);
-    rand::rngs::SysRng.try_fill_bytes(&mut *seed).map_err(|e| CkksError::Randomness(e.to_string()))?;
+    system_entropy(&mut *seed)?;
     Ok(ChaCha20Rng::from_seed(*seed))
+}
+
+fn system_entropy(out: &mut [u8]) -> Result<(), CkksError> {
+    getrandom::fill(out).map_err(|e| CkksError::Randomness(e.to_string()))
 }
 
 impl KeyGenerator {
@@ -291,27 +318,33 @@ impl KeyGenerator {
         Ok(Self { parameters: parameters.clone(), rng: entropy()? })
     }
 
-    /// A fresh secret key.
+    /// A fresh secret key, and with it a fresh key set.
     ///
     /// # Errors
-    /// None for parameters that were checked.
+    /// [`CkksError::Randomness`].
     pub fn secret_key(&mut self) -> Result<SecretKey, CkksError> {
+        // Not from the generator: the name is public, what else it gives is not.
+        let mut key_set = [0; 16];
+        system_entropy(&mut key_set)?;
         let coefficients = sampling::ternary(&mut self.rng, self.parameters.n());
-        SecretKey::from_coefficients(&self.parameters, &coefficients)
+        SecretKey::from_coefficients(&self.parameters, KeySetId::from_bytes(key_set), &coefficients)
     }
 
     /// The switching key of this name.
     ///
     /// # Errors
-    /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`].
+    /// [`CkksError::OtherParameters`], [`CkksError::Gadget`], [`CkksError::NoSuchLevel`].
     pub fn switching_key(&mut self, secret: &SecretKey, id: KeyId) -> Result<SwitchingKey, CkksError> {
+        const OP: &str = "make an evaluation key";
         let parameters = &self.parameters;
-        let (basis, digits, n) = (id.basis(parameters)?, id.digits(parameters.literal()), parameters.n());
-        let gadget = &parameters.literal().gadgets[id.gadget as usize];
+        parameters.check_same(OP, &secret.parameters)?;
+        let gadget = parameters.gadget_for(OP, id.level, id.gadget)?;
+        let basis = key_basis(OP, parameters, id)?;
+        let (digits, n) = (id.dnum(parameters.literal()), parameters.n());
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let errors: Vec<Zeroizing<Vec<i8>>> = (0..digits).map(|_| sampling::gaussian(&mut self.rng, n)).collect();
-        let inverse = inverse_element(parameters.log_n(), id.element(parameters));
+        let inverse = inverse_element(parameters.log_n(), id.element(parameters.log_n()));
         let map = Automorphism::new(parameters.log_n(), inverse)?;
         let mut polys = Polys::zero(n, basis.len(), 2 * digits);
         let stride = polys.stride();
@@ -322,7 +355,7 @@ impl KeyGenerator {
             let mut under = Zeroizing::new(vec![0; n]);
             kernels.permute(map.source(), &mut under, own);
             let mut message = Zeroizing::new(own.to_vec());
-            if id.kind == KeyKind::Relinearise {
+            if id.kind == KeyKind::Relinearize {
                 kernels.mul(m, &mut message, own, own);
             }
             let special =
@@ -341,7 +374,7 @@ impl KeyGenerator {
                 masked(parameters, prime, b, a, &under, &e);
             }
         });
-        Ok(SwitchingKey { id, basis, polys, seed })
+        Ok(SwitchingKey { parameters: parameters.clone(), key_set: secret.key_set, id, basis, polys, seed })
     }
 }
 

@@ -1,13 +1,12 @@
 //! The bound on log2(QP) for 128-bit security.
 
-use crate::CkksError;
+use crate::error::CkksError;
 
 /// Security level of every parameter set, bits (classical).
 pub const SECURITY_BITS: u32 = 128;
 
-/// Largest `log2(QP)` at 128-bit classical security for a uniform ternary secret and errors of
-/// standard deviation 3.19 (Bossuat et al., "Security Guidelines for Implementing Homomorphic
-/// Encryption", eprint 2024/463, Table 5.2).
+/// Largest `log2(QP)` at 128-bit classical security for a uniform ternary secret and errors of standard deviation 3.19
+/// (Bossuat et al., "Security Guidelines for Implementing Homomorphic Encryption", eprint 2024/463, Table 5.2).
 ///
 /// # Errors
 /// [`CkksError::NoSecurityBound`] outside N = 2^12 to 2^17.

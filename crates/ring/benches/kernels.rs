@@ -1,11 +1,13 @@
 //! The inner loops at N = 2^15, for every kernel set of the machine, beside another library's transform.
 //!
-//! `cargo bench -p umbra-ring`, or with a filter: `cargo bench -p umbra-ring -- ntt`. `UMBRA_KERNEL` does
-//! not matter here.
+//! `cargo bench -p umbra-ring`, or with a filter: `cargo bench -p umbra-ring -- ntt`. `UMBRA_KERNEL` does not matter
+//! here.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
 use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix, Kernels, KeyProduct};
 use umbra_ring::{Automorphism, Modulus, NttTable, convert::BaseConverter, primes};
 
@@ -64,8 +66,9 @@ fn matmul(c: &mut Criterion) {
     group.finish();
 }
 
-/// The weights of 64 rows and 576 columns, 128 entries at a time: a convolution of the channel layout. As residues in Montgomery form
-/// for one prime, as integers for all, and with 16 and 64 different ones in each row, grouped. Columns are as far apart as those of both components are.
+/// The weights of 64 rows and 576 columns, 128 entries at a time: a convolution with one channel per ciphertext. As
+/// residues in Montgomery form for one prime, as integers for all, and with 16 and 64 different ones in each row,
+/// grouped. Columns are as far apart as those of both components are.
 fn integers(c: &mut Criterion) {
     let mut group = c.benchmark_group("integers");
     let (rows, columns, len) = (64, 576, 128);
@@ -102,8 +105,8 @@ fn integers(c: &mut Criterion) {
     group.finish();
 }
 
-/// Key products of four digits: with one key again and again (second-level cache), and with keys
-/// enough to come from memory.
+/// Key products of four digits: with one key again and again (second-level cache), and with keys enough to come from
+/// memory.
 fn rotate_product(c: &mut Criterion) {
     let mut group = c.benchmark_group("rotate_product");
     let m = moduli(1)[0];

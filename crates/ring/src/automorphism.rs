@@ -1,11 +1,11 @@
 //! The maps `X -> X^g`, on transformed limbs.
 //!
-//! On values in bit-reversed order an automorphism is a permutation that maps every aligned block
-//! of a power-of-two size to an aligned block of the same size (the low bits of an exponent's
-//! bit reversal depend on the low bits of the exponent alone, and `g` is odd). SIMD kernels use that:
-//! a register of outputs comes from one aligned register of inputs, shuffled.
+//! On values in bit-reversed order an automorphism is a permutation that maps every aligned block of a power-of-two
+//! size to an aligned block of the same size (the low bits of an exponent's bit reversal depend on the low bits of the
+//! exponent alone, and `g` is odd). SIMD kernels use that: a register of outputs comes from one aligned register of
+//! inputs, shuffled.
 
-use crate::RingError;
+use crate::error::RingError;
 
 /// A permutation of transformed residues: output `i` is input `source[i]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,10 @@ pub fn inverse_element(log_n: u32, element: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
     use super::*;
     use crate::{NttTable, primes};
-    use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     #[test]
     fn permutes_like_substitution() {

@@ -1,14 +1,15 @@
 //! Memory of polynomials: aligned, in huge pages where the system has them, and used again.
 //!
-//! A large buffer is an anonymous map that asks for huge pages. Two things come of it: a fresh buffer costs
-//! one page fault for 2 MiB in place of 512, and permuted reads over megabytes stay within the reach of
-//! the processor's address translation. Its size is a power of two, so that buffers are often fit to be used
-//! again; pages that are never written take no memory. Dropped buffers wait in a pool.
+//! A large buffer is an anonymous map that asks for huge pages. Two things come of it: a fresh buffer costs one page
+//! fault for 2 MiB in place of 512, and permuted reads over megabytes stay within the reach of the processor's address
+//! translation. Its size is a power of two, so that buffers are often fit to be used again; pages that are never
+//! written take no memory. Dropped buffers wait in a pool.
 
-use aligned_vec::{AVec, ConstAlign, avec};
-use memmap2::MmapMut;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
+
+use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 /// Bytes of a huge page, and of the smallest buffer worth a map.
 const HUGE_PAGE: usize = 2 << 20;
@@ -24,15 +25,27 @@ pub(crate) struct Buffer {
 }
 
 enum Memory {
-    Heap(AVec<u32, ConstAlign<64>>),
+    Heap(Vec<Line>),
     Map(MmapMut),
 }
+
+/// Words as long as a line of the cache, and aligned as one.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; WORDS]);
+
+const WORDS: usize = 16;
+
+// SAFETY: zeros are words.
+unsafe impl Zeroable for Line {}
+// SAFETY: words, and nothing between or behind them: they are as long as the alignment.
+unsafe impl Pod for Line {}
 
 impl Memory {
     /// Bytes it has room for.
     fn bytes(&self) -> usize {
         match self {
-            Self::Heap(words) => 4 * words.len(),
+            Self::Heap(lines) => size_of_val(&lines[..]),
             Self::Map(map) => map.len(),
         }
     }
@@ -66,7 +79,8 @@ impl Pool {
 impl Buffer {
     /// Words with whatever they hold.
     pub(crate) fn scratch(len: usize) -> Self {
-        let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(4 * len);
+        let bytes = size_of::<Line>() * len.div_ceil(WORDS);
+        let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
         Self { memory: pooled.unwrap_or_else(|| fresh(len)), len }
     }
 }
@@ -83,7 +97,7 @@ fn fresh(len: usize) -> Memory {
             return Memory::Map(map);
         }
     }
-    Memory::Heap(avec![[64]| 0u32; len])
+    Memory::Heap(vec![Line::zeroed(); len.div_ceil(WORDS)])
 }
 
 impl Deref for Buffer {
@@ -92,7 +106,7 @@ impl Deref for Buffer {
     #[inline]
     fn deref(&self) -> &[u32] {
         match &self.memory {
-            Memory::Heap(words) => &words[..self.len],
+            Memory::Heap(lines) => &bytemuck::cast_slice(lines)[..self.len],
             Memory::Map(map) => &bytemuck::cast_slice(map)[..self.len],
         }
     }
@@ -102,7 +116,7 @@ impl DerefMut for Buffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u32] {
         match &mut self.memory {
-            Memory::Heap(words) => &mut words[..self.len],
+            Memory::Heap(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
             Memory::Map(map) => &mut bytemuck::cast_slice_mut(map)[..self.len],
         }
     }
@@ -118,7 +132,7 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::replace(&mut self.memory, Memory::Heap(AVec::new(64)));
+        let memory = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new()));
         POOL.lock().unwrap_or_else(PoisonError::into_inner).put(memory);
     }
 }

@@ -1,12 +1,12 @@
 //! Base conversion: from residues modulo the primes of `F` to residues modulo other primes.
 //!
 //! With `y_i = [x (F/f_i)^-1]_{f_i}`, centred, `x = sum_i y_i F/f_i - u F` for an integer `u` that is
-//! `round(sum_i y_i / f_i)` for the centred representative of `x` (Halevi, Polyakov, Shoup, eprint
-//! 2018/117, section 2). Leaving `u` out gives a representative a few multiples of `F` from the
-//! nearest one, which suffices for key-switching digits; rescaling needs it.
+//! `round(sum_i y_i / f_i)` for the centred representative of `x` (Halevi, Polyakov, Shoup, eprint 2018/117, section
+//! 2). Leaving `u` out gives a representative a few multiples of `F` from the nearest one, which suffices for
+//! key-switching digits; rescaling needs it.
 
-use crate::Modulus;
 use crate::kernels::{Kernels, QuotientTerm};
+use crate::modulus::Modulus;
 
 /// Conversion matrix between two sets of primes.
 #[derive(Debug, Clone)]
@@ -22,10 +22,10 @@ pub struct BaseConverter {
 }
 
 impl BaseConverter {
-    /// A converter of `outer * [inner * x]_F`. `inner(m)` is a plain residue that multiplies `x` modulo
-    /// each source prime on the way in, `outer(m)` one that multiplies the result modulo each target
-    /// prime on the way out (both 1 when nothing is to be folded in). With `exact`, `[.]_F` is the
-    /// centred representative; without, one within `from.len() / 2` multiples of `F` of it.
+    /// A converter of `outer * [inner * x]_F`. `inner(m)` is a plain residue that multiplies `x` modulo each source
+    /// prime on the way in, `outer(m)` one that multiplies the result modulo each target prime on the way out (both 1
+    /// when nothing is to be folded in). With `exact`, `[.]_F` is the centred representative; without, one within
+    /// `from.len() / 2` multiples of `F` of it.
     pub fn new(
         from: &[Modulus],
         to: &[Modulus],
@@ -81,8 +81,8 @@ impl BaseConverter {
         }
     }
 
-    /// The residues modulo targets `first..first + outputs.len()`, from the prepared columns
-    /// (`y_i` in order, then `u` if exact).
+    /// The residues modulo targets `first..first + outputs.len()`, from the prepared columns (`y_i` in order, then `u`
+    /// if exact).
     pub fn convert(&self, kernels: &Kernels, first: usize, columns: &[&[i32]], outputs: &mut [&mut [u32]]) {
         let rows = first..first + outputs.len();
         let width = self.columns();
@@ -93,9 +93,10 @@ impl BaseConverter {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
     use super::*;
     use crate::primes;
-    use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     #[test]
     fn converts_centred_integers() {

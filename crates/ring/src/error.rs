@@ -15,7 +15,10 @@ pub enum RingError {
         max: u32,
     },
     /// A modulus is not a prime below 2^30 that is 1 modulo 2N.
-    #[error("modulus {value} cannot be used at ring degree 2^{log_n}: expected a prime below 2^30 that is 1 modulo 2^{}", log_n + 1)]
+    #[error(
+        "modulus {value} cannot be used at ring degree 2^{log_n}: expected a prime below 2^30 that is 1 modulo 2^{}",
+        log_n + 1
+    )]
     Modulus {
         /// The offending modulus.
         value: u32,

@@ -2,9 +2,8 @@
 
 /// A prime `p < 2^30` with the constants of Montgomery reduction by `2^32`.
 ///
-/// *Montgomery form* of `a` is `a * 2^32 mod p`. Multiplying a plain residue by a constant in
-/// Montgomery form and reducing gives a plain residue, so only constants (keys, weights, base
-/// conversion matrices) are kept in that form.
+/// *Montgomery form* of `a` is `a * 2^32 mod p`. Multiplying a plain residue by a constant in Montgomery form and
+/// reducing gives a plain residue, so only constants (keys, weights, base conversion matrices) are kept in that form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modulus {
     p: u32,

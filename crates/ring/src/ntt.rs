@@ -1,54 +1,24 @@
 //! The negacyclic number-theoretic transform of one limb.
 //!
-//! Order of the output: entry `i` is the value at `psi^(2 brv(i) + 1)` where `brv` reverses
-//! `log N` bits and `psi` is a primitive 2N-th root of unity. Automorphisms ([`crate::automorphism`])
-//! and subring plaintexts ([`crate::subring`]) rely on that order.
+//! Order of the output: entry `i` is the value at `psi^(2 brv(i) + 1)` where `brv` reverses `log N` bits and `psi` is a
+//! primitive 2N-th root of unity. Automorphisms ([`crate::automorphism`]) and subring plaintexts ([`crate::subring`])
+//! rely on that order.
 //!
-//! The forward transform splits `X^N + 1` down a binary tree: node `k` (the root is 1, its children
-//! `2k` and `2k + 1`) maps `a + b X^(len/2)` to `a + w_k b` and `a - w_k b` with `w_k = psi^brv(k)`.
-//! The inverse climbs back with `w_k^-1`. The loops are in [`crate::kernels`]; this module owns the
-//! roots.
+//! The forward transform splits `X^N + 1` down a binary tree: node `k` (the root is 1, its children `2k` and `2k + 1`)
+//! maps `a + b X^(len/2)` to `a + w_k b` and `a - w_k b` with `w_k = psi^brv(k)`. The inverse climbs back with
+//! `w_k^-1`. The loops are in [`crate::kernels`]; this module owns the roots.
 
-use crate::{Modulus, RingError, kernels::Kernels, primes};
-
-/// Smallest and largest supported `log2 N`.
-pub const LOG_N_RANGE: std::ops::RangeInclusive<u32> = 5..=17;
-
-/// Words past the end of [`Narrow`] tables, so that a whole register may be loaded from any entry.
-pub(crate) const PADDING: usize = 16;
-
-/// Smallest `log2 N` that transforms in 64-bit lanes take.
-pub(crate) const WIDE_LOG_N: u32 = 7;
-
-/// One direction's roots for arithmetic in 32-bit words (Shoup, "NTL"; Harvey, arXiv 1205.2926).
-pub(crate) struct Narrow {
-    /// `w_k`, by node.
-    pub(crate) roots: Vec<u32>,
-    /// `floor(w_k 2^32 / p)`.
-    pub(crate) quotients: Vec<u32>,
-}
-
-/// One direction's roots for arithmetic in 52-bit words.
-pub(crate) struct Wide {
-    /// `w_k` of the nodes with at least 16 entries.
-    pub(crate) roots: Vec<u64>,
-    /// `floor(w_k 2^52 / p)` of all.
-    pub(crate) quotients: Vec<u64>,
-}
+use crate::error::RingError;
+use crate::kernels::Kernels;
+use crate::modulus::Modulus;
+use crate::primes;
+pub use crate::roots::LOG_N_RANGE;
+use crate::roots::{LastLevel, Narrow, PADDING, WIDE_LOG_N, Wide, narrow_quotient, wide_quotient};
 
 /// Forward and inverse roots in the form the kernels want.
 enum Roots {
     Narrow([Narrow; 2]),
     Wide([Wide; 2]),
-}
-
-/// What the inverse multiplies by on its last level.
-#[derive(Clone, Copy)]
-pub(crate) struct LastLevel {
-    /// Factor of the sums: `1/N` or 1.
-    pub(crate) sum: u32,
-    /// Factor of the differences: the same times `w_1^-1`.
-    pub(crate) difference: u32,
 }
 
 /// Transform of `N` residues modulo one prime.
@@ -72,8 +42,8 @@ impl NttTable {
     /// Tables for ring degree `2^log_n` and prime `p`, for the selected kernels ([`Kernels::selected`]).
     ///
     /// # Errors
-    /// [`RingError::Degree`], or [`RingError::Modulus`] when `p` is not a prime below 2^30 with
-    /// `p = 1 mod 2N`; [`RingError::Kernel`].
+    /// [`RingError::Degree`], or [`RingError::Modulus`] when `p` is not a prime below 2^30 with `p = 1 mod 2N`;
+    /// [`RingError::Kernel`].
     pub fn new(log_n: u32, p: u32) -> Result<Self, RingError> {
         Self::with_kernels(Kernels::selected()?, log_n, p)
     }
@@ -136,8 +106,8 @@ impl NttTable {
         2 * ((i as u32).reverse_bits() >> (32 - self.log_n)) + 1
     }
 
-    /// Coefficients to values, in place. Input and output canonical; `values.len() == N`, anything
-    /// else is a bug in this workspace and panics.
+    /// Coefficients to values, in place. Input and output canonical; `values.len() == N`, anything else is a bug in
+    /// this workspace and panics.
     #[inline]
     pub fn forward(&self, values: &mut [u32]) {
         self.check(values, self.log_n);
@@ -146,15 +116,15 @@ impl NttTable {
 
     /// Whether [`Self::forward_prefix`] takes polynomials of `2^log_m` coefficients: long enough ones.
     #[inline]
-    pub fn has_prefix(&self, log_m: u32) -> bool {
+    pub(crate) fn has_prefix(&self, log_m: u32) -> bool {
         let shortest = if matches!(self.roots, Roots::Wide(_)) { WIDE_LOG_N } else { *LOG_N_RANGE.start() };
         (shortest..=self.log_n).contains(&log_m)
     }
 
-    /// The transform of the subring of `M = values.len()` coefficients in `X^(N/M)`, see [`crate::subring`]: its tree is the top
-    /// of this one's, with the same roots. [`Self::has_prefix`] must hold, anything else panics.
+    /// The transform of the subring of `M = values.len()` coefficients in `X^(N/M)`, see [`crate::subring`]: its tree
+    /// is the top of this one's, with the same roots. [`Self::has_prefix`] must hold, anything else panics.
     #[inline]
-    pub fn forward_prefix(&self, values: &mut [u32]) {
+    pub(crate) fn forward_prefix(&self, values: &mut [u32]) {
         let log_m = values.len().ilog2();
         assert!(self.has_prefix(log_m), "a subring without transform");
         self.check(values, log_m);
@@ -178,8 +148,8 @@ impl NttTable {
         self.inverse_with(&self.scaled, values);
     }
 
-    /// Values to `N` times the coefficients: the inverse without its last scaling, for callers that
-    /// multiply by a constant anyway. Output canonical.
+    /// Values to `N` times the coefficients: the inverse without its last scaling, for callers that multiply by a
+    /// constant anyway. Output canonical.
     #[inline]
     pub fn inverse_unscaled(&self, values: &mut [u32]) {
         self.inverse_with(&self.unscaled, values);
@@ -218,23 +188,12 @@ fn bit_reversed_powers(m: &Modulus, log_n: u32, root: u32) -> Vec<u32> {
     powers
 }
 
-/// `floor(w 2^32 / p)`.
-pub(crate) fn narrow_quotient(m: &Modulus, w: u32) -> u32 {
-    (((w as u64) << 32) / m.value() as u64) as u32
-}
-
-/// `floor(w 2^52 / p)`, in two divisions of machine words.
-pub(crate) fn wide_quotient(m: &Modulus, w: u32) -> u64 {
-    let p = m.value() as u64;
-    let high = (w as u64) << 32;
-    ((high / p) << 20) + ((high % p) << 20) / p
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
     use tfhe_ntt::prime32::Plan;
+
+    use super::*;
 
     /// Primes of 30, 28, 25 and 22 bits (where there are such), and the smallest.
     fn some_primes(log_n: u32) -> Vec<u32> {
@@ -276,9 +235,9 @@ mod tests {
         }
     }
 
-    /// Every size on every set against the scalar set, which `forward_is_evaluation` checks, and
-    /// against an independent library wherever that chose the same root or not: its order is ours,
-    /// so its values differ by an automorphism, which the product of two polynomials does not show.
+    /// Every size on every set against the scalar set, which `forward_is_evaluation` checks, and against an independent
+    /// library wherever that chose the same root or not: its order is ours, so its values differ by an automorphism,
+    /// which the product of two polynomials does not show.
     #[test]
     fn all_kernels_agree() {
         let mut rng = StdRng::seed_from_u64(2);

@@ -1,14 +1,14 @@
 //! Polynomials as limbs.
 
-use crate::buffer::Buffer;
 use zeroize::Zeroize;
 
-/// `count` polynomials over one basis of primes, stored limb by limb: all polynomials' residues
-/// modulo the first prime, then all modulo the second, and so on.
+use crate::buffer::Buffer;
+
+/// `count` polynomials over one basis of primes, stored limb by limb: all polynomials' residues modulo the first prime,
+/// then all modulo the second, and so on.
 ///
-/// Limb-major order keeps what one prime needs together: work is parallel over limbs, and the
-/// digits, keys and accumulators of one limb are read in one go. The basis itself (which prime is
-/// limb `i`) is the owner's to know.
+/// Limb-major order keeps what one prime needs together: work is parallel over limbs, and the digits, keys and
+/// accumulators of one limb are read in one go. The basis itself (which prime is limb `i`) is the owner's to know.
 #[derive(Clone)]
 pub struct Polys {
     n: usize,
@@ -38,8 +38,7 @@ impl Polys {
         out
     }
 
-    /// Polynomials with unspecified residues (whatever a dropped buffer held), for callers that write all of
-    /// them.
+    /// Polynomials with unspecified residues (whatever a dropped buffer held), for callers that write all of them.
     pub fn scratch(n: usize, limbs: usize, count: usize) -> Self {
         Self { n, count, data: Buffer::scratch(n * limbs * count) }
     }

@@ -1,6 +1,6 @@
 //! Finding primes that are 1 modulo 2N.
 
-use crate::RingError;
+use crate::error::RingError;
 
 /// Deterministic Miller-Rabin for 32-bit numbers (bases 2, 7, 61 suffice below 4,759,123,141).
 pub fn is_prime(n: u32) -> bool {
@@ -40,8 +40,8 @@ pub fn is_prime(n: u32) -> bool {
     })
 }
 
-/// The `count` primes `p = 1 mod 2^(log_n + 1)` nearest to `2^log2_size` (and below 2^30) that are
-/// not in `taken`, nearest first.
+/// The `count` primes `p = 1 mod 2^(log_n + 1)` nearest to `2^log2_size` (and below 2^30) that are not in `taken`,
+/// nearest first.
 ///
 /// # Errors
 /// [`RingError::PrimesExhausted`] when there are not that many within a factor of two.

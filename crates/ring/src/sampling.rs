@@ -1,12 +1,12 @@
 //! Random polynomials: uniform from a public seed, ternary secrets, discrete Gaussian errors.
 //!
-//! Secrets and errors are drawn in constant time: no branch and no memory access depends on the
-//! value drawn.
+//! Secrets and errors are drawn in constant time: no branch and no memory access depends on the value drawn.
 
-use crate::Modulus;
 use chacha20::ChaCha20Rng;
-use rand::{Rng, SeedableRng};
+use chacha20::rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
+
+use crate::modulus::Modulus;
 
 /// Standard deviation of errors (Homomorphic Encryption Security Guidelines, eprint 2024/463).
 pub const ERROR_SIGMA: f64 = 3.2;
@@ -54,8 +54,8 @@ pub fn ternary(rng: &mut impl Rng, n: usize) -> Zeroizing<Vec<i8>> {
 /// Largest error magnitude drawn: 6.6 standard deviations, beyond which lie 2^-35 of the mass.
 const TAIL: usize = 21;
 
-/// Discrete Gaussian coefficients of standard deviation [`ERROR_SIGMA`], by comparing 63 random
-/// bits with the whole table of cumulative probabilities.
+/// Discrete Gaussian coefficients of standard deviation [`ERROR_SIGMA`], by comparing 63 random bits with the whole
+/// table of cumulative probabilities.
 pub fn gaussian(rng: &mut impl Rng, n: usize) -> Zeroizing<Vec<i8>> {
     let thresholds = gaussian_thresholds();
     let mut out = Zeroizing::new(vec![0i8; n]);
@@ -69,8 +69,8 @@ pub fn gaussian(rng: &mut impl Rng, n: usize) -> Zeroizing<Vec<i8>> {
     out
 }
 
-/// `thresholds[k]` = 2^63 times the probability that the magnitude is at most `k`, where zero counts
-/// half from either sign.
+/// `thresholds[k]` = 2^63 times the probability that the magnitude is at most `k`, where zero counts half from either
+/// sign.
 fn gaussian_thresholds() -> [u64; TAIL] {
     let weight = |k: usize| (-(k as f64).powi(2) / (2.0 * ERROR_SIGMA * ERROR_SIGMA)).exp();
     let total: f64 = weight(0) + 2.0 * (1..=TAIL).map(weight).sum::<f64>();

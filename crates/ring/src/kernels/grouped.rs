@@ -1,12 +1,12 @@
 //! Matrices of few distinct integers: inputs that share a weight are added first, and their sum is multiplied.
 //!
-//! Words of 32 bits hold sums of four residues. So a weight is multiplied once for each [`GROUP`] columns that share it: a sum of
-//! any length would be 64 bits wide, and adding one of those to another costs what a product costs.
+//! Words of 32 bits hold sums of four residues. So a weight is multiplied once for each [`GROUP`] columns that share
+//! it: a sum of any length would be 64 bits wide, and adding one of those to another costs what a product costs.
 
-use super::Kernels;
-use super::integers::{MAX_WEIGHTS, check};
-use crate::Modulus;
 use std::collections::BTreeMap;
+
+use super::integers::MAX_WEIGHTS;
+use crate::modulus::Modulus;
 
 /// Most columns that are added before they are multiplied: as many residues below `2^30` fit into a word.
 pub const GROUP: usize = 4;
@@ -36,7 +36,8 @@ pub(super) struct GroupedRow {
 pub(super) const LINE: usize = 16;
 
 impl GroupedMatrix {
-    /// From weights row by row, zeros left out; `None` where a row exceeds [`MAX_WEIGHTS`], or there are more than `2^25` columns.
+    /// From weights row by row, zeros left out; `None` where a row exceeds [`MAX_WEIGHTS`], or there are more than
+    /// `2^25` columns.
     ///
     /// # Panics
     /// When there are not `rows * columns` weights.
@@ -88,15 +89,6 @@ impl GroupedMatrix {
     }
 }
 
-impl Kernels {
-    /// [`Self::multiply_integers`] with a matrix that has its columns grouped: the same words.
-    #[inline]
-    pub fn multiply_grouped(&self, m: &Modulus, matrix: &GroupedMatrix, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
-        check((matrix.rows.len(), matrix.columns), inputs, outputs);
-        (self.multiply_grouped)(m, matrix, inputs, outputs);
-    }
-}
-
 /// The reference.
 pub(super) fn multiply_grouped(m: &Modulus, matrix: &GroupedMatrix, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
     let (mut weights, mut offsets) = (&matrix.weights[..], &matrix.offsets[..]);
@@ -113,5 +105,22 @@ pub(super) fn multiply_grouped(m: &Modulus, matrix: &GroupedMatrix, inputs: &[&[
             }
         }
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = m.reduce_i64(sum));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_grouped_by_weight() {
+        // Seven columns of weight 3, two of -1, one of 5; a row of zeros.
+        let row = [3, 3, -1, 3, 0, 3, 5, 3, -1, 3, 3];
+        let matrix = GroupedMatrix::new(2, row.len(), &[row, [0; 11]].concat()).unwrap();
+        assert_eq!((matrix.columns(), matrix.products()), (11, 4));
+        assert_eq!(
+            matrix.rows.iter().map(|r| (r.groups, r.sum, r.negative)).collect::<Vec<_>>(),
+            [([1, 1, 1, 1], 24, 2), ([0; 4], 0, 0)]
+        );
     }
 }

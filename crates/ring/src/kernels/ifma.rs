@@ -1,21 +1,21 @@
 //! Transforms in 64-bit lanes with 52-bit products (AVX-512 IFMA).
 //!
-//! With `w' = floor(w 2^52 / p)` and `q = floor(x w' / 2^52)`, `x w - q p` is in
-//! `[0, p (1 + x / 2^52))`: three instructions, for any `x` below 2^52. A residue leaves 22 bits to
-//! spare, so butterflies correct nothing, they add and subtract. What is multiplied must not be
-//! negative; multiples of `p` added once a pass see to that. Memory holds 32-bit words between passes
-//! over the whole limb and 64-bit words between passes over a block that stays in the first-level
-//! cache. Products do not look above bit 52 of a lane, where sums leave garbage.
+//! With `w' = floor(w 2^52 / p)` and `q = floor(x w' / 2^52)`, `x w - q p` is in `[0, p (1 + x / 2^52))`: three
+//! instructions, for any `x` below 2^52. A residue leaves 22 bits to spare, so butterflies correct nothing, they add
+//! and subtract. What is multiplied must not be negative; multiples of `p` added once a pass see to that. Memory holds
+//! 32-bit words between passes over the whole limb and 64-bit words between passes over a block that stays in the
+//! first-level cache. Products do not look above bit 52 of a lane, where sums leave garbage.
 //!
-//! Bounds in comments count in `p` and leave out the factor `1 + x / 2^52`, which stays below
-//! `1 + 2^-4` (the inverse) or `1 + 2^-16` (the forward transform): every bound has that slack.
+//! Bounds in comments count in `p` and leave out the factor `1 + x / 2^52`, which stays below `1 + 2^-4` (the inverse)
+//! or `1 + 2^-16` (the forward transform): every bound has that slack.
 
 #![expect(clippy::needless_range_loop, reason = "one index into several arrays of registers")]
 
-use super::wide::{EVEN, Factor, Spread, V, join_even_odd, splat};
-use crate::Modulus;
-use crate::ntt::{LOG_N_RANGE, LastLevel, WIDE_LOG_N, Wide, wide_quotient};
 use std::arch::x86_64::*;
+
+use super::wide::{EVEN, Factor, Spread, V, join_even_odd, splat};
+use crate::modulus::Modulus;
+use crate::roots::{LOG_N_RANGE, LastLevel, WIDE_LOG_N, Wide, wide_quotient};
 
 /// A pass works on `2^K <= 8` rows, two registers of each at once to hide latencies.
 type Rows = [[V; 2]; 8];
@@ -55,8 +55,8 @@ macro_rules! rows {
     };
 }
 
-/// Butterflies of a level: the rows of each and its factor's place in the subtree. Written out, for
-/// loops of loops are not always unrolled, and rows must be registers.
+/// Butterflies of a level: the rows of each and its factor's place in the subtree. Written out, for loops of loops are
+/// not always unrolled, and rows must be registers.
 macro_rules! each {
     (|$a:ident, $b:ident, $f:ident| $body:expr; $x:ident, $factors:expr; $(($i:literal, $j:literal, $k:literal)),*) => {
         $(
@@ -132,10 +132,9 @@ impl Finish {
 
 /// `K` inverse levels over rows below `bound` (a multiple of `p`, spread).
 ///
-/// No difference may be negative. Row `j` starts with one `bound` for each zero bit of `j`: sums then
-/// differ by at least the bound of sums at each level. Products start over below 1: those of the first
-/// of three levels get 2 for each zero bit to come; those of the level before the last get nothing, and
-/// the last level sees to them.
+/// No difference may be negative. Row `j` starts with one `bound` for each zero bit of `j`: sums then differ by at
+/// least the bound of sums at each level. Products start over below 1: those of the first of three levels get 2 for
+/// each zero bit to come; those of the level before the last get nothing, and the last level sees to them.
 #[inline(always)]
 unsafe fn merge_rows<const K: usize>(
     s: &Spread,
@@ -235,8 +234,8 @@ unsafe fn split_words<const K: usize>(s: &Spread, roots: &Wide, node: usize, x: 
     }
 }
 
-/// `K` forward levels from `len` words at `x` below 4 to 64-bit words at `y`, from 4 to 32 with
-/// the levels that follow in the block (12 in all).
+/// `K` forward levels from `len` words at `x` below 4 to 64-bit words at `y`, from 4 to 32 with the levels that follow
+/// in the block (12 in all).
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn split_into<const K: usize>(s: &Spread, roots: &Wide, node: usize, x: *const u32, y: *mut u64, len: usize) {
     // SAFETY: as in `split_words`, for both pointers; y is aligned.
@@ -297,8 +296,8 @@ unsafe fn split_wide<const K: usize>(s: &Spread, roots: &Wide, node: usize, y: *
     }
 }
 
-/// Exchanges in the last levels: which 64-bit lanes of two registers hold the entries a distance of
-/// 4, 2, 1 apart. Each way leads back by the same shuffles (in the opposite order).
+/// Exchanges in the last levels: which 64-bit lanes of two registers hold the entries a distance of 4, 2, 1 apart. Each
+/// way leads back by the same shuffles (in the opposite order).
 #[inline(always)]
 unsafe fn exchange<const DISTANCE: usize>(a: V, b: V) -> (V, V) {
     // SAFETY: the caller has AVX-512F and IFMA.
@@ -314,12 +313,12 @@ unsafe fn exchange<const DISTANCE: usize>(a: V, b: V) -> (V, V) {
     }
 }
 
-/// The last six forward levels of two blocks of 64: 64-bit words from `y` to canonical ones at `x`.
-/// `node` is the first block's.
+/// The last six forward levels of two blocks of 64: 64-bit words from `y` to canonical ones at `x`. `node` is the first
+/// block's.
 #[inline(always)]
 unsafe fn split_last(s: &Spread, roots: &Wide, node: usize, y: *const u64, x: *mut u32) {
-    // SAFETY: the caller passes 128 words each (y aligned); nodes of 64 entries and the three levels
-    // below have plain roots.
+    // SAFETY: the caller passes 128 words each (y aligned); nodes of 64 entries and the three levels below have plain
+    // roots.
     unsafe {
         let mut rows = zeros();
         for (j, row) in rows.iter_mut().enumerate() {
@@ -327,8 +326,8 @@ unsafe fn split_last(s: &Spread, roots: &Wide, node: usize, y: *const u64, x: *m
         }
         let factors = |u: usize, k: usize| roots.below(node + u, k);
         split_rows::<3>(s, &mut rows, factors);
-        // Two registers of entries e..e + 16 exchange lanes so that partners face each other; after
-        // the last level they hold the even and the odd entries.
+        // Two registers of entries e..e + 16 exchange lanes so that partners face each other; after the last level they
+        // hold the even and the odd entries.
         macro_rules! level {
             ($distance:literal) => {
                 for u in 0..2 {
@@ -353,8 +352,7 @@ unsafe fn split_last(s: &Spread, roots: &Wide, node: usize, y: *const u64, x: *m
     }
 }
 
-/// The first six inverse levels of two blocks of 64: canonical words from `x` to 64-bit words below
-/// 2^8 at `y`.
+/// The first six inverse levels of two blocks of 64: canonical words from `x` to 64-bit words below 2^8 at `y`.
 #[inline(always)]
 unsafe fn merge_first(s: &Spread, roots: &Wide, node: usize, x: *const u32, y: *mut u64) {
     // SAFETY: as in `split_last`.
@@ -427,8 +425,8 @@ unsafe fn merge_wide<const K: usize>(s: &Spread, roots: &Wide, node: usize, y: *
     }
 }
 
-/// `K` inverse levels from `len` 64-bit words below 2^13 at `y` to 32-bit words at `x`: below 3, or
-/// canonical after the `last` level.
+/// `K` inverse levels from `len` 64-bit words below 2^13 at `y` to 32-bit words at `x`: below 3, or canonical after the
+/// `last` level.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn merge_from<const K: usize>(
     s: &Spread,
@@ -495,8 +493,8 @@ unsafe fn merge_words<const K: usize>(
     }
 }
 
-/// How the levels of a transform of `2^log_n` words are shared out: over the whole limb (two
-/// passes), over a block of words (two passes); six remain.
+/// How the levels of a transform of `2^log_n` words are shared out: over the whole limb (two passes), over a block of
+/// words (two passes); six remain.
 const fn schedule(log_n: u32) -> [u32; 4] {
     let over = log_n.saturating_sub(LOG_BLOCK);
     let block = log_n - over - 6;
@@ -505,8 +503,8 @@ const fn schedule(log_n: u32) -> [u32; 4] {
     [whole[0], whole[1], inner[0], inner[1]]
 }
 
-/// Every schedule gives all levels to passes there are (of at most three), blocks that the scratch holds, and each block a
-/// pass into the scratch and one out of it.
+/// Every schedule gives all levels to passes there are (of at most three), blocks that the scratch holds, and each
+/// block a pass into the scratch and one out of it.
 const _: () = {
     let mut log_n = WIDE_LOG_N;
     while log_n <= *LOG_N_RANGE.end() {
@@ -547,9 +545,10 @@ pub(super) fn forward(m: &Modulus, roots: &Wide, values: &mut [u32]) {
 
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn forward_inner(m: &Modulus, roots: &Wide, values: &mut [u32]) {
-    // SAFETY: the caller has the features and checked operands (`check`). `values` are a power of two of words with a schedule,
-    // so that passes get whole blocks of `values` and of the scratch, which holds a block; nodes are those of the schedule's
-    // levels, below N, and below N / 8 where plain roots are read. The scratch is written, by the first pass of a block, before it is read.
+    // SAFETY: the caller has the features and checked operands (`check`). `values` are a power of two of words with a
+    // schedule, so that passes get whole blocks of `values` and of the scratch, which holds a block; nodes are those of
+    // the schedule's levels, below N, and below N / 8 where plain roots are read. The scratch is written, by the first
+    // pass of a block, before it is read.
     unsafe {
         let s = Spread::new(m);
         let (n, x) = (values.len(), values.as_mut_ptr());

@@ -1,11 +1,10 @@
 //! Matrices of small integers, the same modulo every prime: sums of products without a reduction.
 //!
-//! Residues are below `2^30`. Where the weights of a row add up to no more than [`MAX_WEIGHTS`] in absolute value, a sum of
-//! products is within `2^52` of zero, however many there are: one reduction at the end will do, and the low 52 bits that a
-//! processor with 52-bit products keeps tell the sum.
+//! Residues are below `2^30`. Where the weights of a row add up to no more than [`MAX_WEIGHTS`] in absolute value, a
+//! sum of products is within `2^52` of zero, however many there are: one reduction at the end will do, and the low 52
+//! bits that a processor with 52-bit products keeps tell the sum.
 
-use super::Kernels;
-use crate::Modulus;
+use crate::modulus::Modulus;
 
 /// What the weights of a row may add up to, in absolute value.
 pub const MAX_WEIGHTS: u64 = 1 << 22;
@@ -18,8 +17,8 @@ pub(super) const ROWS: usize = 8;
 pub struct IntegerMatrix {
     rows: usize,
     columns: usize,
-    /// Eight rows at a time, for each column their weights; zero in rows that do not exist. Words of 64 bits, as products take
-    /// them.
+    /// Eight rows at a time, for each column their weights; zero in rows that do not exist. Words of 64 bits, as
+    /// products take them.
     pub(super) weights: Vec<i64>,
     /// Of each row the sum of the negative weights, its sign dropped; for rows that do not exist too.
     pub(super) negative: Vec<i64>,
@@ -66,33 +65,6 @@ impl IntegerMatrix {
     pub(super) fn weight(&self, row: usize, column: usize) -> i64 {
         self.weights[(row / ROWS * self.columns + column) * ROWS + row % ROWS]
     }
-}
-
-impl Kernels {
-    /// `outputs[r] = sum_c weights[r][c] * inputs[c]`, entry by entry; inputs are canonical residues of the modulus.
-    #[inline]
-    pub fn multiply_integers(
-        &self,
-        m: &Modulus,
-        matrix: &IntegerMatrix,
-        inputs: &[&[u32]],
-        outputs: &mut [&mut [u32]],
-    ) {
-        check((matrix.rows, matrix.columns), inputs, outputs);
-        (self.multiply_integers)(m, matrix, inputs, outputs);
-    }
-}
-
-/// That operands fit a matrix of so many rows and columns.
-pub(super) fn check((rows, columns): (usize, usize), inputs: &[&[u32]], outputs: &[&mut [u32]]) {
-    let len = outputs.first().map_or(0, |o| o.len());
-    assert!(
-        rows == outputs.len()
-            && columns == inputs.len()
-            && inputs.iter().all(|i| i.len() == len)
-            && outputs.iter().all(|o| o.len() == len),
-        "operands of a matrix product disagree"
-    );
 }
 
 /// The reference.

@@ -1,13 +1,15 @@
 //! Products with matrices of integers in registers: for every width, and with 52-bit products (AVX-512 IFMA).
 
+use std::arch::x86_64::*;
+
 use super::grouped::{self, GROUP, GroupedMatrix, LINE};
 use super::integers::{self, IntegerMatrix, ROWS};
 use super::simd::{Lanes, Spread};
 use super::wide::{self, join_even_odd, splat};
-use crate::Modulus;
-use std::arch::x86_64::*;
+use crate::modulus::Modulus;
 
-/// Calls `$tile::<.., R>($row)` for runs of `R` = 8 (where registers allow), 4, 2 and 1 rows, which never cross a group of eight.
+/// Calls `$tile::<.., R>($row)` for runs of `R` = 8 (where registers allow), 4, 2 and 1 rows, which never cross a group
+/// of eight.
 macro_rules! row_tiles {
     ($rows:expr, $most:expr, |$row:ident, $count:ident| $call:expr) => {{
         let mut $row = 0;
@@ -48,8 +50,8 @@ fn rest(
 }
 
 impl<V: Lanes> Spread<V> {
-    /// The canonical residues of sums within `2^52` and `2^22 p` of zero: reduced twice, since the first time leaves them
-    /// over `2^32`.
+    /// The canonical residues of sums within `2^52` and `2^22 p` of zero: reduced twice, since the first time leaves
+    /// them over `2^32`.
     #[inline(always)]
     unsafe fn residues(&self, r2: V, even: V, odd: V) -> V {
         // SAFETY: the caller has V's instructions.
@@ -70,8 +72,8 @@ pub(super) unsafe fn multiply_integers<V: Lanes>(
     outputs: &mut [&mut [u32]],
 ) {
     let whole = outputs.first().map_or(0, |o| o.len()) / V::LANES * V::LANES;
-    // SAFETY: the caller has V's instructions and checked that there are as many rows as outputs, and that all operands are
-    // of one length, at least `whole`.
+    // SAFETY: the caller has V's instructions and checked that there are as many rows as outputs, and that all operands
+    // are of one length, at least `whole`.
     unsafe { row_tiles!(outputs.len(), V::TILE, |r, N| integers_tile::<V, N>(m, matrix, r, inputs, outputs, whole)) }
     rest(whole, inputs, outputs, |i, o| integers::multiply_integers(m, matrix, i, o));
 }
@@ -88,8 +90,8 @@ unsafe fn integers_tile<V: Lanes, const N: usize>(
 ) {
     let outputs = &mut outputs[row..row + N];
     let weights = &matrix.weights[row / ROWS * ROWS * inputs.len()..][..ROWS * inputs.len()];
-    // SAFETY: the caller has V's instructions, and operands of at least `whole` entries, a multiple of LANES; `weights` has
-    // eight for each column, of which these rows' are the ones from `row % 8` on.
+    // SAFETY: the caller has V's instructions, and operands of at least `whole` entries, a multiple of LANES; `weights`
+    // has eight for each column, of which these rows' are the ones from `row % 8` on.
     unsafe {
         let s = Spread::<V>::new(m);
         let r2 = V::splat(m.r2());
@@ -116,9 +118,10 @@ unsafe fn integers_tile<V: Lanes, const N: usize>(
 
 /// Sums of 52-bit products under construction, for 16 entries.
 ///
-/// Products read the low 52 bits of a lane of 64: for an even entry `e` with the odd entry `o` above it, `e + 2^32 o` modulo
-/// `2^52`. So the even sum is too large by `2^32` times the odd one, which is taken off at the end; nothing else is
-/// spent on telling even entries from odd ones. Sums start at a multiple of the prime that leaves none of them negative.
+/// Products read the low 52 bits of a lane of 64: for an even entry `e` with the odd entry `o` above it, `e + 2^32 o`
+/// modulo `2^52`. So the even sum is too large by `2^32` times the odd one, which is taken off at the end; nothing else
+/// is spent on telling even entries from odd ones. Sums start at a multiple of the prime that leaves none of them
+/// negative.
 #[derive(Clone, Copy)]
 struct Sums {
     even: __m512i,
@@ -209,8 +212,9 @@ unsafe fn integers_tile_wide<const N: usize>(
 ) {
     let outputs = &mut outputs[row..row + N];
     let weights = &matrix.weights[row / ROWS * ROWS * inputs.len()..][..ROWS * inputs.len()];
-    // SAFETY: as in `integers_tile`, for registers of 16 words. Sums are in [0, 2^52): weights of a row add up to at most 2^22
-    // in absolute value, words are below p < 2^30, and what the negative ones take off is less than the start.
+    // SAFETY: as in `integers_tile`, for registers of 16 words. Sums are in [0, 2^52): weights of a row add up to at
+    // most 2^22 in absolute value, words are below p < 2^30, and what the negative ones take off is less than the
+    // start.
     unsafe {
         let s = wide::Spread::new(m);
         for at in (0..whole).step_by(16) {
@@ -256,8 +260,8 @@ impl Groups {
     /// Weight and sum of the next group, of `K` columns; words from `part` of each line.
     ///
     /// # Safety
-    /// The caller has V's instructions, and takes no more groups than the matrix has, of the sizes that they have; there is a
-    /// line for each column, of at least `part + LANES` words.
+    /// The caller has V's instructions, and takes no more groups than the matrix has, of the sizes that they have;
+    /// there is a line for each column, of at least `part + LANES` words.
     #[inline(always)]
     unsafe fn next<V: Lanes, const K: usize>(&mut self, part: usize) -> (i64, V) {
         // SAFETY: as vouched for by the caller; offsets are those of lines.
@@ -275,7 +279,8 @@ impl Groups {
     }
 }
 
-/// [`super::Kernels::multiply_grouped`]. Products are signed, so residues are centred: four of them stay within `2^31` of zero.
+/// [`super::Kernels::multiply_grouped`]. Products are signed, so residues are centred: four of them stay within `2^31`
+/// of zero.
 #[inline(always)]
 pub(super) unsafe fn multiply_grouped<V: Lanes>(
     m: &Modulus,
@@ -285,9 +290,9 @@ pub(super) unsafe fn multiply_grouped<V: Lanes>(
 ) {
     let whole = outputs.first().map_or(0, |o| o.len()) / LINE * LINE;
     let mut lines = vec![Line([0; LINE]); inputs.len()];
-    // SAFETY: the caller has V's instructions and checked that there are as many rows as outputs, as many columns as inputs,
-    // and that all operands are of one length, at least `whole`. LANES divides LINE. Groups are taken in the order in which
-    // they are there.
+    // SAFETY: the caller has V's instructions and checked that there are as many rows as outputs, as many columns as
+    // inputs, and that all operands are of one length, at least `whole`. LANES divides LINE. Groups are taken in the
+    // order in which they are there.
     unsafe {
         let s = Spread::<V>::new(m);
         let (r2, half) = (V::splat(m.r2()), V::splat(m.value() / 2));
@@ -344,7 +349,8 @@ unsafe fn grouped_wide(
     whole: usize,
 ) {
     let mut lines = vec![Line([0; LINE]); inputs.len()];
-    // SAFETY: as in `multiply_grouped`; sums as in `integers_tile_wide`, those of four words below 2^30 being below 2^32.
+    // SAFETY: as in `multiply_grouped`; sums as in `integers_tile_wide`, those of four words below 2^30 being below
+    // 2^32.
     unsafe {
         let s = wide::Spread::new(m);
         for at in (0..whole).step_by(LINE) {

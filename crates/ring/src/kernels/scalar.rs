@@ -2,9 +2,9 @@
 
 use super::grouped::multiply_grouped;
 use super::integers::multiply_integers;
-use super::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
-use crate::Modulus;
-use crate::ntt::{LastLevel, Narrow};
+use super::set::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
+use crate::modulus::Modulus;
+use crate::roots::{LastLevel, Narrow};
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "scalar",

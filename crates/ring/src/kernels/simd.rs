@@ -1,16 +1,17 @@
 //! The kernels over registers of 32-bit lanes, written once for every width.
 //!
-//! Products are 64 bits wide, so they are formed for the even and the odd lanes apart and joined
-//! after reduction. Remainders shorter than a register go through the scalar kernels.
+//! Products are 64 bits wide, so they are formed for the even and the odd lanes apart and joined after reduction.
+//! Remainders shorter than a register go through the scalar kernels.
 
-use super::{DIGIT_CHUNK, KeyProduct, MATMUL_CHUNK, QuotientTerm, scalar};
-use crate::Modulus;
+use super::scalar;
+use super::set::{DIGIT_CHUNK, KeyProduct, MATMUL_CHUNK, QuotientTerm};
+use crate::modulus::Modulus;
 
 /// A register of 32-bit lanes. All lanes are treated as unsigned or two's complement as named.
 ///
 /// # Safety
-/// Implementations may use instructions that the machine must have; every method's caller vouches
-/// for that. `load` and `store` touch `LANES` words at the (unaligned) address.
+/// Implementations may use instructions that the machine must have; every method's caller vouches for that. `load` and
+/// `store` touch `LANES` words at the (unaligned) address.
 pub(super) unsafe trait Lanes: Copy {
     const LANES: usize;
     /// Rows of a matrix product handled at once, limited by the number of registers.
@@ -118,8 +119,8 @@ impl<V: Lanes> Spread<V> {
         }
     }
 
-    /// [`Modulus::centre`]: of `x` and `x - p` the one nearer to zero, for `x` from `-p / 2` to `3 p / 2`. Adding `h = (p - 1) / 2`
-    /// makes both comparable without signs: `min(x + h, x + h - p)`.
+    /// [`Modulus::centre`]: of `x` and `x - p` the one nearer to zero, for `x` from `-p / 2` to `3 p / 2`. Adding
+    /// `h = (p - 1) / 2` makes both comparable without signs: `min(x + h, x + h - p)`.
     #[inline(always)]
     unsafe fn centre(&self, half: V, x: V) -> V {
         // SAFETY: the caller has V's instructions.
@@ -271,8 +272,8 @@ pub(super) unsafe fn square<V: Lanes>(m: &Modulus, [d0, d1, d2]: [&mut [u32]; 3]
     }
 }
 
-/// Whether a block of an automorphism's sources can be taken register by register: blocks of
-/// `LANES` outputs then come from one aligned block of inputs ([`crate::automorphism`]).
+/// Whether a block of an automorphism's sources can be taken register by register: blocks of `LANES` outputs then come
+/// from one aligned block of inputs ([`crate::automorphism`]).
 #[inline(always)]
 fn by_registers<V: Lanes>(source: &[u32]) -> bool {
     source.len().is_multiple_of(V::LANES)
@@ -298,9 +299,9 @@ const PIECE: usize = 64;
 
 /// Calls `f(output, input)` for each register of outputs and the aligned place `input` it comes from.
 ///
-/// Pieces of outputs come from aligned pieces of inputs of the same size ([`crate::automorphism`]). Within a
-/// piece inputs are visited in order: keys come from memory, one line after the other, and the outputs of a piece
-/// stay in the first-level cache.
+/// Pieces of outputs come from aligned pieces of inputs of the same size ([`crate::automorphism`]). Within a piece
+/// inputs are visited in order: keys come from memory, one line after the other, and the outputs of a piece stay in the
+/// first-level cache.
 ///
 /// # Safety
 /// The caller has V's instructions.
@@ -351,8 +352,8 @@ unsafe fn prefetch_key_product<V: Lanes>(p: &KeyProduct<'_>, from: usize) {
 unsafe fn key_product<V: Lanes>(s: &Spread<V>, p: &KeyProduct<'_>, at: usize) -> [V; 2] {
     let n = p.n;
     let digits = p.digits.len() / n;
-    // SAFETY: the caller has V's instructions and at + LANES <= n; digits hold `digits * n` words and
-    // keys twice as many (checked by `KeyProduct::check`).
+    // SAFETY: the caller has V's instructions and at + LANES <= n; digits hold `digits * n` words and keys twice as
+    // many (checked by `KeyProduct::check`).
     unsafe {
         let zero = V::splat(0);
         let mut out = [p.addend.map_or(zero, |a| V::load(a[at..at + V::LANES].as_ptr())), zero];
@@ -384,8 +385,8 @@ pub(super) unsafe fn rotate_product_centred<V: Lanes>(p: &KeyProduct<'_>, out0: 
         return scalar::rotate_product_centred(p, out0, out1);
     }
     let (out0, out1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
-    // SAFETY: the caller has V's instructions. `at + LANES <= n` and `to + LANES <= source.len()`, the length of
-    // the outputs (checked by `KeyProduct::check`).
+    // SAFETY: the caller has V's instructions. `at + LANES <= n` and `to + LANES <= source.len()`, the length of the
+    // outputs (checked by `KeyProduct::check`).
     unsafe {
         let s = Spread::<V>::new(p.modulus);
         let half = V::splat(p.modulus.value() / 2);
@@ -429,8 +430,8 @@ unsafe fn matmul_tile<V: Lanes, const ROWS: usize>(
 ) {
     let cols = inputs.len();
     assert!(rows.len() == ROWS && outputs.len() == ROWS && weights.len() == ROWS * cols);
-    // SAFETY: the caller has V's instructions and checked that inputs and outputs are at least
-    // `whole` long, a multiple of LANES; weight indices stay below ROWS * cols, asserted above.
+    // SAFETY: the caller has V's instructions and checked that inputs and outputs are at least `whole` long, a multiple
+    // of LANES; weight indices stay below ROWS * cols, asserted above.
     unsafe {
         let zero = V::splat(0);
         let w = weights.as_ptr();

@@ -1,13 +1,12 @@
 //! Transforms over registers of 32-bit lanes, written once for every width.
 //!
-//! Products by roots are Shoup's: `x w - floor(x w' / 2^32) p` with `w' = floor(w 2^32 / p)` is in
-//! `[0, 2p)` for every word `x`. Sums are Harvey's (arXiv 1205.2926): words stay below `4p < 2^32` on
-//! the way down and below `2p` on the way up. Two levels share one pass over memory, and blocks that
-//! fit the first-level cache are finished one by one.
+//! Products by roots are Shoup's: `x w - floor(x w' / 2^32) p` with `w' = floor(w 2^32 / p)` is in `[0, 2p)` for every
+//! word `x`. Sums are Harvey's (arXiv 1205.2926): words stay below `4p < 2^32` on the way down and below `2p` on the
+//! way up. Two levels share one pass over memory, and blocks that fit the first-level cache are finished one by one.
 
 use super::simd::Lanes;
-use crate::Modulus;
-use crate::ntt::{LastLevel, Narrow, PADDING, narrow_quotient};
+use crate::modulus::Modulus;
+use crate::roots::{LastLevel, Narrow, PADDING, narrow_quotient};
 
 /// `log2` of the words of the largest block that is finished in the cache.
 const LOG_BLOCK: u32 = 12;
@@ -231,11 +230,10 @@ macro_rules! distances {
     };
 }
 
-/// The last forward levels of `G` groups of two registers, to canonical words. `node` is the first
-/// group's.
+/// The last forward levels of `G` groups of two registers, to canonical words. `node` is the first group's.
 ///
-/// Before each level the registers exchange lanes so that partners face each other; after the last
-/// they hold the even and the odd entries.
+/// Before each level the registers exchange lanes so that partners face each other; after the last they hold the even
+/// and the odd entries.
 #[inline(always)]
 unsafe fn split_last<V: Lanes, const G: usize>(s: &Spread<V>, roots: &Narrow, node: usize, x: *mut u32) {
     // SAFETY: the caller has V's instructions and passes 2 G LANES words.
@@ -317,8 +315,8 @@ fn check<V: Lanes>(roots: &Narrow, values: &[u32]) {
 pub(super) unsafe fn ntt_forward<V: Lanes>(m: &Modulus, roots: &Narrow, values: &mut [u32]) {
     check::<V>(roots, values);
     let (n, x) = (values.len(), values.as_mut_ptr());
-    // SAFETY: the caller has V's instructions; blocks of the tree are ranges of `values`, and nodes
-    // below N, which the tables reach, as checked.
+    // SAFETY: the caller has V's instructions; blocks of the tree are ranges of `values`, and nodes below N, which the
+    // tables reach, as checked.
     unsafe {
         let s = Spread::<V>::new(m);
         let (mut blocks, mut len) = (1, n);

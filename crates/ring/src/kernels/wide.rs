@@ -1,8 +1,9 @@
 //! Residues in 64-bit lanes and their 52-bit products (AVX-512 IFMA), see [`super::ifma`].
 
-use crate::Modulus;
-use crate::ntt::Wide;
 use std::arch::x86_64::*;
+
+use crate::modulus::Modulus;
+use crate::roots::Wide;
 
 pub(super) type V = __m512i;
 pub(super) const EVEN: __mmask16 = 0x5555;
@@ -79,8 +80,7 @@ impl Spread {
         }
     }
 
-    /// `x` in `[m, 1 + m)` for a margin `m` of `2^-16` that the excess over 1 of a few products
-    /// does not use up.
+    /// `x` in `[m, 1 + m)` for a margin `m` of `2^-16` that the excess over 1 of a few products does not use up.
     #[inline(always)]
     pub(super) unsafe fn above_margin(&self, x: V) -> V {
         // SAFETY: the caller has AVX-512F and IFMA.
@@ -110,8 +110,7 @@ impl Spread {
         }
     }
 
-    /// Eight factors from their quotients: `w = floor(w' p / 2^52) + 1`, since `w 2^52 / p` is not
-    /// an integer.
+    /// Eight factors from their quotients: `w = floor(w' p / 2^52) + 1`, since `w 2^52 / p` is not an integer.
     #[inline(always)]
     pub(super) unsafe fn factors(&self, quotient: V) -> Factor {
         // SAFETY: the caller has AVX-512F and IFMA.
@@ -186,4 +185,32 @@ impl Wide {
 pub(super) unsafe fn join_even_odd(x: [V; 2]) -> V {
     // SAFETY: the caller has AVX-512F and IFMA.
     unsafe { _mm512_mask_shuffle_epi32::<0b10_10_00_00>(x[0], !EVEN, x[1]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::set::Kernels;
+    use super::*;
+    use crate::roots::LastLevel;
+
+    /// Lengths that no schedule is for: the passes would leave their blocks, or leave levels out.
+    #[test]
+    fn wide_transforms_refuse_lengths_without_a_schedule() {
+        let m = Modulus::new(257).unwrap();
+        let last = LastLevel { sum: 1, difference: 1 };
+        for wide in Kernels::available().iter().filter_map(|k| k.wide_ntt()) {
+            for n in [0, 64, 3 << 7, 3 << 15, 1 << 18] {
+                let roots = Wide { roots: vec![1; n / 8], quotients: vec![1; n] };
+                let refused = |transform: &dyn Fn(&mut [u32])| {
+                    let run = || transform(&mut vec![0; n]);
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+                };
+                assert!(refused(&|values| (wide.forward)(&m, &roots, values)), "forward of {n}");
+                assert!(refused(&|values| (wide.inverse)(&m, &roots, &last, values)), "inverse of {n}");
+            }
+            let short = Wide { roots: vec![1; 128 / 8], quotients: vec![1; 127] };
+            let run = || (wide.forward)(&m, &short, &mut [0; 128]);
+            assert!(std::panic::catch_unwind(run).is_err(), "roots that end too soon");
+        }
+    }
 }

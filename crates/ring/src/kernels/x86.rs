@@ -1,16 +1,20 @@
 //! AVX2 and AVX-512 registers, and the kernel sets made of them.
 
-use super::simd::{self, Lanes};
-use super::{GroupedMatrix, IntegerMatrix, Kernels, KeyProduct, QuotientTerm, WideNtt, ifma, integers_simd, transform};
-use crate::Modulus;
-use crate::ntt::{LastLevel, Narrow};
 use std::arch::{asm, x86_64::*};
+
+use super::grouped::GroupedMatrix;
+use super::integers::IntegerMatrix;
+use super::set::{Kernels, KeyProduct, QuotientTerm, WideNtt};
+use super::simd::{self, Lanes};
+use super::{ifma, integers_simd, transform};
+use crate::modulus::Modulus;
+use crate::roots::{LastLevel, Narrow};
 
 /// `vpmuldq` and `vpmuludq`: 64-bit products of the even lanes.
 ///
-/// To the compiler the intrinsics are an extension of the operands and a 64-bit product. It finds the
-/// one instruction again only where all sit in the same block: a constant whose extension is hoisted
-/// out of a loop ends as three products and several shifts inside it.
+/// To the compiler the intrinsics are an extension of the operands and a 64-bit product. It finds the one instruction
+/// again only where all sit in the same block: a constant whose extension is hoisted out of a loop ends as three
+/// products and several shifts inside it.
 macro_rules! mul_even {
     ($name:ident, $instruction:literal, $register:ident: $type:ty, $features:literal) => {
         #[inline]
@@ -52,8 +56,8 @@ macro_rules! methods {
     ($(fn $name:ident $(<const $number:ident: usize>)? ($($argument:tt)*) $(-> $result:ty)? { $($body:tt)* })*) => {$(
         #[inline(always)]
         unsafe fn $name $(<const $number: usize>)? ($($argument)*) $(-> $result)? {
-            // SAFETY: the trait's callers vouch for the instructions, and for LANES words at the address of loads and stores,
-            // which are unaligned forms; a prefetch reads nothing.
+            // SAFETY: the trait's callers vouch for the instructions, and for LANES words at the address of loads and
+            // stores, which are unaligned forms; a prefetch reads nothing.
             unsafe { $($body)* }
         }
     )*};
@@ -211,8 +215,8 @@ unsafe impl Lanes for __m512i {
             }
         }
         fn exchange<const DISTANCE: usize>(self, o: Self) -> (Self, Self) {
-            // Lane numbers from 16 are the other register's: lane i of the first result is lane i or,
-            // in the second half of each block, lane i - DISTANCE of the other.
+            // Lane numbers from 16 are the other register's: lane i of the first result is lane i or, in the second
+            // half of each block, lane i - DISTANCE of the other.
             let (low, high) = match DISTANCE {
                 1 => (lanes!(|i| i + (i & 1) * 15), lanes!(|i| i + 1 + (i & 1) * 15)),
                 2 => (lanes!(|i| i + (i >> 1 & 1) * 14), lanes!(|i| i + 2 + (i >> 1 & 1) * 14)),
@@ -266,11 +270,15 @@ macro_rules! kernel_set {
             entry!($features, $register, simd::scale_centre(m: &Modulus, out: &mut [i32], a: &[u32], c: u32));
             entry!($features, $register, simd::square(m: &Modulus, out: [&mut [u32]; 3], c: [&[u32]; 2]));
             entry!($features, $register, simd::permute(source: &[u32], out: &mut [u32], a: &[u32]));
-            entry!($features, $register, simd::rotate_product_centred(p: &KeyProduct<'_>, a: &mut [i32], b: &mut [i32]));
-            entry!($features, $register, simd::rotate_product(p: &KeyProduct<'_>, add: bool, a: &mut [u32], b: &mut [u32]));
+            entry!($features, $register,
+                simd::rotate_product_centred(p: &KeyProduct<'_>, a: &mut [i32], b: &mut [i32]));
+            entry!($features, $register,
+                simd::rotate_product(p: &KeyProduct<'_>, add: bool, a: &mut [u32], b: &mut [u32]));
             entry!($features, $register, simd::matmul(r: &[Modulus], w: &[i32], i: &[&[i32]], o: &mut [&mut [u32]]));
-            entry!($features, $register, integers_simd::multiply_integers(m: &Modulus, w: &IntegerMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
-            entry!($features, $register, integers_simd::multiply_grouped(m: &Modulus, w: &GroupedMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
+            entry!($features, $register, integers_simd::multiply_integers(
+                m: &Modulus, w: &IntegerMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
+            entry!($features, $register, integers_simd::multiply_grouped(
+                m: &Modulus, w: &GroupedMatrix, i: &[&[u32]], o: &mut [&mut [u32]]));
             entry!($features, $register, simd::quotient(t: &[QuotientTerm], y: &[&[i32]], out: &mut [i32]));
             entry!($features, $register, transform::ntt_forward(m: &Modulus, r: &Narrow, v: &mut [u32]));
             entry!($features, $register, transform::ntt_inverse(m: &Modulus, r: &Narrow, l: &LastLevel, v: &mut [u32]));

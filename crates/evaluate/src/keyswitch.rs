@@ -1,17 +1,22 @@
 //! Hybrid key switching: decomposition into digits, products with keys, in the extended basis.
 
-use crate::division::{BasisDivision, COEFFICIENT_CHUNK, LIMB_GROUP, for_limb_groups};
-use crate::keys::SwitchingKey;
-use crate::{CkksError, Parameters};
-use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use umbra_ring::kernels::{Kernels, KeyProduct};
-use umbra_ring::{Automorphism, Modulus, Polys, convert::BaseConverter};
+
+use rayon::prelude::*;
+
+use crate::division::{BasisDivision, COEFFICIENT_CHUNK, LIMB_GROUP, for_limb_groups};
+use crate::tables::Tables;
+use umbra_ckks::{GadgetLiteral, SwitchingKey};
+use umbra_ring::{
+    Automorphism, Modulus, Polys,
+    convert::BaseConverter,
+    kernels::{Kernels, KeyProduct},
+};
 
 /// A gadget at a level: digits, conversions, special primes.
 #[derive(Debug)]
-pub struct SwitchPlan {
+pub(crate) struct SwitchPlan {
     /// The level's primes, then the special ones.
     pub(crate) extended: Vec<u16>,
     /// How many of those belong to the level.
@@ -34,20 +39,15 @@ struct DigitPlan {
 }
 
 impl SwitchPlan {
+    /// Of a gadget at a level of the primes `basis`, which it serves; `mod_down` divides by its special primes.
     pub(crate) fn new(
-        parameters: &Parameters,
-        op: &'static str,
-        level: usize,
-        gadget: usize,
-    ) -> Result<Self, CkksError> {
-        let unserved = CkksError::Gadget { op, gadget, level };
-        let literal = parameters.literal().gadgets.get(gadget).ok_or(unserved.clone())?;
-        let basis = parameters.level(level);
-        if !literal.serves(basis) {
-            return Err(unserved);
-        }
+        tables: &Tables<'_>,
+        literal: &GadgetLiteral,
+        basis: &[u16],
+        mod_down: Arc<BasisDivision>,
+    ) -> Self {
         let extended: Vec<u16> = basis.iter().chain(&literal.special).copied().collect();
-        let moduli: Vec<Modulus> = extended.iter().map(|&p| *parameters.modulus(p)).collect();
+        let moduli: Vec<Modulus> = extended.iter().map(|&p| *tables.modulus(p)).collect();
         let mut digits: Vec<DigitPlan> = Vec::new();
         for digit in &literal.digits {
             let own: Vec<usize> = (0..basis.len()).filter(|&i| digit.contains(&basis[i])).collect();
@@ -68,18 +68,17 @@ impl SwitchPlan {
         let special_product = (moduli[..basis.len()].iter())
             .map(|m| {
                 let product =
-                    literal.special.iter().fold(1, |acc, &p| m.mul(acc, parameters.modulus(p).value() % m.value()));
+                    literal.special.iter().fold(1, |acc, &p| m.mul(acc, tables.modulus(p).value() % m.value()));
                 m.to_montgomery(product)
             })
             .collect();
-        let mod_down = parameters.division(&extended, basis, false);
-        Ok(Self { limbs: basis.len(), extended, digits, special_product, mod_down })
+        Self { limbs: basis.len(), extended, digits, special_product, mod_down }
     }
 
     /// A polynomial over the level's primes, in transformed form, ready to be extended.
-    pub(crate) fn prepare_transformed(&self, parameters: &Parameters, transformed: Column<'_>) -> Columns {
+    pub(crate) fn prepare_transformed(&self, tables: &Tables<'_>, transformed: Column<'_>) -> Columns {
         debug_assert_eq!(transformed.polys.limbs(), self.limbs);
-        let mut columns = Columns::scratch(parameters, 1, self.limbs);
+        let mut columns = Columns::scratch(tables, 1, self.limbs);
         let run = columns.run;
         let mut runs: Vec<Vec<&mut [i32]>> = (0..self.limbs).map(|_| Vec::new()).collect();
         for (i, out) in columns.words.signed_mut().chunks_exact_mut(run).enumerate() {
@@ -88,27 +87,27 @@ impl SwitchPlan {
         runs.into_par_iter().enumerate().for_each_init(Vec::new, |scratch, (limb, runs)| {
             scratch.clear();
             scratch.extend_from_slice(transformed.limb(limb));
-            parameters.table(self.extended[limb]).inverse(scratch);
+            tables.table(self.extended[limb]).inverse(scratch);
             for (x, out) in scratch.chunks_exact(run).zip(runs) {
-                self.prepare_run(parameters.kernels(), limb, x, out);
+                self.prepare_run(tables.kernels(), limb, x, out);
             }
         });
         columns
     }
 
-    /// As [`Self::prepare_transformed`] of the quotients by P of some polynomials over the extended basis, in coefficient form, in
-    /// one pass over memory.
-    pub(crate) fn prepare_divided(&self, parameters: &Parameters, extended: &Polys, chosen: &[usize]) -> Columns {
+    /// As [`Self::prepare_transformed`] of the quotients by P of some polynomials over the extended basis, in
+    /// coefficient form, in one pass over memory.
+    pub(crate) fn prepare_divided(&self, tables: &Tables<'_>, extended: &Polys, chosen: &[usize]) -> Columns {
         debug_assert_eq!(extended.limbs(), self.extended.len());
-        let mut columns = Columns::scratch(parameters, chosen.len(), self.limbs);
-        let (run, runs) = (columns.run, parameters.n() / columns.run);
+        let mut columns = Columns::scratch(tables, chosen.len(), self.limbs);
+        let (run, runs) = (columns.run, tables.n() / columns.run);
         let each = columns.words.signed_mut().par_chunks_mut(self.limbs * run).enumerate();
         each.for_each_init(Vec::new, |quotients, (i, out)| {
             let (poly, here) = (chosen[i / runs], i % runs * run..(i % runs + 1) * run);
             quotients.resize(self.limbs * run, 0);
-            self.mod_down.divide_run(parameters, run, |i| &extended.limb(i, poly)[here.clone()], quotients);
+            self.mod_down.divide_run(tables, run, |i| &extended.limb(i, poly)[here.clone()], quotients);
             for (limb, (x, out)) in quotients.chunks_exact(run).zip(out.chunks_exact_mut(run)).enumerate() {
-                self.prepare_run(parameters.kernels(), limb, x, out);
+                self.prepare_run(tables.kernels(), limb, x, out);
             }
         });
         columns
@@ -123,18 +122,18 @@ impl SwitchPlan {
         }
     }
 
-    /// All digits of one prepared polynomial in the limbs `range` of the extended basis, transformed: digit
-    /// after digit for each limb of `out`.
+    /// All digits of one prepared polynomial in the limbs `range` of the extended basis, transformed: digit after digit
+    /// for each limb of `out`.
     fn extend(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         source: Source<'_>,
         poly: usize,
         range: Range<usize>,
         out: &mut [&mut [u32]],
     ) {
         let Source { columns, transformed } = source;
-        let (n, kernels) = (parameters.n(), parameters.kernels());
+        let (n, kernels) = (tables.n(), tables.kernels());
         for (d, plan) in self.digits.iter().enumerate() {
             // The limbs that conversion gives, and their first place among its targets.
             let mut converted: Vec<&mut [u32]> = Vec::with_capacity(range.len());
@@ -145,7 +144,7 @@ impl SwitchPlan {
                     (None, _) => converted.push(out),
                     (Some(_), Some(t)) => out.copy_from_slice(t.limb(limb)),
                     (Some(own), None) => {
-                        let m = parameters.modulus(self.extended[limb]);
+                        let m = tables.modulus(self.extended[limb]);
                         for (at, out) in out.chunks_exact_mut(columns.run).enumerate() {
                             let y = columns.limb(poly, at, plan.own[own]);
                             kernels.matmul(&[*m], &[plan.unscale[own]], &[y], &mut [out]);
@@ -164,7 +163,7 @@ impl SwitchPlan {
         }
         // All transforms modulo one prime after one another: its roots are as large as two limbs.
         for (limb, out) in range.zip(out) {
-            let table = parameters.table(self.extended[limb]);
+            let table = tables.table(self.extended[limb]);
             for (plan, out) in self.digits.iter().zip(out.chunks_exact_mut(n)) {
                 if transformed.is_none() || !plan.own.contains(&limb) {
                     table.forward(out);
@@ -174,26 +173,26 @@ impl SwitchPlan {
     }
 
     /// The digits of one polynomial given in transformed form, in all limbs of the extended basis.
-    pub(crate) fn decompose(&self, parameters: &Parameters, polynomial: Column<'_>) -> Polys {
-        let n = parameters.n();
-        let columns = self.prepare_transformed(parameters, polynomial);
+    pub(crate) fn decompose(&self, tables: &Tables<'_>, polynomial: Column<'_>) -> Polys {
+        let n = tables.n();
+        let columns = self.prepare_transformed(tables, polynomial);
         let source = Source { columns: &columns, transformed: Some(polynomial) };
         let mut out = Polys::scratch(n, self.extended.len(), self.digits.len());
         for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
             let mut limbs: Vec<&mut [u32]> = limbs.chunks_exact_mut(self.digits.len() * n).collect();
-            self.extend(parameters, source, 0, range, &mut limbs);
+            self.extend(tables, source, 0, range, &mut limbs);
         });
         out
     }
 
-    /// Switches polynomials `0..moves.len()` of `columns`, each with its key, and adds the results, rotated, to
-    /// rows of `sums`: row `r` is polynomials `2r` and `2r + 1`.
+    /// Switches polynomials `0..moves.len()` of `columns`, each with its key, and adds the results, rotated, to rows of
+    /// `sums`: row `r` is polynomials `2r` and `2r + 1`.
     ///
-    /// A pair of `moves` is the row that the first component, to be rotated as well, comes from (if any), and the
-    /// row that is added to. Digits never leave the cache.
+    /// A pair of `moves` is the row that the first component, to be rotated as well, comes from (if any), and the row
+    /// that is added to. Digits never leave the cache.
     pub(crate) fn switch_into(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         columns: &Columns,
         moves: &[(Option<usize>, usize)],
         keys: &[&BoundKey<'_>],
@@ -203,38 +202,39 @@ impl SwitchPlan {
         let group = (2 * LIMB_GROUP / self.digits.len().max(1)).max(LIMB_GROUP);
         let source = Source { columns, transformed: None };
         for_limb_groups(sums, group, |range, limbs| {
-            self.switch_group(parameters, source, moves, keys, range, limbs);
+            self.switch_group(tables, source, moves, keys, range, limbs);
         });
     }
 
-    /// The quotient by P of what some keys make of one polynomial in transformed form, rotated and added up: two components
-    /// over the level's primes, each limb of which `finish(words, limb, component)` may add to while it is in the cache.
+    /// The quotient by P of what some keys make of one polynomial in transformed form, rotated and added up: two
+    /// components over the level's primes, each limb of which `finish(words, limb, component)` may add to while it is
+    /// in the cache.
     pub(crate) fn switch(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         transformed: Column<'_>,
         keys: &[&BoundKey<'_>],
         finish: impl Fn(&mut [u32], usize, usize) + Sync,
     ) -> Polys {
-        let n = parameters.n();
-        let columns = self.prepare_transformed(parameters, transformed);
+        let n = tables.n();
+        let columns = self.prepare_transformed(tables, transformed);
         let source = Source { columns: &columns, transformed: Some(transformed) };
         let moves = vec![(None, 0); keys.len()];
         let sum = |range: Range<usize>, words: &mut [u32]| {
-            self.switch_group(parameters, source, &moves, keys, range, words);
+            self.switch_group(tables, source, &moves, keys, range, words);
         };
         let mut special = Polys::scratch(n, self.extended.len() - self.limbs, 2);
         for_limb_groups(&mut special, LIMB_GROUP, |range, words| {
             sum(range.start + self.limbs..range.end + self.limbs, words);
         });
-        let prepared = self.mod_down.prepare_dropped(parameters, 2, |dropped, column| special.limb(dropped, column));
+        let prepared = self.mod_down.prepare_dropped(tables, 2, |dropped, column| special.limb(dropped, column));
         // The level's limbs are divided where they are made, and never written before.
         let mut out = Polys::scratch(n, self.limbs, 2);
         for_limb_groups(&mut out, LIMB_GROUP, |range, words| {
             let mut sums = Polys::scratch(n, range.len(), 2);
             sum(range.clone(), sums.words_mut());
-            self.mod_down.convert_group(parameters, &prepared, 2, range.clone(), words, |out, limb, component| {
-                self.mod_down.add_kept(parameters, out, limb, |_| sums.limb(limb - range.start, component));
+            self.mod_down.convert_group(tables, &prepared, 2, range.clone(), words, |out, limb, component| {
+                self.mod_down.add_kept(tables, out, limb, |_| sums.limb(limb - range.start, component));
                 finish(out, limb, component);
             });
         });
@@ -245,14 +245,14 @@ impl SwitchPlan {
     /// [`Self::switch_into`]. Whatever `limbs` held is forgotten where the source is a single polynomial.
     fn switch_group(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         source: Source<'_>,
         moves: &[(Option<usize>, usize)],
         keys: &[&BoundKey<'_>],
         range: Range<usize>,
         limbs: &mut [u32],
     ) {
-        let (n, stride) = (parameters.n(), limbs.len() / range.len());
+        let (n, stride) = (tables.n(), limbs.len() / range.len());
         let width = self.digits.len() * n;
         let mut digits = Polys::scratch(n, range.len(), self.digits.len());
         for (index, (&(from, to), key)) in moves.iter().zip(keys).enumerate() {
@@ -260,10 +260,10 @@ impl SwitchPlan {
             if !single || index == 0 {
                 let poly = if single { 0 } else { index };
                 let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
-                self.extend(parameters, source, poly, range.clone(), &mut outputs);
+                self.extend(tables, source, poly, range.clone(), &mut outputs);
             }
             for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
-                let m = parameters.modulus(self.extended[range.start + i]);
+                let m = tables.modulus(self.extended[range.start + i]);
                 // The two rows are distinct, so one of them lies wholly before the other.
                 let (addend, target) = match from {
                     None => (None, &mut limb[2 * n * to..2 * n * (to + 1)]),
@@ -278,24 +278,24 @@ impl SwitchPlan {
                 };
                 let (out0, out1) = target.split_at_mut(n);
                 let product = key.product(m, range.start + i, 0..n, digits.row(i), addend);
-                parameters.kernels().rotate_product(&product, !single || index > 0, out0, out1);
+                tables.kernels().rotate_product(&product, !single || index > 0, out0, out1);
             }
         }
     }
 
-    /// Puts the sum of four terms in the place of each row of `sums`: the row, and its automorphisms by three keys, each term
-    /// multiplied by its number in `factors`, which has them for each limb and for either half of the residues. Polynomial `k` of
-    /// `columns` is the second component of row `rows[k]`.
-    pub(crate) fn take_apart(
+    /// Puts the sum of four terms in the place of each row of `sums`: the row, and its automorphisms by three keys,
+    /// each term multiplied by its number in `factors`, which has them for each limb and for either half of the
+    /// residues. Polynomial `k` of `columns` is the second component of row `rows[k]`.
+    pub(crate) fn extract_parts(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         columns: &Columns,
         rows: &[usize],
         keys: &[BoundKey<'_>],
         factors: &[[[i32; 4]; 2]],
         sums: &mut Polys,
     ) {
-        let (n, stride, kernels) = (parameters.n(), sums.stride(), parameters.kernels());
+        let (n, stride, kernels) = (tables.n(), sums.stride(), tables.kernels());
         let width = self.digits.len() * n;
         let run = COEFFICIENT_CHUNK.min(n / 2);
         let source = Source { columns, transformed: None };
@@ -304,9 +304,9 @@ impl SwitchPlan {
             let (mut before, mut terms) = (vec![0; 2 * n], vec![0; 8 * run]);
             for (index, &row) in rows.iter().enumerate() {
                 let mut outputs: Vec<&mut [u32]> = digits.words_mut().chunks_exact_mut(width).collect();
-                self.extend(parameters, source, index, range.clone(), &mut outputs);
+                self.extend(tables, source, index, range.clone(), &mut outputs);
                 for (i, limb) in limbs.chunks_exact_mut(stride).enumerate() {
-                    let (place, m) = (range.start + i, parameters.modulus(self.extended[range.start + i]));
+                    let (place, m) = (range.start + i, tables.modulus(self.extended[range.start + i]));
                     let row = &mut limb[2 * n * row..2 * n * (row + 1)];
                     before.copy_from_slice(row);
                     let (first, second) = before.split_at(n);
@@ -332,33 +332,25 @@ impl SwitchPlan {
         });
     }
 
-    /// A key and an automorphism ready for products at this level.
-    pub(crate) fn bind<'a>(
-        &self,
-        parameters: &Parameters,
-        key: &'a SwitchingKey,
-        level: usize,
-    ) -> Result<BoundKey<'a>, CkksError> {
-        let rows = (self.extended.iter())
-            .map(|p| key.basis.iter().position(|k| k == p))
-            .collect::<Option<Vec<usize>>>()
-            .ok_or(CkksError::Level { op: "use of an evaluation key", expected: level, got: key.id.level })?;
-        Ok(BoundKey { key, rows, map: parameters.automorphism(key.id.element(parameters))? })
+    /// A key and its automorphism, ready for products at this level. `None` where the key lacks a prime.
+    pub(crate) fn bind<'a>(&self, key: &'a SwitchingKey, map: Arc<Automorphism>) -> Option<BoundKey<'a>> {
+        let row = |p: &u16| key.basis().iter().position(|k| k == p);
+        Some(BoundKey { key: key.polys(), rows: self.extended.iter().map(row).collect::<Option<_>>()?, map })
     }
 }
 
 /// A switching key restricted to an extended basis, with the permutation it belongs to.
 #[derive(Debug)]
 pub(crate) struct BoundKey<'a> {
-    key: &'a SwitchingKey,
+    /// For each digit `b`, then `a`.
+    key: &'a Polys,
     /// Limb of the key for each limb of the extended basis.
     rows: Vec<usize>,
     map: Arc<Automorphism>,
 }
 
 impl BoundKey<'_> {
-    /// The operands of the product with `digits` (one polynomial's, in limb `limb`) for the outputs
-    /// `range`.
+    /// The operands of the product with `digits` (one polynomial's, in limb `limb`) for the outputs `range`.
     pub(crate) fn product<'b>(
         &'b self,
         modulus: &'b Modulus,
@@ -368,7 +360,7 @@ impl BoundKey<'_> {
         addend: Option<&'b [u32]>,
     ) -> KeyProduct<'b> {
         let n = self.map.source().len();
-        let key = &self.key.polys.row(self.rows[limb])[..2 * digits.len()];
+        let key = &self.key.row(self.rows[limb])[..2 * digits.len()];
         KeyProduct { modulus, source: &self.map.source()[range], digits, key, addend, n }
     }
 
@@ -398,8 +390,8 @@ struct Source<'a> {
     transformed: Option<Column<'a>>,
 }
 
-/// Limbs of polynomials as conversions read them: scaled and centred, a run of coefficients at a time, so that
-/// what one run needs is in one place.
+/// Limbs of polynomials as conversions read them: scaled and centred, a run of coefficients at a time, so that what one
+/// run needs is in one place.
 #[derive(Debug)]
 pub(crate) struct Columns {
     /// By polynomial, run, limb.
@@ -410,8 +402,8 @@ pub(crate) struct Columns {
 
 impl Columns {
     /// With whatever its words hold.
-    fn scratch(parameters: &Parameters, count: usize, limbs: usize) -> Self {
-        let n = parameters.n();
+    fn scratch(tables: &Tables<'_>, count: usize, limbs: usize) -> Self {
+        let n = tables.n();
         Self { words: Polys::scratch(n, count, limbs), run: COEFFICIENT_CHUNK.min(n), limbs }
     }
 

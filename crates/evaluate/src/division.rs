@@ -1,13 +1,15 @@
 //! Exact division by part of the modulus: mod-down, rescaling, and both at once.
 //!
-//! From a basis `B` to a basis `T`, with `D` the product of `B \ T` (dropped) and `A` that of `T \ B`
-//! (added), a polynomial `x` becomes `round(A x / D)` modulo `T`. Mod-down is `B = Q u P, T = Q`;
-//! rescaling is `B = Q_i, T = Q_j`, possibly with added primes ("rational rescaling"); their
-//! fusion is `B = Q_i u P, T = Q_j`. One base conversion, one rounding.
+//! From a basis `B` to a basis `T`, with `D` the product of `B \ T` (dropped) and `A` that of `T \ B` (added), a
+//! polynomial `x` becomes `round(A x / D)` modulo `T`. Mod-down is `B = Q u P, T = Q`; rescaling is `B = Q_i, T = Q_j`,
+//! possibly with added primes ("rational rescaling"); their fusion is `B = Q_i u P, T = Q_j`. One base conversion, one
+//! rounding.
 
-use crate::Parameters;
-use rayon::prelude::*;
 use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::tables::Tables;
 use umbra_ring::{Modulus, Polys, convert::BaseConverter};
 
 /// Most limbs converted and transformed by one task.
@@ -17,7 +19,7 @@ pub(crate) const COEFFICIENT_CHUNK: usize = 1024;
 
 /// A prepared division, see the module.
 #[derive(Debug)]
-pub struct BasisDivision {
+pub(crate) struct BasisDivision {
     target: Vec<u16>,
     /// Positions in the source of the dropped primes, in the converter's order.
     dropped: Vec<usize>,
@@ -29,16 +31,16 @@ pub struct BasisDivision {
 }
 
 impl BasisDivision {
-    /// With `exact`, the quotient is the nearest integer; without, it is off by up to half the
-    /// number of dropped primes.
-    pub(crate) fn new(parameters: &Parameters, source: &[u16], target: &[u16], exact: bool) -> Self {
+    /// With `exact`, the quotient is the nearest integer; without, it is off by up to half the number of dropped
+    /// primes.
+    pub(crate) fn new(tables: &Tables<'_>, source: &[u16], target: &[u16], exact: bool) -> Self {
         let dropped: Vec<usize> = (0..source.len()).filter(|&i| !target.contains(&source[i])).collect();
         let dropped_primes: Vec<u16> = dropped.iter().map(|&i| source[i]).collect();
         let added: Vec<u16> = target.iter().copied().filter(|p| !source.contains(p)).collect();
         let product = |primes: &[u16], m: &Modulus| {
-            primes.iter().fold(1, |acc, &p| m.mul(acc, parameters.modulus(p).value() % m.value()))
+            primes.iter().fold(1, |acc, &p| m.mul(acc, tables.modulus(p).value() % m.value()))
         };
-        let moduli = |primes: &[u16]| -> Vec<Modulus> { primes.iter().map(|&p| *parameters.modulus(p)).collect() };
+        let moduli = |primes: &[u16]| -> Vec<Modulus> { primes.iter().map(|&p| *tables.modulus(p)).collect() };
         let converter = BaseConverter::new(
             &moduli(&dropped_primes),
             &moduli(target),
@@ -48,7 +50,7 @@ impl BasisDivision {
         );
         let kept = (target.iter())
             .map(|&p| {
-                let m = parameters.modulus(p);
+                let m = tables.modulus(p);
                 let factor = m.to_montgomery(m.mul(product(&added, m), m.inv(product(&dropped_primes, m))));
                 source.iter().position(|&s| s == p).map(|i| (i, factor))
             })
@@ -57,17 +59,16 @@ impl BasisDivision {
     }
 
     /// Divides the chosen polynomials (`columns`) of `x`, all in transformed form.
-    pub(crate) fn apply(&self, parameters: &Parameters, x: &Polys, columns: &[usize]) -> Polys {
+    pub(crate) fn apply(&self, tables: &Tables<'_>, x: &Polys, columns: &[usize]) -> Polys {
         if self.dropped.is_empty() {
-            return self.scale_only(parameters, x, columns);
+            return self.scale_only(tables, x, columns);
         }
-        let prepared = self.prepare_dropped(parameters, columns.len(), |dropped, column| {
-            x.limb(self.dropped[dropped], columns[column])
-        });
+        let prepared = self
+            .prepare_dropped(tables, columns.len(), |dropped, column| x.limb(self.dropped[dropped], columns[column]));
         let mut out = Polys::scratch(x.n(), self.target.len(), columns.len());
         for_limb_groups(&mut out, LIMB_GROUP, |range, limbs| {
-            self.convert_group(parameters, &prepared, columns.len(), range, limbs, |limb, target, column| {
-                self.add_kept(parameters, limb, target, |position| x.limb(position, columns[column]));
+            self.convert_group(tables, &prepared, columns.len(), range, limbs, |limb, target, column| {
+                self.add_kept(tables, limb, target, |position| x.limb(position, columns[column]));
             });
         });
         out
@@ -76,14 +77,14 @@ impl BasisDivision {
     /// Adds to a limb of the quotient what the same limb of the source, `source(position)`, contributes.
     pub(crate) fn add_kept<'a>(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         limb: &mut [u32],
         target: usize,
         source: impl FnOnce(usize) -> &'a [u32],
     ) {
         if let Some((position, factor)) = self.kept[target] {
-            let m = parameters.modulus(self.target[target]);
-            parameters.kernels().mul_const_add(m, limb, source(position), factor);
+            let m = tables.modulus(self.target[target]);
+            tables.kernels().mul_const_add(m, limb, source(position), factor);
         }
     }
 
@@ -91,12 +92,12 @@ impl BasisDivision {
     /// limb of the target.
     pub(crate) fn divide_run<'a>(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         run: usize,
         input: impl Fn(usize) -> &'a [u32],
         out: &mut [u32],
     ) {
-        let (kernels, width) = (parameters.kernels(), self.converter.columns());
+        let (kernels, width) = (tables.kernels(), self.converter.columns());
         let mut columns = vec![0i32; width * run];
         let (y, quotient) = columns.split_at_mut(self.dropped.len() * run);
         for (i, (y, &position)) in y.chunks_exact_mut(run).zip(&self.dropped).enumerate() {
@@ -109,34 +110,34 @@ impl BasisDivision {
         self.converter.convert(kernels, 0, &columns, &mut rows);
         for ((row, &prime), kept) in rows.into_iter().zip(&self.target).zip(&self.kept) {
             if let Some((position, factor)) = *kept {
-                kernels.mul_const_add(parameters.modulus(prime), row, input(position), factor);
+                kernels.mul_const_add(tables.modulus(prime), row, input(position), factor);
             }
         }
     }
 
     /// Nothing is dropped: multiply by the added primes.
-    fn scale_only(&self, parameters: &Parameters, x: &Polys, columns: &[usize]) -> Polys {
+    fn scale_only(&self, tables: &Tables<'_>, x: &Polys, columns: &[usize]) -> Polys {
         let mut out = Polys::zero(x.n(), self.target.len(), columns.len());
         for (target, kept) in self.kept.iter().enumerate() {
             let Some((position, factor)) = *kept else { continue };
             for (to, &from) in columns.iter().enumerate() {
                 let limb = out.limb_mut(target, to);
                 limb.copy_from_slice(x.limb(position, from));
-                parameters.kernels().mul_const(parameters.modulus(self.target[target]), limb, factor);
+                tables.kernels().mul_const(tables.modulus(self.target[target]), limb, factor);
             }
         }
         out
     }
 
-    /// The converter's input columns of `count` polynomials, whose limbs modulo dropped primes are `limb(dropped, polynomial)`,
-    /// transformed: polynomial-major, then dropped primes, then the quotient.
+    /// The converter's input columns of `count` polynomials, whose limbs modulo dropped primes are
+    /// `limb(dropped, polynomial)`, transformed: polynomial-major, then dropped primes, then the quotient.
     pub(crate) fn prepare_dropped<'a>(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         count: usize,
         limb: impl Fn(usize, usize) -> &'a [u32] + Sync,
     ) -> Polys {
-        let (n, width, kernels) = (parameters.n(), self.converter.columns(), parameters.kernels());
+        let (n, width, kernels) = (tables.n(), self.converter.columns(), tables.kernels());
         let mut prepared = Polys::scratch(n, count, width);
         // All polynomials modulo one prime after one another: they share the roots of their transforms.
         let mut outputs: Vec<(usize, &mut [i32])> = prepared.signed_mut().chunks_exact_mut(n).enumerate().collect();
@@ -146,7 +147,7 @@ impl BasisDivision {
             let dropped = i % width;
             scratch.clear();
             scratch.extend_from_slice(limb(dropped, i / width));
-            parameters.table(self.dropped_primes[dropped]).inverse(scratch);
+            tables.table(self.dropped_primes[dropped]).inverse(scratch);
             self.converter.prepare(kernels, dropped, scratch, out);
         });
         if width > self.dropped.len() {
@@ -163,43 +164,43 @@ impl BasisDivision {
     /// `finish(words, target, polynomial)` of each.
     pub(crate) fn convert_group(
         &self,
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         prepared: &Polys,
         count: usize,
         range: Range<usize>,
         limbs: &mut [u32],
         finish: impl Fn(&mut [u32], usize, usize),
     ) {
-        let (n, width) = (parameters.n(), self.converter.columns());
+        let (n, width) = (tables.n(), self.converter.columns());
         for column in 0..count {
             let columns = &prepared.signed()[column * width * n..(column + 1) * width * n];
             let mut rows: Vec<&mut [u32]> =
                 limbs.chunks_exact_mut(count * n).map(|l| &mut l[column * n..(column + 1) * n]).collect();
-            self.convert_chunked(parameters, range.start, columns, &mut rows);
+            self.convert_chunked(tables, range.start, columns, &mut rows);
         }
         for (limb, target) in limbs.chunks_exact_mut(count * n).zip(range) {
             for (column, row) in limb.chunks_exact_mut(n).enumerate() {
-                parameters.table(self.target[target]).forward(row);
+                tables.table(self.target[target]).forward(row);
                 finish(row, target, column);
             }
         }
     }
 
-    /// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are
-    /// the converter's columns one after the other.
-    fn convert_chunked(&self, parameters: &Parameters, first: usize, columns: &[i32], rows: &mut [&mut [u32]]) {
-        let n = parameters.n();
+    /// [`BaseConverter::convert`] of whole limbs, a cacheable chunk of coefficients at a time. `columns` are the
+    /// converter's columns one after the other.
+    fn convert_chunked(&self, tables: &Tables<'_>, first: usize, columns: &[i32], rows: &mut [&mut [u32]]) {
+        let n = tables.n();
         let chunk = COEFFICIENT_CHUNK.min(n);
         for at in (0..n).step_by(chunk) {
             let inputs: Vec<&[i32]> = columns.chunks_exact(n).map(|c| &c[at..at + chunk]).collect();
             let mut outputs: Vec<&mut [u32]> = rows.iter_mut().map(|r| &mut r[at..at + chunk]).collect();
-            self.converter.convert(parameters.kernels(), first, &inputs, &mut outputs);
+            self.converter.convert(tables.kernels(), first, &inputs, &mut outputs);
         }
     }
 }
 
-/// Runs `f(limbs, their words)` in parallel over groups of at most `most` limbs, about equally many for each
-/// thread. Groups share what conversions read.
+/// Runs `f(limbs, their words)` in parallel over groups of at most `most` limbs, about equally many for each thread.
+/// Groups share what conversions read.
 pub(crate) fn for_limb_groups(polys: &mut Polys, most: usize, f: impl Fn(Range<usize>, &mut [u32]) + Sync) {
     let (limbs, stride) = (polys.limbs(), polys.stride());
     let count = limbs.div_ceil(most).next_multiple_of(rayon::current_num_threads()).min(limbs);

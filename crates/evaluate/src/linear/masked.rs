@@ -1,20 +1,21 @@
 //! Weights with masks, encoded while they are used.
 //!
-//! With zero padding a weight is a plaintext of the period of the picture: its number where its tap reads a pixel, 0 elsewhere.
-//! There are as many such plaintexts as weights, thousands of times larger than they: they would not fit into memory. But all
-//! are multiples of few masks. Before rounding, a plaintext is its weight times the mask's polynomial; that is rounded,
-//! reduced and transformed for one limb at a time, in the mask's subring, which is small next to the ring.
+//! With zero padding a weight is a plaintext of the period of the image: its number where its tap reads a pixel, 0
+//! elsewhere. There are as many such plaintexts as weights, thousands of times larger than they: they would not fit
+//! into memory. But all are multiples of few masks. Before rounding, a plaintext is its weight times the mask's
+//! polynomial; that is rounded, reduced and transformed for one limb at a time, in the mask's subring, which is small
+//! next to the ring.
 //!
 //! Rounding comes after the multiplication, so that masks cost no level of their own: the plaintext is as exact as its
 //! scale allows, and exactly the weight where it has no mask.
 
-use crate::encoder::Encoder;
-use crate::linear::TransformSpec;
-use crate::weights::rotated;
-use crate::{CkksError, Parameters};
-use num_complex::Complex64;
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+use num_complex::Complex64;
+
+use crate::tables::Tables;
+use umbra_ckks::{CkksError, Encoder, TransformSpec};
 use umbra_ring::{Modulus, Polys, subring::SubringNtt};
 
 /// Plaintexts that are encoded at a time: their values in one block fill a line of the cache.
@@ -80,7 +81,7 @@ impl Masked {
                 if key.2.is_none() {
                     unit.values = vec![1.0];
                 }
-                let pattern = embed(rotated(&unit.plaintext(spec.masks), giant).collect());
+                let pattern = embed(unit.rotated_plaintext(spec.plan, spec.masks).collect());
                 largest.push(pattern.iter().fold(0.0f64, |a, c| a.max(c.abs())));
                 patterns.push(pattern);
                 patterns.len() - 1
@@ -103,11 +104,11 @@ impl Masked {
     }
 
     /// The weights of the entries `places`, modulo one prime.
-    pub(crate) fn encode(&self, parameters: &Parameters, prime: u16, places: Range<usize>) -> Strip {
-        let table = parameters.table(prime);
+    pub(crate) fn encode(&self, tables: &Tables<'_>, prime: u16, places: Range<usize>) -> Strip {
+        let table = tables.table(prime);
         let m = *table.modulus();
         let size = 1usize << self.log_m;
-        let small = (!table.has_prefix(self.log_m)).then(|| SubringNtt::new(table, self.log_m));
+        let small = SubringNtt::new(table, self.log_m);
         // The factor that puts words in Montgomery form, in that form itself.
         let montgomery = m.to_montgomery(m.to_montgomery(1));
         let (first, stride) = (places.start, places.len().next_multiple_of(TILE));
@@ -116,8 +117,8 @@ impl Masked {
             self.weights[first..].iter().peekable()
         };
         let mut values = Polys::scratch(stride, 1, size);
-        // Values of one plaintext lie together when they are made, those of one block when they are used. A line more than a
-        // plaintext's values apart, so that they do not compete for the same lines of the cache.
+        // Values of one plaintext lie together when they are made, those of one block when they are used. A line more
+        // than a plaintext's values apart, so that they do not compete for the same lines of the cache.
         let mut tile = vec![0u32; TILE * (size + TILE)];
         for at in (0..stride).step_by(TILE) {
             for (place, out) in (first + at..).zip(tile.chunks_exact_mut(size + TILE)) {
@@ -127,11 +128,8 @@ impl Masked {
                     continue;
                 };
                 multiple(&m, &self.patterns[weight.pattern], weight.factor, out);
-                parameters.kernels().mul_const(&m, out, montgomery);
-                match &small {
-                    Some(small) => small.forward(table, out),
-                    None => table.forward_prefix(out),
-                }
+                tables.kernels().mul_const(&m, out, montgomery);
+                small.forward(table, out);
                 out.iter_mut().for_each(|v| *v = m.centre(*v) as u32);
             }
             for (block, entries) in values.words_mut().chunks_exact_mut(stride).enumerate() {
@@ -181,8 +179,9 @@ fn multiple(m: &Modulus, pattern: &[f64], factor: f64, out: &mut [u32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
 
     #[test]
     fn multiples_are_rounded_and_reduced() {

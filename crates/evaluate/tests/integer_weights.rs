@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::Bench;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use umbra_ckks::{Bsgs, Ciphertext, Diagonal, Evaluator, LinearTransform, Parameters, TransformSpec};
+
+use common::{Bench, evaluator_of};
+use umbra_ckks::{Bsgs, Ciphertext, Diagonal, Gadget, Level, Parameters, TransformSpec};
+use umbra_evaluate::{Engine, Evaluator, LinearTransform};
 use umbra_ring::kernels::Kernels;
 
-const LEVELS: (usize, usize) = (4, 3);
+const LEVELS: (Level, Level) = (Level(4), Level(3));
 /// Scale of the inputs: about 58 bits are dropped.
 const SCALE: f64 = (1u128 << 80) as f64;
 
@@ -71,7 +73,7 @@ impl Case {
     fn of(&self, parameters: &Parameters, outputs: usize, period: usize, diagonals: &[Diagonal]) -> LinearTransform {
         let spec = TransformSpec {
             level: LEVELS.0,
-            gadget: 0,
+            gadget: Gadget(0),
             level_out: LEVELS.1,
             weight_scales: &vec![self.weight_scale; self.inputs],
             outputs,
@@ -80,10 +82,10 @@ impl Case {
             plan: &self.plan,
             diagonals,
             bias: &(0..outputs).map(|o| vec![o as f64 * 0.125; period]).collect::<Vec<_>>(),
-            scale_out: SCALE * self.weight_scale / parameters.rescale_factor(LEVELS.0, LEVELS.1),
+            scale_out: SCALE * self.weight_scale / parameters.rescale_factor(LEVELS.0, LEVELS.1).unwrap(),
             add_first: self.add_first,
         };
-        LinearTransform::new(parameters, &spec).unwrap()
+        LinearTransform::new(&Engine::new(parameters), &spec).unwrap()
     }
 
     /// What becomes of slots.
@@ -102,7 +104,7 @@ impl Case {
     /// Keys, inputs and what becomes of them.
     fn bench(&self, rng: &mut StdRng) -> (Bench, Vec<Ciphertext>, Vec<Vec<f64>>) {
         let mut bench = Bench::new(self.log_n, 5, Kernels::best());
-        self.plan.keys().for_each(|kind| bench.add_key(0, kind, 4));
+        self.plan.keys().for_each(|kind| bench.add_key(Gadget(0), kind, LEVELS.0));
         let slots = bench.parameters.slots();
         let mut input = || -> Vec<f64> { (0..slots).map(|_| rng.random_range(-1.0..1.0)).collect() };
         let slots = (0..self.inputs).map(|_| input()).collect::<Vec<_>>();
@@ -112,13 +114,13 @@ impl Case {
 }
 
 fn taps() -> Bsgs {
-    Bsgs { babies: vec![-9, -8, -7, -1, 0, 1, 7, 8, 9], inner: vec![0], outer: vec![0], pair: None }
+    Bsgs { babies: vec![-9, -8, -7, -1, 0, 1, 7, 8, 9], inner: vec![0], outer: vec![0], imaginary_steps: None }
 }
 
 #[test]
 fn integers_give_the_same_words_as_residues() {
     let mut rng = StdRng::seed_from_u64(21);
-    let giants = Bsgs { babies: vec![0, 1], inner: vec![0], outer: vec![0, 32], pair: None };
+    let giants = Bsgs { babies: vec![0, 1], inner: vec![0], outer: vec![0, 32], imaginary_steps: None };
     let any = |rng: &mut StdRng, _: usize| rng.random_range(-1.0..1.0);
     let some = |rng: &mut StdRng, output: usize| if output == 1 { 0.0 } else { rng.random_range(-1.0..1.0) };
     for case in [
@@ -131,7 +133,7 @@ fn integers_give_the_same_words_as_residues() {
         let inputs: Vec<&Ciphertext> = inputs.iter().collect();
         let literal = bench.parameters.literal();
         let residues = case.residues(&bench.parameters);
-        let want = Evaluator::new(&bench.parameters, &bench.keys).transform(&inputs, &residues).unwrap();
+        let want = evaluator_of(&bench).transform(&inputs, &residues).unwrap();
         let want = &want[..case.outputs];
         for (out, expected) in want.iter().zip(&expected) {
             let error = bench.error(out, expected) / out.scale();
@@ -144,7 +146,7 @@ fn integers_give_the_same_words_as_residues() {
                     let parameters = Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
                     let transform = case.transform(&parameters);
                     assert!(transform.bytes() < residues.bytes());
-                    Evaluator::new(&parameters, &bench.keys).transform(&inputs, &transform).unwrap()
+                    Evaluator::new(&Engine::new(&parameters), &bench.keys).transform(&inputs, &transform).unwrap()
                 });
                 assert!(got == want, "{} with {threads} threads", kernels.name);
             }
@@ -162,7 +164,7 @@ fn weights_too_large_for_integers_are_residues() {
     case.weight_scale = 2f64.powi(19);
     let large = case.transform(&bench.parameters);
     assert!(large.bytes() > small, "residues for all limbs");
-    let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+    let evaluator = evaluator_of(&bench);
     let inputs: Vec<&Ciphertext> = inputs.iter().collect();
     let want = evaluator.transform(&inputs, &case.residues(&bench.parameters)).unwrap();
     assert_eq!(evaluator.transform(&inputs, &large).unwrap(), want[..case.outputs]);
@@ -179,7 +181,7 @@ fn adding_first_gives_the_same_words() {
             _ => (rng.random_range(0..k) - k / 2) as f32 / k as f32,
         }
     };
-    let giants = Bsgs { babies: vec![0, 1, 2], inner: vec![0], outer: vec![0, 32], pair: None };
+    let giants = Bsgs { babies: vec![0, 1, 2], inner: vec![0], outer: vec![0, 32], imaginary_steps: None };
     let (one, two, many) = (few(1), few(2), few(64));
     for mut case in [
         Case::new(&mut rng, 9, (1, 4), taps(), one),
@@ -191,7 +193,7 @@ fn adding_first_gives_the_same_words() {
         let inputs: Vec<&Ciphertext> = inputs.iter().collect();
         let literal = bench.parameters.literal();
         let residues = case.residues(&bench.parameters);
-        let want = Evaluator::new(&bench.parameters, &bench.keys).transform(&inputs, &residues).unwrap();
+        let want = evaluator_of(&bench).transform(&inputs, &residues).unwrap();
         let want = &want[..case.outputs];
         for (out, expected) in want.iter().zip(&expected) {
             assert!(bench.error(out, expected) / out.scale() < 3e-3);
@@ -203,7 +205,7 @@ fn adding_first_gives_the_same_words() {
                 let got = pool.install(|| {
                     let parameters = Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
                     let transform = case.transform(&parameters);
-                    Evaluator::new(&parameters, &bench.keys).transform(&inputs, &transform).unwrap()
+                    Evaluator::new(&Engine::new(&parameters), &bench.keys).transform(&inputs, &transform).unwrap()
                 });
                 assert!(got == want, "{} with {threads} threads", kernels.name);
             }
@@ -211,7 +213,7 @@ fn adding_first_gives_the_same_words() {
         // Too large for sums without reductions.
         case.weight_scale = 2f64.powi(21);
         let large = case.transform(&bench.parameters);
-        let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+        let evaluator = evaluator_of(&bench);
         let want = evaluator.transform(&inputs, &case.residues(&bench.parameters)).unwrap();
         assert_eq!(evaluator.transform(&inputs, &large).unwrap(), want[..case.outputs]);
     }

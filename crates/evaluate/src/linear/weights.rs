@@ -1,17 +1,22 @@
 //! Encoded weights of a linear transform.
 //!
-//! A weight is a plaintext: a polynomial of integers, with as many values modulo each prime as it has coefficients. Where all
-//! slots have the same weight, it is one integer, of some 10 to 15 bits, the same for all primes. Then one small matrix does for
-//! all of them, its products are summed without reductions, and nothing is read from memory but the inputs.
+//! A weight is a plaintext: a polynomial of integers, with as many values modulo each prime as it has coefficients.
+//! Where all slots have the same weight, it is one integer, of some 10 to 15 bits, the same for all primes. Then one
+//! small matrix does for all of them, its products are summed without reductions, and nothing is read from memory but
+//! the inputs.
 
-use crate::encoder::{Encoder, to_blocks};
-use crate::linear::{Tile, TransformSpec};
-use crate::masked::Masked;
-use crate::{Bsgs, CkksError, Diagonal, Parameters};
-use num_complex::Complex64;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
-use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix};
+
+use rayon::prelude::*;
+
+use super::masked::Masked;
+use super::tiles::Tile;
+use crate::tables::Tables;
+use umbra_ckks::{CkksError, Diagonal, Encoder, TransformSpec, linear::weight_integers};
+use umbra_ring::{
+    kernels::{GroupedMatrix, IntegerMatrix},
+    subring::SubringNtt,
+};
 
 /// Where the weights come from.
 #[derive(Debug)]
@@ -22,7 +27,7 @@ pub(crate) enum Weights {
     Grouped(Vec<GroupedMatrix>),
     /// For each limb and block the matrices of the tiles, rows x columns, in Montgomery form, centred.
     Encoded(Vec<i32>),
-    /// See [`crate::masked`].
+    /// See [`super::masked`].
     Masked(Masked),
 }
 
@@ -32,7 +37,7 @@ impl Weights {
     /// # Errors
     /// Those of encoding.
     pub(crate) fn new(
-        parameters: &Parameters,
+        tables: &Tables<'_>,
         spec: &TransformSpec<'_>,
         basis: &[u16],
         places: &[usize],
@@ -58,7 +63,7 @@ impl Weights {
         if let Some(matrices) = matrices {
             return Ok(matrices);
         }
-        Ok(Self::Encoded(encoded(parameters, spec, basis, &integers, Tile::entries_of(tiles))))
+        Ok(Self::Encoded(encoded(tables, spec, basis, &integers, Tile::entries_of(tiles))))
     }
 
     /// Whether they are the same for all blocks, and multiply canonical residues.
@@ -107,7 +112,7 @@ fn constants(integers: &[(usize, Vec<i128>)], entries: usize) -> Option<Vec<i32>
 
 /// The weights of all limbs and blocks, each in its place among the entries of the tiles.
 fn encoded(
-    parameters: &Parameters,
+    tables: &Tables<'_>,
     spec: &TransformSpec<'_>,
     basis: &[u16],
     integers: &[(usize, Vec<i128>)],
@@ -119,57 +124,16 @@ fn encoded(
     if integers.is_empty() {
         return weights;
     }
-    let (places, integers): (Vec<usize>, Vec<Vec<i128>>) = integers.iter().cloned().unzip();
     (weights.par_chunks_mut(blocks * entries)).zip(basis).for_each(|(limb, &prime)| {
-        let m = parameters.modulus(prime);
-        let values = to_blocks(parameters, &[prime], log_m, &integers);
-        for (weight, &place) in places.iter().enumerate() {
-            for (block, &v) in values.limb(0, weight).iter().enumerate() {
+        let (table, mut values) = (tables.table(prime), vec![0; blocks]);
+        let (m, small) = (table.modulus(), SubringNtt::new(table, log_m));
+        for (place, polynomial) in integers {
+            values.iter_mut().zip(polynomial).for_each(|(v, &c)| *v = m.reduce_i128(c));
+            small.forward(table, &mut values);
+            for (block, &v) in values.iter().enumerate() {
                 limb[block * entries + place] = m.centre(m.to_montgomery(v));
             }
         }
     });
     weights
-}
-
-/// Slots of a plaintext as it multiplies what is still to be rotated by `giant`.
-pub(crate) fn rotated(slots: &[f64], giant: i64) -> impl Iterator<Item = f64> {
-    let period = slots.len() as i64;
-    (0..period).map(move |c| slots[(c - giant).rem_euclid(period) as usize])
-}
-
-/// The plaintext of a weight as it is multiplied with, from the diagonals that are its parts.
-fn weight_integers(
-    encoder: &Encoder,
-    plan: &Bsgs,
-    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
-    scale: f64,
-) -> Result<Vec<i128>, CkksError> {
-    let mut slots = vec![Complex64::ZERO; encoder.slots()];
-    for d in parts {
-        let unit = if d.imaginary { Complex64::I } else { Complex64::ONE };
-        slots.iter_mut().zip(rotated(&d.plaintext(masks), plan.giant(d))).for_each(|(s, v)| *s += unit * v);
-    }
-    encoder.complex_integers(&slots, scale)
-}
-
-/// What the diagonals that are the parts of a weight are once it is rounded as it is for products: one period each, not rotated.
-/// The encoder must have the slots of a period, of the masks where there are any.
-///
-/// # Errors
-/// Those of encoding.
-pub fn rounded_weight(
-    encoder: &Encoder,
-    plan: &Bsgs,
-    (parts, masks): (&[&Diagonal], &[Vec<bool>]),
-    scale: f64,
-) -> Result<Vec<Vec<f64>>, CkksError> {
-    let integers = weight_integers(encoder, plan, (parts, masks), scale)?;
-    let slots = encoder.slots_of(&integers.iter().map(|&c| c as f64).collect::<Vec<_>>());
-    let period = slots.len() as i64;
-    let part = |d: &&Diagonal| {
-        let back = |c: i64| slots[(c + plan.giant(d)).rem_euclid(period) as usize];
-        (0..period).map(|c| if d.imaginary { back(c).im } else { back(c).re } / scale).collect()
-    };
-    Ok(parts.iter().map(part).collect())
 }

@@ -1,19 +1,26 @@
 //! Linear transforms of ciphertexts.
 
-use super::{LinearTransform, Tile, index_of_zero, pair_keys};
-use crate::evaluator::{add_blocks, check_scales};
-use crate::keys::{KeyKind, SwitchingKey};
-use crate::keyswitch::{BoundKey, Column};
-use crate::masked;
-use crate::weights::Weights;
-use crate::{Ciphertext, CkksError, Evaluator};
-use bytemuck::{cast_slice, cast_slice_mut};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, btree_map::Entry};
 use std::ops::Range;
 use std::sync::Arc;
-use umbra_ring::Polys;
-use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix};
+
+use bytemuck::{cast_slice, cast_slice_mut};
+use rayon::prelude::*;
+
+use super::masked;
+use super::tiles::Tile;
+use super::transform::LinearTransform;
+use super::weights::Weights;
+use crate::evaluator::{Evaluator, add_blocks, check_scales};
+use crate::keyswitch::{BoundKey, Column};
+use umbra_ckks::{Ciphertext, CkksError, KeyId, KeyKind, SwitchingKey};
+use umbra_ring::{
+    Polys,
+    kernels::{GroupedMatrix, IntegerMatrix},
+};
+
+/// What errors call it.
+const OP: &str = "linear transform";
 
 /// The weights of a tile in one block.
 #[derive(Clone, Copy)]
@@ -26,47 +33,54 @@ enum Matrix<'a> {
 
 /// Longest run of residues for which rotated inputs are made at a time.
 const BLOCK: usize = 1024;
-/// Words that the rotated inputs of a run may take, about: they are to stay in the cache, however many inputs there are.
+/// Words that the rotated inputs of a run may take, about: they are to stay in the cache, however many inputs there
+/// are.
 const BUFFER: usize = 1 << 18;
 /// Shortest run.
 const SHORTEST: usize = 128;
 
 impl Evaluator<'_> {
-    /// Applies a linear transform to its input ciphertexts, in order. Inputs at higher levels are
-    /// dropped to that of the transform.
+    /// Applies a linear transform to its input ciphertexts, in order. Inputs at higher levels are mod-switched to that
+    /// of the transform.
     ///
     /// # Errors
-    /// [`CkksError::Length`] for a wrong number of inputs, [`CkksError::Scale`] when an input's scale
-    /// times its weights' does not give the transform's, [`CkksError::NotASubset`],
-    /// [`CkksError::MissingKey`].
+    /// [`CkksError::OtherParameters`] and [`CkksError::OtherKeySet`]; [`CkksError::Length`] for a wrong number of
+    /// inputs, [`CkksError::Scale`] when an input's scale times its weights' does not give the transform's,
+    /// [`CkksError::NotASubset`], [`CkksError::MissingKey`].
     pub fn transform(&self, inputs: &[&Ciphertext], transform: &LinearTransform) -> Result<Vec<Ciphertext>, CkksError> {
-        const OP: &str = "linear transform";
-        let parameters = &self.parameters;
+        let parameters = self.parameters();
+        parameters.check_same(OP, &transform.parameters)?;
+        inputs.iter().try_for_each(|input| self.check(OP, input))?;
         if inputs.len() != transform.weight_scales.len() {
-            let (expected, got) = (transform.weight_scales.len(), inputs.len());
-            return Err(CkksError::Length { op: OP, what: "inputs", expected, got });
+            let (expected, found) = (transform.weight_scales.len(), inputs.len());
+            return Err(CkksError::Length { op: OP, what: "inputs", expected, found });
         }
-        let factor = parameters.rescale_factor(transform.level, transform.level_out);
+        let factor = parameters.rescale_factor(transform.level, transform.level_out)?;
         for (input, weight_scale) in inputs.iter().zip(&transform.weight_scales) {
-            check_scales(OP, input.scale * weight_scale * transform.plan.factor() / factor, transform.scale_out)?;
+            check_scales(OP, input.scale() * weight_scale * transform.plan.factor() / factor, transform.scale_out)?;
         }
-        let inputs = inputs.iter().map(|c| self.drop_to(c, transform.level)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = inputs.iter().map(|c| self.mod_switch(c, transform.level)).collect::<Result<Vec<_>, _>>()?;
         let mut sums = self.weighted_sums(&inputs, transform)?;
         self.giants(&mut sums, transform)?;
-        self.take_apart(&mut sums, transform)?;
-        let division = parameters.division(&transform.switch.extended, parameters.level(transform.level_out), true);
-        let (inner, outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
-        let outputs = (transform.bias.iter().enumerate())
+        self.extract_parts(&mut sums, transform)?;
+        let basis = parameters.level_for(OP, transform.level_out)?;
+        let division = self.engine().division(&transform.switch.extended, basis, true);
+        let (inner, outer) = transform.plan.zero_giants();
+        let tables = &self.engine().tables();
+        (transform.bias.iter().enumerate())
             .map(|(output, bias)| {
                 let row = transform.row(output as u32, outer, inner);
-                let mut polys = division.apply(parameters, &sums, &[2 * row, 2 * row + 1]);
-                for (i, &prime) in parameters.level(transform.level_out).iter().enumerate() {
-                    add_blocks(parameters, prime, polys.limb_mut(i, 0), bias.polys.limb(i, 0));
+                let mut polys = division.apply(tables, &sums, &[2 * row, 2 * row + 1]);
+                for (i, &prime) in basis.iter().enumerate() {
+                    add_blocks(tables, prime, polys.limb_mut(i, 0), bias.polys().limb(i, 0));
                 }
-                Ciphertext { polys, level: transform.level_out, scale: transform.scale_out }
+                self.ciphertext(polys, transform.level_out, transform.scale_out)
             })
-            .collect();
-        Ok(outputs)
+            .collect()
+    }
+
+    fn transform_key(&self, transform: &LinearTransform, kind: KeyKind) -> Result<Arc<SwitchingKey>, CkksError> {
+        self.key(OP, KeyId { gadget: transform.gadget, kind, level: transform.level })
     }
 
     /// The keys of the given rotations at the transform's level; `None` for no rotation.
@@ -77,28 +91,24 @@ impl Evaluator<'_> {
         transform: &LinearTransform,
     ) -> Result<Vec<Option<Arc<SwitchingKey>>>, CkksError> {
         (steps.iter().enumerate())
-            .map(|(i, &s)| {
-                (s != 0 && used(i))
-                    .then(|| self.keys.key(transform.gadget, KeyKind::Rotate(s), transform.level))
-                    .transpose()
-            })
+            .map(|(i, &s)| (s != 0 && used(i)).then(|| self.transform_key(transform, KeyKind::Rotate(s))).transpose())
             .collect()
     }
 
     /// For every row the sum of weighted rotated inputs, in the extended basis, times P.
     fn weighted_sums(&self, inputs: &[Ciphertext], transform: &LinearTransform) -> Result<Polys, CkksError> {
-        let parameters = &self.parameters;
-        let (n, kernels, switch) = (parameters.n(), parameters.kernels(), &*transform.switch);
+        let (tables, switch) = (&self.engine().tables(), &*transform.switch);
+        let (n, kernels) = (tables.n(), tables.kernels());
         let used = |baby: usize| transform.columns.iter().any(|c| c.1 as usize == baby);
         let keys = self.rotation_keys(&transform.plan.babies, used, transform)?;
         let bound = (keys.iter())
-            .map(|k| k.as_ref().map(|k| switch.bind(parameters, k, transform.level)).transpose())
+            .map(|k| k.as_ref().map(|k| self.bind(OP, switch, k, transform.level)).transpose())
             .collect::<Result<Vec<Option<BoundKey<'_>>>, _>>()?;
         let digits: Vec<Option<Polys>> = (inputs.iter().enumerate())
             .map(|(i, c)| {
                 let rotated =
                     transform.columns.iter().any(|&(input, b)| input as usize == i && bound[b as usize].is_some());
-                rotated.then(|| switch.decompose(parameters, Column { polys: &c.polys, index: 1 }))
+                rotated.then(|| switch.decompose(tables, Column { polys: c.polys(), index: 1 }))
             })
             .collect();
         let (rows, columns) = (transform.rows.len(), &transform.columns);
@@ -114,14 +124,14 @@ impl Evaluator<'_> {
             Weights::Masked(_) => n.min(block.max(fits.clamp(SHORTEST, BLOCK))),
         };
         sums.words_mut().par_chunks_mut(stride).zip(&switch.extended).enumerate().for_each(|(limb, (sums, &prime))| {
-            let m = parameters.modulus(prime);
+            let m = tables.modulus(prime);
             let moduli = vec![*m; rows];
             // P c0: what the products with keys are added to.
             let lift = (limb < switch.limbs).then(|| switch.special_product[limb]);
             let lifted: Vec<Option<Vec<u32>>> = (inputs.iter())
                 .map(|c| {
                     lift.map(|p| {
-                        let mut c0 = c.polys.limb(limb, 0).to_vec();
+                        let mut c0 = c.polys().limb(limb, 0).to_vec();
                         kernels.mul_const(m, &mut c0, p);
                         c0
                     })
@@ -146,7 +156,7 @@ impl Evaluator<'_> {
                         }
                         (_, _, Some(p)) => {
                             for (part, out) in [out0, out1].into_iter().enumerate() {
-                                let residues = &inputs[input].polys.limb(limb, part)[range.clone()];
+                                let residues = &inputs[input].polys().limb(limb, part)[range.clone()];
                                 if canonical {
                                     out.copy_from_slice(residues);
                                     kernels.mul_const(m, out, p);
@@ -215,7 +225,7 @@ impl Evaluator<'_> {
                         let width = tile.columns.len();
                         for own in masked::row_chunks(tile.rows.len(), width, transform.blocks) {
                             let first = tile.start + own.start * width;
-                            let weights = masked.encode(parameters, prime, first..first + own.len() * width);
+                            let weights = masked.encode(tables, prime, first..first + own.len() * width);
                             for start in (0..n).step_by(run) {
                                 rotate(start..start + run, &mut rotated);
                                 for at in (start..start + run).step_by(block) {
@@ -233,7 +243,7 @@ impl Evaluator<'_> {
 
     /// Rotates rows by their giants, first the inner ones, and adds them up.
     fn giants(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
-        let (zero_inner, zero_outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
+        let (zero_inner, zero_outer) = transform.plan.zero_giants();
         let numbered = || transform.rows.iter().enumerate();
         let inner: Vec<Move> = numbered()
             .filter(|(_, r)| r.inner != zero_inner)
@@ -257,18 +267,17 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Where weights are complex, puts `2 y` in the place of each `V`.
-    fn take_apart(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
-        let Some(steps) = transform.plan.pair else { return Ok(()) };
-        let parameters = &self.parameters;
-        let (n, switch) = (parameters.n(), &*transform.switch);
-        let keys = (pair_keys(steps).into_iter())
-            .map(|kind| self.keys.key(transform.gadget, kind, transform.level))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Real/imaginary extraction: where weights are complex, puts `2 y` in the place of each `V`.
+    fn extract_parts(&self, sums: &mut Polys, transform: &LinearTransform) -> Result<(), CkksError> {
+        let Some(kinds) = transform.plan.extraction_keys() else { return Ok(()) };
+        let (tables, switch) = (&self.engine().tables(), &*transform.switch);
+        let n = tables.n();
+        let keys =
+            (kinds.into_iter()).map(|kind| self.transform_key(transform, kind)).collect::<Result<Vec<_>, _>>()?;
         let keys = (keys.iter())
-            .map(|key| switch.bind(parameters, key, transform.level))
+            .map(|key| self.bind(OP, switch, key, transform.level))
             .collect::<Result<Vec<BoundKey<'_>>, _>>()?;
-        let (inner, outer) = (index_of_zero(&transform.plan.inner), index_of_zero(&transform.plan.outer));
+        let (inner, outer) = transform.plan.zero_giants();
         let rows: Vec<usize> =
             (0..transform.bias.len() as u32).map(|output| transform.row(output, outer, inner)).collect();
         for rows in rows.chunks(MOVES) {
@@ -277,28 +286,28 @@ impl Evaluator<'_> {
             second.words_mut().par_chunks_mut(n).enumerate().for_each(|(i, values)| {
                 let (limb, row) = (i / rows.len(), rows[i % rows.len()]);
                 values.copy_from_slice(sums.limb(limb, 2 * row + 1));
-                parameters.table(switch.extended[limb]).inverse(values);
+                tables.table(switch.extended[limb]).inverse(values);
             });
             let all: Vec<usize> = (0..rows.len()).collect();
-            let columns = switch.prepare_divided(parameters, &second, &all);
+            let columns = switch.prepare_divided(tables, &second, &all);
             drop(second);
-            switch.take_apart(parameters, &columns, rows, &keys, &transform.parts, sums);
+            switch.extract_parts(tables, &columns, rows, &keys, &transform.parts, sums);
         }
         Ok(())
     }
 
     /// Adds the rotations of rows to rows, all in the extended basis. No row is both rotated and added to.
     fn rotate_rows(&self, sums: &mut Polys, moves: &[Move], transform: &LinearTransform) -> Result<(), CkksError> {
-        let parameters = &self.parameters;
-        let (n, switch) = (parameters.n(), &*transform.switch);
+        let (tables, switch) = (&self.engine().tables(), &*transform.switch);
+        let n = tables.n();
         let mut keys = BTreeMap::new();
         for m in moves {
             if let Entry::Vacant(entry) = keys.entry(m.steps) {
-                entry.insert(self.keys.key(transform.gadget, KeyKind::Rotate(m.steps), transform.level)?);
+                entry.insert(self.transform_key(transform, KeyKind::Rotate(m.steps))?);
             }
         }
         let bound = (keys.iter())
-            .map(|(&steps, key)| Ok((steps, switch.bind(parameters, key, transform.level)?)))
+            .map(|(&steps, key)| Ok((steps, self.bind(OP, switch, key, transform.level)?)))
             .collect::<Result<BTreeMap<i64, BoundKey<'_>>, CkksError>>()?;
         // In place: nothing else reads the second component of a row that is rotated.
         let mut rotated = vec![false; sums.count()];
@@ -307,12 +316,12 @@ impl Evaluator<'_> {
             .par_chunks_mut(n)
             .enumerate()
             .filter(|(i, _)| rotated[i % rotated.len()])
-            .for_each(|(i, values)| parameters.table(switch.extended[i / rotated.len()]).inverse(values));
+            .for_each(|(i, values)| tables.table(switch.extended[i / rotated.len()]).inverse(values));
         let second: Vec<usize> = moves.iter().map(|m| 2 * m.from + 1).collect();
-        let columns = switch.prepare_divided(parameters, sums, &second);
+        let columns = switch.prepare_divided(tables, sums, &second);
         let rows: Vec<(Option<usize>, usize)> = moves.iter().map(|m| (Some(m.from), m.to)).collect();
         let keys: Vec<&BoundKey<'_>> = moves.iter().map(|m| &bound[&m.steps]).collect();
-        switch.switch_into(parameters, &columns, &rows, &keys, sums);
+        switch.switch_into(tables, &columns, &rows, &keys, sums);
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! Every homomorphic operation against arithmetic on the slots, its error against the predicted noise,
-//! at several ring degrees, levels and kernels.
+//! Every homomorphic operation against arithmetic on the slots, its error against the predicted noise, at several ring
+//! degrees, levels and kernels.
 
 mod common;
 
-use common::Bench;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use umbra_ckks::{
-    Bsgs, Ciphertext, CkksError, Diagonal, Evaluator, KeyKind, LinearTransform, TransformSpec, encoder::encode, noise,
-};
+
+use common::{Bench, evaluator_of};
+use umbra_ckks::{Bsgs, Ciphertext, CkksError, Diagonal, Gadget, KeyKind, Level, TransformSpec, encode, noise};
+use umbra_evaluate::{Engine, Evaluator, LinearTransform};
 use umbra_ring::kernels::Kernels;
 
 fn random(rng: &mut StdRng, len: usize) -> Vec<f64> {
@@ -42,15 +42,15 @@ fn additions_products_and_rescaling() {
         let slots = bench.parameters.slots();
         let (x, y) = (random(&mut rng, slots), random(&mut rng, slots));
         let fresh = noise::fresh_secret(log_n);
-        for level in [0, 2, 4] {
+        for level in [0, 2, 4].map(Level) {
             let scale = 2f64.powi(30);
             let (a, b) = (bench.encrypt(&x, level, scale), bench.encrypt(&y, level, scale));
-            let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+            let evaluator = evaluator_of(&bench);
             let two = hypot(&[fresh, fresh]);
             assert_noise("add", bench.error(&evaluator.add(&a, &b).unwrap(), &zip(&x, &y, |x, y| x + y)), two);
             assert_noise("sub", bench.error(&evaluator.sub(&a, &b).unwrap(), &zip(&x, &y, |x, y| x - y)), two);
             let thrice: Vec<f64> = x.iter().map(|x| -3.0 * x).collect();
-            assert_noise("mul_integer", bench.error(&evaluator.mul_integer(&a, -3), &thrice), 3.0 * fresh);
+            assert_noise("mul_integer", bench.error(&evaluator.mul_integer(&a, -3).unwrap(), &thrice), 3.0 * fresh);
             for period in [1, 8, slots] {
                 let w = random(&mut rng, period);
                 let spread: Vec<f64> = (0..slots).map(|i| w[i % period]).collect();
@@ -68,24 +68,24 @@ fn additions_products_and_rescaling() {
                     assert!(bench.error(&product, &zip(&x, &spread, |x, w| x * w)) / product.scale() < 4e-3);
                 }
             }
-            if level > 0 {
+            if level > Level(0) {
                 let high = bench.encrypt(&x, level, 2f64.powi(52));
-                let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
-                let low = evaluator.rescale(&high, level - 1).unwrap();
-                assert_eq!(low.level(), level - 1);
+                let evaluator = evaluator_of(&bench);
+                let low = evaluator.rescale(&high, Level(level.0 - 1)).unwrap();
+                assert_eq!(low.level(), Level(level.0 - 1));
                 assert_noise("rescale", bench.error(&low, &x), noise::rescale(log_n));
                 assert!(matches!(evaluator.rescale(&low, level), Err(CkksError::Level { .. })));
             }
         }
-        let (a, b) = (bench.encrypt(&x, 4, 2f64.powi(30)), bench.encrypt(&x, 3, 2f64.powi(30)));
-        let c = bench.encrypt(&x, 3, 2f64.powi(31));
-        let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
-        assert_noise("drop", bench.error(&evaluator.drop_to(&b, 0).unwrap(), &x), fresh);
-        assert!(matches!(evaluator.drop_to(&a, 2), Err(CkksError::NotASubset { .. })));
+        let (a, b) = (bench.encrypt(&x, Level(4), 2f64.powi(30)), bench.encrypt(&x, Level(3), 2f64.powi(30)));
+        let c = bench.encrypt(&x, Level(3), 2f64.powi(31));
+        let evaluator = evaluator_of(&bench);
+        assert_noise("mod switch", bench.error(&evaluator.mod_switch(&b, Level(0)).unwrap(), &x), fresh);
+        assert!(matches!(evaluator.mod_switch(&a, Level(2)), Err(CkksError::NotASubset { .. })));
         assert!(matches!(evaluator.add(&a, &b), Err(CkksError::Level { .. })));
         assert!(matches!(evaluator.add(&b, &c), Err(CkksError::Scale { .. })));
-        assert!(matches!(evaluator.square(&a, 0), Err(CkksError::MissingKey(_))));
-        assert!(matches!(evaluator.square(&a, 1), Err(CkksError::Gadget { .. })));
+        assert!(matches!(evaluator.square(&a, Gadget(0)), Err(CkksError::MissingKey(_))));
+        assert!(matches!(evaluator.square(&a, Gadget(1)), Err(CkksError::Gadget { .. })));
     }
 }
 
@@ -94,8 +94,8 @@ fn key_switching_with_the_predicted_noise() {
     for (seed, log_n) in [(3, 9), (4, 11)] {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut bench = Bench::new(log_n, 5, Kernels::best());
-        for (gadget, level) in [(0, 4), (1, 1)] {
-            bench.add_key(gadget, KeyKind::Relinearise, level);
+        for (gadget, level) in [(Gadget(0), Level(4)), (Gadget(1), Level(1))] {
+            bench.add_key(gadget, KeyKind::Relinearize, level);
             for steps in [1, -7] {
                 bench.add_key(gadget, KeyKind::Rotate(steps), level);
             }
@@ -104,9 +104,10 @@ fn key_switching_with_the_predicted_noise() {
         let (x, y) = (random(&mut rng, slots), random(&mut rng, slots));
         let fresh = noise::fresh_secret(log_n);
         for (gadget, level) in [(0, 4), (0, 2), (0, 1), (1, 1), (1, 0)] {
+            let (gadget, level) = (Gadget(gadget), Level(level));
             let scale = 2f64.powi(22);
             let (a, b) = (bench.encrypt(&x, level, scale), bench.encrypt(&y, level, scale));
-            let evaluator = Evaluator::new(&bench.parameters, &bench.keys);
+            let evaluator = evaluator_of(&bench);
             let switch = noise::key_switch(&bench.parameters, level, gadget, true).unwrap();
             let all = evaluator.rotate_hoisted(&a, &[1, -7], gadget).unwrap();
             for (c, steps) in all.iter().zip([1, -7]) {
@@ -139,16 +140,16 @@ struct Case {
     masks: Vec<Vec<bool>>,
 }
 
-/// With `span`, weights of that period are multiplied by masks of that one; with `pair`, they are complex.
+/// With `span`, weights of that period are multiplied by masks of that one; with `imaginary_steps`, they are complex.
 fn case(
     rng: &mut StdRng,
     slots: usize,
     (inputs, outputs): (usize, usize),
     period: usize,
-    (span, pair): (Option<usize>, Option<i64>),
+    (span, imaginary_steps): (Option<usize>, Option<i64>),
     density: f64,
 ) -> Case {
-    let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32], pair };
+    let plan = Bsgs { babies: vec![-1, 0, 1, 2], inner: vec![-4, 0, 4], outer: vec![0, 32, -32], imaginary_steps };
     let inputs: Vec<Vec<f64>> = (0..inputs).map(|_| random(rng, slots)).collect();
     let masks: Vec<Vec<bool>> = match span {
         Some(span) => (0..3).map(|_| (0..span).map(|_| rng.random_bool(0.7)).collect()).collect(),
@@ -162,13 +163,13 @@ fn case(
         for (input, x) in inputs.iter().enumerate() {
             for (o, outer) in plan.outer.iter().enumerate() {
                 for (g, inner) in plan.inner.iter().enumerate() {
-                    let parts = [false, true].into_iter().take(1 + usize::from(pair.is_some()));
+                    let parts = [false, true].into_iter().take(1 + usize::from(imaginary_steps.is_some()));
                     let babies = plan.babies.iter().enumerate();
                     for ((b, baby), imaginary) in babies.flat_map(|b| parts.clone().map(move |part| (b, part))) {
                         if rng.random_range(0.0..1.0) > density {
                             continue;
                         }
-                        let pair = if imaginary { pair.unwrap_or(0) } else { 0 };
+                        let further = if imaginary { imaginary_steps.unwrap_or(0) } else { 0 };
                         let values: Vec<f32> = (0..period).map(|_| rng.random_range(-1.0..1.0)).collect();
                         let mut w = spread(&values.iter().map(|&v| v.into()).collect::<Vec<f64>>());
                         let mask = (!masks.is_empty() && rng.random_bool(0.8)).then(|| rng.random_range(0..3));
@@ -177,7 +178,7 @@ fn case(
                                 .map(|i| if masks[mask][i % masks[mask].len()] { w[i] } else { 0.0 })
                                 .collect();
                         }
-                        let term = zip(&w, &rotated(x, outer + inner + baby + pair), |w, x| w * x);
+                        let term = zip(&w, &rotated(x, outer + inner + baby + further), |w, x| w * x);
                         *expected = zip(expected, &term, |e, t| e + t);
                         diagonals.push(Diagonal {
                             output: output as u32,
@@ -197,17 +198,18 @@ fn case(
     Case { plan, diagonals, bias, inputs, expected, period, masks }
 }
 
-fn add_rotation_keys(bench: &mut Bench, plan: &Bsgs, level: usize) {
-    plan.keys().for_each(|kind| bench.add_key(0, kind, level));
+fn add_rotation_keys(bench: &mut Bench, plan: &Bsgs, level: Level) {
+    plan.keys().for_each(|kind| bench.add_key(Gadget(0), kind, level));
 }
 
-fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ciphertext> {
+fn run(bench: &mut Bench, case: &Case, level: Level, level_out: Level) -> Vec<Ciphertext> {
     let parameters = bench.parameters.clone();
     let (weight_scale, scale_out) = (2f64.powi(18), 2f64.powi(40));
-    let input_scale = scale_out * parameters.rescale_factor(level, level_out) / weight_scale / case.plan.factor();
+    let input_scale =
+        scale_out * parameters.rescale_factor(level, level_out).unwrap() / weight_scale / case.plan.factor();
     let spec = TransformSpec {
         level,
-        gadget: 0,
+        gadget: Gadget(0),
         level_out,
         weight_scales: &vec![weight_scale; case.inputs.len()],
         outputs: case.expected.len(),
@@ -219,15 +221,16 @@ fn run(bench: &mut Bench, case: &Case, level: usize, level_out: usize) -> Vec<Ci
         scale_out,
         add_first: false,
     };
-    let transform = LinearTransform::new(&parameters, &spec).unwrap();
+    let engine = Engine::new(&parameters);
+    let transform = LinearTransform::new(&engine, &spec).unwrap();
     let inputs: Vec<Ciphertext> = case.inputs.iter().map(|x| bench.encrypt(x, level, input_scale)).collect();
-    let evaluator = Evaluator::new(&parameters, &bench.keys);
+    let evaluator = Evaluator::new(&engine, &bench.keys);
     evaluator.transform(&inputs.iter().collect::<Vec<_>>(), &transform).unwrap()
 }
 
 #[test]
 fn linear_transforms_equal_naive_sums() {
-    for (seed, log_n, shape, (period, span, pair), density, levels) in [
+    for (seed, log_n, shape, (period, span, imaginary_steps), density, levels) in [
         (5, 10, (1, 1), (8, None, None), 1.0, (4, 3)),
         (6, 11, (2, 3), (16, None, None), 0.4, (3, 2)),
         (7, 9, (1, 2), (4, None, None), 0.1, (2, 2)),
@@ -243,9 +246,9 @@ fn linear_transforms_equal_naive_sums() {
     ] {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut bench = Bench::new(log_n, 5, Kernels::best());
-        let case = case(&mut rng, bench.parameters.slots(), shape, period, (span, pair), density);
-        add_rotation_keys(&mut bench, &case.plan, 4);
-        for (out, want) in run(&mut bench, &case, levels.0, levels.1).iter().zip(&case.expected) {
+        let case = case(&mut rng, bench.parameters.slots(), shape, period, (span, imaginary_steps), density);
+        add_rotation_keys(&mut bench, &case.plan, Level(4));
+        for (out, want) in run(&mut bench, &case, Level(levels.0), Level(levels.1)).iter().zip(&case.expected) {
             let error = bench.error(out, want) / out.scale();
             assert!(error < 1e-3, "case {seed}: error {error:.2e}");
         }
@@ -258,10 +261,10 @@ fn same_words_on_every_kernel_and_thread_count() {
     let mut bench = Bench::new(9, 5, Kernels::best());
     let slots = bench.parameters.slots();
     let cases = [(8, None, None), (1, Some(64), None), (4, None, Some(16))]
-        .map(|(period, span, pair)| case(&mut rng, slots, (1, 2), period, (span, pair), 0.6));
-    cases.iter().for_each(|case| add_rotation_keys(&mut bench, &case.plan, 4));
-    bench.add_key(0, KeyKind::Relinearise, 4);
-    let input = bench.encrypt(&cases[0].inputs[0], 4, 2f64.powi(40));
+        .map(|(period, span, imaginary_steps)| case(&mut rng, slots, (1, 2), period, (span, imaginary_steps), 0.6));
+    cases.iter().for_each(|case| add_rotation_keys(&mut bench, &case.plan, Level(4)));
+    bench.add_key(Gadget(0), KeyKind::Relinearize, Level(4));
+    let input = bench.encrypt(&cases[0].inputs[0], Level(4), 2f64.powi(40));
     let literal = bench.parameters.literal().clone();
     let mut all: Vec<Vec<Ciphertext>> = Vec::new();
     for kernels in Kernels::available() {
@@ -269,13 +272,14 @@ fn same_words_on_every_kernel_and_thread_count() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let out = pool.install(|| {
                 let parameters = umbra_ckks::Parameters::insecure_for_tests(literal.clone(), kernels).unwrap();
-                let evaluator = Evaluator::new(&parameters, &bench.keys);
+                let engine = Engine::new(&parameters);
+                let evaluator = Evaluator::new(&engine, &bench.keys);
                 let mut out = Vec::new();
                 for case in &cases {
                     let spec = TransformSpec {
-                        level: 4,
-                        gadget: 0,
-                        level_out: 3,
+                        level: Level(4),
+                        gadget: Gadget(0),
+                        level_out: Level(3),
                         weight_scales: &[2f64.powi(18)],
                         outputs: 2,
                         period: case.period,
@@ -283,14 +287,15 @@ fn same_words_on_every_kernel_and_thread_count() {
                         plan: &case.plan,
                         diagonals: &case.diagonals,
                         bias: &case.bias,
-                        scale_out: 2f64.powi(58) * case.plan.factor() / parameters.rescale_factor(4, 3),
+                        scale_out: 2f64.powi(58) * case.plan.factor()
+                            / parameters.rescale_factor(Level(4), Level(3)).unwrap(),
                         add_first: false,
                     };
-                    let transform = LinearTransform::new(&parameters, &spec).unwrap();
+                    let transform = LinearTransform::new(&engine, &spec).unwrap();
                     out.extend(evaluator.transform(&[&input], &transform).unwrap());
                 }
-                out.push(evaluator.square(&out[0], 0).unwrap());
-                out.push(evaluator.rescale(&out[0], 1).unwrap());
+                out.push(evaluator.square(&out[0], Gadget(0)).unwrap());
+                out.push(evaluator.rescale(&out[0], Level(1)).unwrap());
                 out
             });
             all.push(out);

@@ -1,18 +1,21 @@
-//! Times of the engine's operations at N = 2^15, 128-bit security, on one thread unless
-//! `RAYON_NUM_THREADS` says otherwise: `cargo bench -p umbra-ckks`.
+//! Times of the engine's operations at N = 2^15, 128-bit security, on one thread unless `RAYON_NUM_THREADS` says
+//! otherwise: `cargo bench -p umbra-evaluate`.
+
+use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::hint::black_box;
+
 use umbra_ckks::{
-    Bsgs, Ciphertext, Diagonal, Encoder, Encryptor, Evaluator, GadgetLiteral, KeyGenerator, KeyId, KeyKind,
-    LinearTransform, MemoryKeys, Parameters, ParametersLiteral, TransformSpec, encryption::encode_dense,
+    Bsgs, Ciphertext, Diagonal, Encoder, Encryptor, Gadget, GadgetLiteral, KeyGenerator, KeyId, KeyKind, Level,
+    MemoryKeys, Parameters, ParametersLiteral, TransformSpec, encode_dense,
 };
+use umbra_evaluate::{Engine, Evaluator, LinearTransform};
 use umbra_ring::primes;
 
 const LOG_N: u32 = 15;
 
-/// Level `i` has `limbs[i]` primes of 30 bits; one gadget for each level, with digits of `alpha[i]` primes
-/// and as many special primes.
+/// Level `i` has `limbs[i]` primes of 30 bits; one gadget for each level, with digits of `alpha[i]` primes and as many
+/// special primes.
 fn parameters(shape: &[(usize, usize)]) -> Parameters {
     let all = primes::nearest(LOG_N, 29.99, 40, &[]).expect("there are hundreds");
     let prefix = |n: usize| (0..n as u16).collect::<Vec<u16>>();
@@ -43,7 +46,7 @@ fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
         babies: centre(babies).collect(),
         inner: centre(inner).map(|i| i * babies).collect(),
         outer: vec![-32 * c, 0, 32 * c],
-        pair: None,
+        imaginary_steps: None,
     };
     let mut diagonals = Vec::new();
     for outer in 0..3 {
@@ -72,42 +75,46 @@ fn convolution(c: i64, babies: i64) -> (Bsgs, Vec<Diagonal>) {
 fn bench(criterion: &mut Criterion) {
     let shape = [(2, 3), (8, 4), (14, 7), (20, 7), (22, 6)];
     let parameters = parameters(&shape);
+    let engine = Engine::new(&parameters);
     let mut generator = KeyGenerator::new(&parameters).expect("entropy");
     let secret = generator.secret_key().expect("a key");
     let values: Vec<f64> = (0..parameters.slots()).map(|i| (i as f64).sin()).collect();
     let encoder = Encoder::new(LOG_N);
     let mut encryptor = Encryptor::new(&parameters).expect("entropy");
-    let mut encrypt = |level: usize| -> Ciphertext {
+    let mut encrypt = |level: Level| -> Ciphertext {
         let plain = encode_dense(&parameters, &encoder, &values, level, 2f64.powi(40)).expect("encodes");
-        encryptor.encrypt_seeded(&secret, &plain).expect("encrypts").expand(&parameters)
+        encryptor.encrypt_seeded(&secret, &plain).expect("encrypts").expand()
     };
     let mut group = criterion.benchmark_group("ckks");
     group.sample_size(10);
-    for (level, &(limbs, alpha)) in shape.iter().enumerate() {
+    for (i, &(limbs, alpha)) in shape.iter().enumerate() {
+        let (level, gadget) = (Level::new(i), Gadget::new(i));
         let x = encrypt(level);
-        let mut keys = MemoryKeys::default();
+        let mut keys = MemoryKeys::new(&parameters, secret.key_set());
         let name = |op: &str| format!("{op}/{limbs} limbs, digits of {alpha}");
-        for kind in [KeyKind::Relinearise, KeyKind::Rotate(1)] {
-            let id = KeyId { gadget: level as u16, kind, level };
-            keys.insert(generator.switching_key(&secret, id).expect("a key"));
+        for kind in [KeyKind::Relinearize, KeyKind::Rotate(1)] {
+            let id = KeyId { gadget, kind, level };
+            keys.insert(generator.switching_key(&secret, id).expect("a key")).expect("of this key set");
         }
-        let evaluator = Evaluator::new(&parameters, &keys);
-        group
-            .bench_function(name("rotate"), |b| b.iter(|| inside(|| evaluator.rotate(&x, 1, level).expect("rotates"))));
-        group.bench_function(name("square"), |b| b.iter(|| inside(|| evaluator.square(&x, level).expect("squares"))));
+        let evaluator = Evaluator::new(&engine, &keys);
+        group.bench_function(name("rotate"), |b| {
+            b.iter(|| inside(|| evaluator.rotate(&x, 1, gadget).expect("rotates")))
+        });
+        group.bench_function(name("square"), |b| b.iter(|| inside(|| evaluator.square(&x, gadget).expect("squares"))));
     }
-    for (level, channels, babies) in [(1, 64, 43), (2, 32, 32), (4, 16, 21)] {
+    for (i, channels, babies) in [(1, 64, 43), (2, 32, 32), (4, 16, 21)] {
+        let (level, level_out, gadget) = (Level::new(i), Level::new(i - 1), Gadget::new(i));
         let (plan, diagonals) = convolution(channels, babies);
-        let mut keys = MemoryKeys::default();
+        let mut keys = MemoryKeys::new(&parameters, secret.key_set());
         for kind in plan.keys() {
-            let id = KeyId { gadget: level as u16, kind, level };
-            keys.insert(generator.switching_key(&secret, id).expect("a key"));
+            let id = KeyId { gadget, kind, level };
+            keys.insert(generator.switching_key(&secret, id).expect("a key")).expect("of this key set");
         }
         let weight_scale = 2f64.powi(12);
         let spec = TransformSpec {
             level,
-            gadget: level,
-            level_out: level - 1,
+            gadget,
+            level_out,
             weight_scales: &[weight_scale],
             outputs: 1,
             period: channels as usize,
@@ -115,14 +122,14 @@ fn bench(criterion: &mut Criterion) {
             plan: &plan,
             diagonals: &diagonals,
             bias: &[vec![0.5; channels as usize]],
-            scale_out: 2f64.powi(40) * weight_scale / parameters.rescale_factor(level, level - 1),
+            scale_out: 2f64.powi(40) * weight_scale / parameters.rescale_factor(level, level_out).expect("levels"),
             add_first: false,
         };
         // Scales this low carry no message; the words are processed all the same.
-        let transform = LinearTransform::new(&parameters, &spec).expect("a transform");
+        let transform = LinearTransform::new(&engine, &spec).expect("a transform");
         let x = encrypt(level);
-        let evaluator = Evaluator::new(&parameters, &keys);
-        let name = format!("convolution 3x3/{channels} channels, {} limbs, {babies} babies", shape[level].0);
+        let evaluator = Evaluator::new(&engine, &keys);
+        let name = format!("convolution 3x3/{channels} channels, {} limbs, {babies} babies", shape[i].0);
         group.bench_function(name, |b| b.iter(|| inside(|| evaluator.transform(&[&x], &transform).expect("runs"))));
     }
     group.finish();

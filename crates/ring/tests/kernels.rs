@@ -1,8 +1,9 @@
 //! Every kernel set against the reference and against arithmetic written out with big integers.
 
-use super::*;
-use crate::{Automorphism, primes};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+
+use umbra_ring::kernels::{GroupedMatrix, IntegerMatrix, Kernels, KeyProduct, MAX_WEIGHTS, QuotientTerm};
+use umbra_ring::{Automorphism, Modulus, primes};
 
 fn residues(rng: &mut impl Rng, m: &Modulus, len: usize) -> Vec<u32> {
     // The extremes appear often: they are where lazy bounds break.
@@ -160,18 +161,6 @@ fn products_with_integers_are_exact() {
 }
 
 #[test]
-fn columns_are_grouped_by_weight() {
-    // Seven columns of weight 3, two of -1, one of 5; a row of zeros.
-    let row = [3, 3, -1, 3, 0, 3, 5, 3, -1, 3, 3];
-    let matrix = GroupedMatrix::new(2, row.len(), &[row, [0; 11]].concat()).unwrap();
-    assert_eq!((matrix.columns(), matrix.products()), (11, 4));
-    assert_eq!(
-        matrix.rows.iter().map(|r| (r.groups, r.sum, r.negative)).collect::<Vec<_>>(),
-        [([1, 1, 1, 1], 24, 2), ([0; 4], 0, 0)]
-    );
-}
-
-#[test]
 fn rows_of_integers_are_bounded() {
     let most = MAX_WEIGHTS as i32;
     assert!(IntegerMatrix::new(1, 2, &[most - 1, -1]).is_some());
@@ -274,43 +263,4 @@ fn quotients_agree() {
 fn unknown_sets_are_named() {
     let error = Kernels::named("sse9").unwrap_err().to_string();
     assert!(error.contains("sse9") && error.contains("scalar"), "{error}");
-}
-
-#[test]
-fn kernels_are_selected_by_name_or_refused() {
-    let select = |name: &str| Kernels::select(Some(name.as_ref())).map(|k| k.name);
-    let fastest = Kernels::available().last().unwrap().name;
-    assert_eq!(Kernels::select(None).unwrap().name, fastest);
-    assert_eq!(select(""), Ok(fastest));
-    for k in Kernels::available() {
-        assert_eq!(select(k.name), Ok(k.name));
-    }
-    let message = select("avx3").unwrap_err().to_string();
-    assert!(message.contains("'avx3'") && message.contains("scalar") && message.contains(fastest), "{message}");
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        assert!(matches!(Kernels::select(Some(OsStr::from_bytes(b"\xff"))), Err(RingError::Kernel { .. })));
-    }
-}
-
-/// Lengths that no schedule is for: the passes would leave their blocks, or leave levels out.
-#[test]
-fn wide_transforms_refuse_lengths_without_a_schedule() {
-    let m = moduli()[0];
-    let last = LastLevel { sum: 1, difference: 1 };
-    for wide in Kernels::available().iter().filter_map(|k| k.wide_ntt()) {
-        for n in [0, 64, 3 << 7, 3 << 15, 1 << 18] {
-            let roots = Wide { roots: vec![1; n / 8], quotients: vec![1; n] };
-            let refused = |transform: &dyn Fn(&mut [u32])| {
-                let run = || transform(&mut vec![0; n]);
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
-            };
-            assert!(refused(&|values| (wide.forward)(&m, &roots, values)), "forward of {n}");
-            assert!(refused(&|values| (wide.inverse)(&m, &roots, &last, values)), "inverse of {n}");
-        }
-        let short = Wide { roots: vec![1; 128 / 8], quotients: vec![1; 127] };
-        let run = || (wide.forward)(&m, &short, &mut [0; 128]);
-        assert!(std::panic::catch_unwind(run).is_err(), "roots that end too soon");
-    }
 }
