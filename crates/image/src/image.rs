@@ -38,9 +38,9 @@ impl std::fmt::Debug for Image {
 }
 
 impl Image {
-    /// Decodes a PNG or JPEG file, turned upright as its metadata says. Transparent parts become white, gray becomes colour
-    /// (or colour gray) as the network takes it; another size is cropped in the middle to the network's proportions and
-    /// resized. Each change is told in [`Image::notes`].
+    /// Decodes a PNG or JPEG file, turned upright as its metadata says. Transparent parts become white, gray becomes
+    /// colour (or colour gray) as the network takes it; another size is cropped in the middle to the network's
+    /// proportions and resized. Each change is told in [`Image::notes`].
     ///
     /// # Errors
     /// [`DecodeError`].

@@ -1,5 +1,5 @@
-//! An image as the client sees it: the sizes and the normalisation that a network expects, files that become such images, and
-//! logits that become classes.
+//! An image as the client sees it: the sizes and the normalisation that a network expects, files that become such
+//! images, and logits that become classes.
 //!
 //! [`ImageSpec`] is plain data. It says how bytes `[channels, height, width]` become a network's input.
 //! Decoding PNG and JPEG files is behind the feature `decode` (`Image`): a client that has pixels needs no decoder.

@@ -1,6 +1,7 @@
 //! From logits to classes.
 
-/// Probabilities of the classes: `exp(x_i) / sum exp(x_j)`, without overflow for any finite logits. NaN where a logit is NaN.
+/// Probabilities of the classes: `exp(x_i) / sum exp(x_j)`, without overflow for any finite logits. NaN where a logit
+/// is NaN.
 #[must_use]
 pub fn softmax(logits: &[f64]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -9,7 +10,8 @@ pub fn softmax(logits: &[f64]) -> Vec<f64> {
     weights.into_iter().map(|w| w / sum).collect()
 }
 
-/// The mean of the members' probabilities, class by class: what an ensemble says. Members must have as many logits each.
+/// The mean of the members' probabilities, class by class: what an ensemble says. Members must have as many logits
+/// each.
 #[must_use]
 pub fn ensemble_probabilities(members: &[Vec<f64>]) -> Vec<f64> {
     let part = 1.0 / members.len().max(1) as f64;

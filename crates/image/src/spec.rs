@@ -6,11 +6,11 @@ use crate::ImageError;
 
 /// Images larger than this on a side are refused: nothing of that size can be packed.
 const MAX_SIDE: usize = 1024;
-/// Channels of a image at most.
+/// Channels of an image at most.
 const MAX_CHANNELS: usize = 16;
 
-/// Size and normalisation of the images of a network. In files as the manifest has it, with the bound as a part of the normalisation;
-/// what is read is checked where a network or a program is made of it.
+/// Size and normalisation of the images of a network. In files as the manifest has it, with the bound as a part of the
+/// normalisation; what is read is checked where a network or a program is made of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpecEntry", from = "SpecEntry")]
 pub struct ImageSpec {
@@ -22,12 +22,12 @@ pub struct ImageSpec {
     pub width: usize,
     /// From bytes to the network's input.
     pub normalisation: Normalisation,
-    /// Bound of a normalised value on either side, where there is one: squares would take a few pixels that are far outside the
-    /// range of training out of it altogether. Before encryption, a bound costs nothing.
+    /// Bound of a normalised value on either side, where there is one: squares would take a few pixels that are far
+    /// outside the range of training out of it altogether. Before encryption, a bound costs nothing.
     pub clip: Option<f64>,
 }
 
-/// How bytes `x` of a image become numbers.
+/// How bytes `x` of an image become numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Normalisation {
     /// `(x/255 - mean) / max(std, min_std)`: mean and unbiased standard deviation of all values of this image.

@@ -6,16 +6,17 @@ use crate::{Operation, Program};
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, parameters, report, .. } = self;
-        writeln!(f, "{name}: {} steps, {} registers", self.steps.len(), self.registers)?;
+        let Self { client, report, .. } = self;
+        let parameters = &client.parameters;
+        writeln!(f, "{}: {} steps, {} registers", client.name, self.steps.len(), self.registers)?;
         for note in &report.notes {
             writeln!(f, "  {note}")?;
         }
         writeln!(
             f,
-            "  {:.2} core-seconds, {} keys, {:.1} MB of keys in a file",
+            "  {:.2} CPU-seconds, {} keys, {:.1} MB of keys in a file",
             report.seconds,
-            self.key_set().len(),
+            client.keys.len(),
             report.key_bytes as f64 / 1e6
         )?;
         writeln!(
@@ -24,7 +25,7 @@ impl fmt::Display for Program {
             "node", "level", "limbs", "log q", "scale", "weight", "diag", "rot", "split", "seconds", "error"
         )?;
         for step in &self.steps {
-            let limbs = &parameters.levels[step.level_in];
+            let limbs = &parameters.levels[step.level_in.index()];
             let (weight, diagonals) = match &step.operation {
                 Operation::Linear(linear) => (
                     linear.inputs.iter().map(|i| format!("{:.1}", i.weight_scale.log2())).collect::<Vec<_>>().join("/"),
@@ -41,9 +42,10 @@ impl fmt::Display for Program {
             };
             writeln!(
                 f,
-                "  {node:<34} {levels:>7} {:>5} {:>6.1} {:>6.1} {weight:>6} {diagonals:>6} {:>5} {:>5} {:>8.4} {:>9.1e}",
+                "  {node:<34} {levels:>7} {:>5} {:>6.1} {:>6.1} {weight:>6} {diagonals:>6} {:>5} {:>5} {:>8.4} \
+                 {:>9.1e}",
                 limbs.len(),
-                self.log2(limbs),
+                parameters.log2_of(limbs),
                 step.scale_out.log2(),
                 step.estimate.rotations,
                 step.estimate.decompositions,

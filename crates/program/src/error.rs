@@ -1,6 +1,6 @@
 //! What can be wrong with programs, with what goes into them and with what comes out.
 
-/// A program that does not hold together.
+/// A program or a client specification that does not hold together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
@@ -19,7 +19,7 @@ pub enum ProgramError {
         expected: String,
     },
     /// A value that does not fit, outside the steps.
-    #[error("the program's {what} is {found}, expected {expected}; compile the network again")]
+    #[error("the {what} is {found}, expected {expected}; compile the network again")]
     Invalid {
         /// The quantity.
         what: &'static str,
@@ -35,52 +35,53 @@ pub enum ProgramError {
 #[non_exhaustive]
 pub enum LayoutError {
     /// An image has the wrong number of values.
-    #[error("the image has {got} values, the program expects {expected}")]
-    Image {
+    #[error("the image has {found} values, the program expects {expected}")]
+    ImageSize {
         /// Found.
-        got: usize,
+        found: usize,
         /// Expected.
         expected: usize,
     },
     /// A wrong number of images or of results.
     #[error(
-        "{got} images or results were asked for, the program has lanes for 1 to {limit}; give as many, or compile with a larger batch"
+        "{found} images or results were asked for, the program has batch slots for 1 to {limit}; give as many, or \
+         compile with a larger batch"
     )]
     Batch {
         /// Number asked for.
-        got: usize,
+        found: usize,
         /// Number there are.
         limit: usize,
     },
-    /// Input ciphertexts are not what the program expects.
-    #[error("the input has {what} {got}, the program expects {expected}; encrypt the image for this program")]
-    Input {
-        /// Count, level or scale.
+    /// A result of another shape.
+    #[error("the result has {found} {what}, the program has {expected}; decrypt with the client file of that program")]
+    Shape {
+        /// What is counted.
         what: &'static str,
         /// Found.
-        got: f64,
+        found: usize,
         /// Expected.
-        expected: f64,
+        expected: usize,
     },
     /// Slots that must be zero are not.
     #[error(
-        "the result is not valid: slots that must be zero hold up to {stray:.3e} (limit {limit:.3e}); an activation \
-         overflowed, or the ciphertext or keys are corrupted or do not belong together"
+        "the result is not valid: slots that must be zero hold up to {found:.3e} (limit {limit:.3e}); an activation \
+         overflowed, or the ciphertext or keys are corrupted"
     )]
-    Stray {
+    ZeroSlots {
         /// Largest magnitude found.
-        stray: f64,
+        found: f64,
         /// Largest magnitude accepted.
         limit: f64,
     },
     /// Copies of a logit differ.
     #[error(
-        "the result is not valid: copies of a logit differ by up to {spread:.3e} (limit {limit:.3e}); an activation \
-         overflowed, or the ciphertext or keys are corrupted or do not belong together"
+        "the result is not valid: copies of a logit differ by up to {found:.3e} (limit {limit:.3e}); an activation \
+         overflowed, or the ciphertext or keys are corrupted"
     )]
-    Spread {
+    Copies {
         /// Largest difference found.
-        spread: f64,
+        found: f64,
         /// Largest difference accepted.
         limit: f64,
     },
@@ -97,4 +98,7 @@ pub enum LayoutError {
         /// Highest in training.
         high: f64,
     },
+    /// Logits of which none is the largest.
+    #[error("the result is not valid: a logit is not a number; the image drives activations out of their range")]
+    NoClass,
 }

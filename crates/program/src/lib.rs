@@ -1,23 +1,29 @@
 //! The contract between the half that prepares and the half that is deployed.
 //!
-//! A [`Program`] is what an encrypted inference does, step by step. Compilers make programs; run-times, simulators and counters
-//! interpret them.
+//! A [`ClientSpec`] is what a client needs: parameters, keys, how images become ciphertexts and ciphertexts logits. It
+//! has no weight. A [`Program`] is that, and what an encrypted inference does, step by step. Compilers make programs;
+//! back ends, simulators and counters interpret them. [`layout`] says what slots stand for, [`check`](Program::check)
+//! refuses what does not hold together.
 
 #![forbid(unsafe_code)]
 
 mod check;
+mod client;
 pub mod count;
 mod display;
 mod error;
+pub mod key_list;
 pub mod layout;
-pub mod program;
+mod program;
 pub mod sharing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use check::MAX_CIPHERTEXTS;
+pub use client::ClientSpec;
 pub use count::{Counts, count};
 pub use error::{LayoutError, ProgramError};
-pub use layout::Logits;
+pub use layout::{InputLayout, Layout, Logits, OutputLayout, Packing, Residuals};
 pub use program::{
-    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, RegisterState, Report, Step,
-    operation_name, used_primes,
+    Estimate, Linear, LinearInput, Operation, Program, Register, RegisterState, Report, Step, operation_name, state_of,
 };

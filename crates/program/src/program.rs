@@ -1,232 +1,54 @@
 //! Programs: what an encrypted inference does, step by step, with levels, scales, rotations and keys.
 //!
-//! A register holds one or more ciphertexts of the same level and scale. In the cyclic layout, in a register with *period* `C`,
-//! the value of channel `j` at position `p` is in ciphertext `j / C`, slot `p * C + j % C`. In the channel layout that of lane
-//! `m` is in ciphertext `j`, slot `p * D + m`, where `D` is the distance of positions; with zero padding slot `m * P + p` of `P`
-//! positions. See [`crate::packing`]. Rotating by `r` means
-//! `rot_r(x)[i] = x[(i + r) mod n]` with `n = N/2` slots.
+//! A register holds one or more ciphertexts of the same level and scale; [`crate::layout`] says what their slots stand
+//! for. Rotating by `r` means `rot_r(x)[i] = x[(i + r) mod n]` with `n = N/2` slots.
 //!
 //! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use umbra_ckks::{Bsgs, Diagonal, Gadget, KeyId, KeyKind, Level};
 
-use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, KeyId, KeyKind, ParametersLiteral};
-use umbra_image::ImageSpec;
-
-use crate::layout::logit_step;
+use crate::ClientSpec;
 
 /// A compiled network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// The network's name.
-    pub name: String,
+    /// What clients need: parameters, keys, how images go in and logits come out.
+    pub client: ClientSpec,
     /// BLAKE3 of the network (nodes and weights).
     pub network: [u8; 32],
-    /// One name a logit.
-    pub classes: Vec<String>,
-    /// Size and normalisation of the pictures.
-    pub picture: ImageSpec,
-    /// Range of the logits in training, where known: results far outside are not to be believed.
-    pub logit_range: Option<[f64; 2]>,
-    /// What slots stand for.
-    pub layout: Layout,
-    /// How a picture becomes ciphertexts.
-    pub input: InputLayout,
-    /// Where the logits are.
-    pub output: OutputLayout,
-    /// Parameters of the scheme.
-    pub parameters: ParametersLiteral,
     /// Number of registers.
     pub registers: usize,
+    /// Register that holds the encrypted image before the first step.
+    pub input: Register,
+    /// Register that holds the encrypted logits after the last step.
+    pub output: Register,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// Estimates and reasons, for people.
     pub report: Report,
 }
 
-/// What slots stand for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
-pub enum Layout {
-    /// Channels of one picture, next to one another.
-    #[default]
-    Cyclic,
-    /// Channels of this many networks that see the same picture, next to one another.
-    SideBySide {
-        /// Networks.
-        members: usize,
-        /// Whether the logits are the mean over the networks. Otherwise each has its own.
-        averaged: bool,
-    },
-    /// One channel a ciphertext, of this many pictures.
-    Batch {
-        /// Pictures that are classified at once.
-        lanes: usize,
-    },
-    /// One channel a ciphertext, of this many pictures, one after the other; weights have masks, for zero padding. Networks of an
-    /// ensemble have ciphertexts of their own.
-    Padded {
-        /// Pictures that are classified at once.
-        lanes: usize,
-        /// Networks that see each of them.
-        #[serde(default = "one", skip_serializing_if = "is_one")]
-        members: usize,
-        /// Whether the logits are the mean over the networks. Otherwise each has its own.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        averaged: bool,
-    },
-    /// One channel a ciphertext, of these pictures in these networks.
-    Ensemble {
-        /// Pictures that are classified at once.
-        #[serde(default = "one", skip_serializing_if = "is_one")]
-        pictures: usize,
-        /// Networks that see each of them.
-        #[serde(alias = "lanes")]
-        members: usize,
-        /// Whether the logits are the mean over the networks. Otherwise each lane has those of its own.
-        averaged: bool,
-    },
-}
+/// The number of a register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Register(pub u16);
 
-impl Layout {
-    /// Whether this is the cyclic layout.
+impl Register {
+    /// Position in a list of registers.
     #[must_use]
-    pub fn is_cyclic(&self) -> bool {
-        *self == Self::Cyclic
-    }
-
-    /// Whether channels lie next to one another, and not in ciphertexts of their own.
-    #[must_use]
-    pub fn joins_channels(&self) -> bool {
-        matches!(self, Self::Cyclic | Self::SideBySide { .. })
-    }
-
-    /// Networks that see the same picture.
-    #[must_use]
-    pub fn members(&self) -> usize {
-        match self {
-            Self::SideBySide { members, .. } | Self::Padded { members, .. } | Self::Ensemble { members, .. } => {
-                *members
-            }
-            Self::Cyclic | Self::Batch { .. } => 1,
-        }
-    }
-
-    /// Whether the logits are the mean over the networks.
-    #[must_use]
-    pub fn is_averaged(&self) -> bool {
-        match self {
-            Self::SideBySide { averaged, .. } | Self::Padded { averaged, .. } | Self::Ensemble { averaged, .. } => {
-                *averaged
-            }
-            Self::Cyclic | Self::Batch { .. } => false,
-        }
-    }
-
-    /// Lanes a picture, of what shares the slots of a ciphertext: its networks, and lanes that nothing is in.
-    #[must_use]
-    pub fn spacing(&self) -> usize {
-        match self {
-            Self::Cyclic | Self::Batch { .. } | Self::Padded { .. } => 1,
-            Self::SideBySide { members, .. } | Self::Ensemble { members, .. } => logit_step(*members),
-        }
-    }
-
-    /// Which of the vectors of logits in a result a lane has, if any.
-    #[must_use]
-    pub fn result(&self, lane: usize) -> Option<usize> {
-        let (picture, vector) = (lane / self.spacing(), lane % self.spacing());
-        (picture < self.pictures() && vector < self.vectors()).then(|| picture * self.vectors() + vector)
-    }
-
-    /// Pictures that are classified at once.
-    #[must_use]
-    pub fn pictures(&self) -> usize {
-        match self {
-            Self::Batch { lanes: pictures }
-            | Self::Padded { lanes: pictures, .. }
-            | Self::Ensemble { pictures, .. } => *pictures,
-            Self::Cyclic | Self::SideBySide { .. } => 1,
-        }
-    }
-
-    /// Vectors of logits of a picture.
-    #[must_use]
-    pub fn vectors(&self) -> usize {
-        if self.is_averaged() { 1 } else { self.members() }
-    }
-
-    /// Vectors of logits in a result, picture by picture.
-    #[must_use]
-    pub fn results(&self) -> usize {
-        self.pictures() * self.vectors()
+    pub const fn index(self) -> usize {
+        self.0 as usize
     }
 }
 
-/// How a picture becomes ciphertexts.
-///
-/// The normalised picture `[channels, height, width]` is laid out on `P` positions `p = pitch * row + column` (pitch: the
-/// width padded to a power of two; positions without pixel are 0). Slot `(p, c)` of ciphertext `k` is
-/// `picture[colour][(p + tap) mod P]` where `ciphertexts[k][c] = Some((colour, tap))`, and 0 where it is `None`. In the channel
-/// layout there is one `c` a ciphertext, and slots `p n / P + m` hold the picture of lane `m`, which is the same for all networks of
-/// an ensemble (see [`crate::packing`]); with zero padding slots `m P + p`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputLayout {
-    /// Register that holds the encrypted picture before the first step.
-    pub register: usize,
-    /// Number of positions `P`, a power of two.
-    pub positions: usize,
-    /// Positions a row.
-    pub pitch: usize,
-    /// Per ciphertext, per channel slot (`n / P` of them; one in the channel layout): colour and tap, or nothing.
-    pub ciphertexts: Vec<Vec<Option<(usize, i64)>>>,
-    /// Level of the fresh ciphertexts.
-    pub level: usize,
-    /// Their scale.
-    pub scale: f64,
-}
-
-/// Where the logits are after the last step.
-///
-/// With `k = period / step`, logit `j` of lane `m` is the value of slot `p * period + (j % k) * step + m` of ciphertext `j / k`, at
-/// every `p`; every other slot holds 0. The mean over an ensemble is in the first lane of each picture. With zero padding that of lane
-/// `m` is the value of slot `m * period + (j % k) * step`, of the first network, and of the others in the slots after it; in lanes
-/// without picture are the logits of a black one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OutputLayout {
-    /// Register.
-    pub register: usize,
-    /// Level of its ciphertexts.
-    pub level: usize,
-    /// Their scale.
-    pub scale: f64,
-    /// Distance in slots at which a logit occurs again.
-    pub period: usize,
-    /// Distance in slots of the logits of one ciphertext; 1 in the cyclic layout.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub step: usize,
-    /// Number of logits.
-    pub classes: usize,
-}
-
-impl OutputLayout {
-    /// Number of ciphertexts.
-    #[must_use]
-    pub fn ciphertexts(&self) -> usize {
-        self.classes.div_ceil((self.period / self.step.max(1)).max(1))
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
-}
-
-fn one() -> usize {
-    1
-}
-
-fn is_one(n: &usize) -> bool {
-    *n == 1
 }
 
 /// One step.
@@ -237,11 +59,12 @@ pub struct Step {
     /// What it does.
     pub operation: Operation,
     /// The register written. It may be one of those read.
-    pub destination: usize,
-    /// Level at which it works. Operands at higher levels are dropped to it, which needs its primes to be a subset of theirs.
-    pub level_in: usize,
+    pub destination: Register,
+    /// Level at which it works. Operands at higher levels are aligned to it by a mod switch, which needs its primes to
+    /// be a subset of theirs.
+    pub level_in: Level,
     /// Level of the result: where lower than `level_in`, the step ends with a (rational) rescale.
-    pub level_out: usize,
+    pub level_out: Level,
     /// Scale of the result.
     pub scale_out: f64,
     /// What it costs and how far off its result is.
@@ -251,23 +74,23 @@ pub struct Step {
 /// What a step does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    /// Squares every ciphertext of `source` and relinearises; then rescales where `level_out < level_in`.
+    /// Squares every ciphertext of `source` and relinearizes; then rescales where `level_out < level_in`.
     Square {
         /// Register read.
-        source: usize,
-        /// Gadget of the relinearisation key.
-        gadget: usize,
+        source: Register,
+        /// Gadget of the relinearization key.
+        gadget: Gadget,
     },
     /// A linear transform by periodic diagonals, plus a bias.
     Linear(Box<Linear>),
     /// `source + sum_r rot_r(source)`, all rotations of one decomposition; same level and scale.
     RotateSum {
         /// Register read.
-        source: usize,
+        source: Register,
         /// Rotations, none of them 0.
         rotations: Vec<i64>,
         /// Gadget of the rotation keys.
-        gadget: usize,
+        gadget: Gadget,
     },
 }
 
@@ -283,10 +106,12 @@ pub fn operation_name(operation: &Operation) -> &'static str {
 
 /// `y_o = bias_o + sum_{i, r} w_{o,i,r} (.) rot_r(x_i)` where every rotation is split as `r = outer + inner + baby`:
 ///
-/// `y_o = bias_o + sum_outer rot_outer( sum_inner rot_inner( sum_{i, baby} rot_{-(outer+inner)}(w_{o,i,r}) (.) rot_baby(x_i) ) )`
+/// `y_o = bias_o + sum_outer rot_outer( sum_inner rot_inner( sum_{i, baby} rot_{-(outer+inner)}(w_{o,i,r}) (.)
+/// rot_baby(x_i) ) )`
 ///
-/// where `i` runs over all ciphertexts of all inputs, in order. With pairs a diagonal may be the imaginary part of a weight: then
-/// `r = outer + inner + baby + pair`, see [`umbra_ckks::linear`]; the scale of the result is twice that of the products.
+/// where `i` runs over all ciphertexts of all inputs, in order. With complex packing of giant steps a diagonal may be
+/// the imaginary part of a weight: then `r = outer + inner + baby + imaginary`, see [`umbra_ckks::linear`]; the scale
+/// of the result is twice that of the products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
     /// Registers read. All products have the same scale.
@@ -297,15 +122,15 @@ pub struct Linear {
     pub diagonals: Vec<Diagonal>,
     /// Length of a diagonal: it repeats with this period over the slots. Channels per ciphertext of the result.
     pub period: usize,
-    /// What diagonals are multiplied by, slot by slot: one period of the masks each, a power of two and at least that of the
-    /// diagonals. Empty where there are none.
+    /// What diagonals are multiplied by, slot by slot: one period of the masks each, a power of two and at least that
+    /// of the diagonals. Empty where there are none.
     pub masks: Vec<Vec<bool>>,
     /// Per ciphertext of the result, one period: that of the masks where there are any.
     pub bias: Vec<Vec<f64>>,
     /// Gadget of the rotation keys; it serves `level_in` even where nothing is rotated.
-    pub gadget: usize,
-    /// Whether inputs that share a weight are added before they are multiplied ([`crate::sharing`]): only for weights of period 1
-    /// without masks and pairs. The result is the same.
+    pub gadget: Gadget,
+    /// Whether inputs that share a weight are added before they are multiplied ([`crate::sharing`]): only for weights
+    /// of period 1 without masks and pairs. The result is the same.
     pub add_first: bool,
 }
 
@@ -333,7 +158,7 @@ impl Linear {
 #[serde(deny_unknown_fields)]
 pub struct LinearInput {
     /// Register read.
-    pub source: usize,
+    pub source: Register,
     /// Scale at which the diagonals that multiply it are encoded.
     pub weight_scale: f64,
 }
@@ -342,7 +167,7 @@ pub struct LinearInput {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
-    /// Core-seconds.
+    /// CPU-seconds.
     pub seconds: f64,
     /// Bytes of evaluation keys read (both halves).
     pub key_bytes: u64,
@@ -362,7 +187,7 @@ pub struct Report {
     pub log_qp: f64,
     /// What 128-bit security allows.
     pub log_qp_limit: u32,
-    /// Core-seconds of one inference.
+    /// CPU-seconds of one inference.
     pub seconds: f64,
     /// Bytes of the evaluation keys in a file (one half; the other comes from a seed).
     pub key_bytes: u64,
@@ -378,7 +203,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RegisterState {
     /// Level of its ciphertexts.
-    pub level: usize,
+    pub level: Level,
     /// Their scale.
     pub scale: f64,
     /// Number of ciphertexts.
@@ -389,20 +214,21 @@ impl Program {
     /// Number of slots of a ciphertext: N/2.
     #[must_use]
     pub fn slots(&self) -> usize {
-        1 << (self.parameters.log_n.clamp(1, 31) - 1)
+        self.client.slots()
     }
 
-    /// The keys that the steps need, each once, at the highest level of its use.
+    /// The keys that the steps need, each once, at the highest level of its use. Of a checked program these are
+    /// [`ClientSpec::keys`].
     #[must_use]
     pub fn key_set(&self) -> Vec<KeyId> {
-        let mut levels: BTreeMap<(u16, KeyKind), usize> = BTreeMap::new();
+        let mut levels: BTreeMap<(Gadget, KeyKind), Level> = BTreeMap::new();
         for step in &self.steps {
-            let mut need = |gadget: usize, kind: KeyKind| {
-                let level = levels.entry((gadget as u16, kind)).or_default();
+            let mut need = |gadget: Gadget, kind: KeyKind| {
+                let level = levels.entry((gadget, kind)).or_insert(step.level_in);
                 *level = (*level).max(step.level_in);
             };
             match &step.operation {
-                Operation::Square { gadget, .. } => need(*gadget, KeyKind::Relinearise),
+                Operation::Square { gadget, .. } => need(*gadget, KeyKind::Relinearize),
                 Operation::RotateSum { rotations, gadget, .. } => {
                     rotations.iter().for_each(|&r| need(*gadget, KeyKind::Rotate(r)));
                 }
@@ -414,64 +240,35 @@ impl Program {
         levels.into_iter().map(|((gadget, kind), level)| KeyId { gadget, level, kind }).collect()
     }
 
-    /// What each register holds before each step and after the last: `states()[step][register]`. The program must have been
-    /// checked.
+    /// What each register holds before each step and after the last: `states()[step][register]`. The program must have
+    /// been checked.
     #[must_use]
     pub fn states(&self) -> Vec<Vec<Option<RegisterState>>> {
         let mut registers = vec![None; self.registers];
-        let InputLayout { register, level, scale, ref ciphertexts, .. } = self.input;
-        if let Some(input) = registers.get_mut(register) {
-            *input = Some(RegisterState { level, scale, ciphertexts: ciphertexts.len() });
+        let input = &self.client.input;
+        if let Some(register) = registers.get_mut(self.input.index()) {
+            let ciphertexts = input.ciphertexts.len();
+            *register = Some(RegisterState { level: input.level, scale: input.scale, ciphertexts });
         }
         let mut states = vec![registers.clone()];
         for step in &self.steps {
-            let count = |source: usize| registers.get(source).copied().flatten().map_or(0, |s| s.ciphertexts);
+            let count = |source: Register| state_of(&registers, source).map_or(0, |s| s.ciphertexts);
             let ciphertexts = match &step.operation {
                 Operation::Square { source, .. } | Operation::RotateSum { source, .. } => count(*source),
                 Operation::Linear(linear) => linear.outputs(),
             };
             let state = RegisterState { level: step.level_out, scale: step.scale_out, ciphertexts };
-            if let Some(destination) = registers.get_mut(step.destination) {
+            if let Some(destination) = registers.get_mut(step.destination.index()) {
                 *destination = Some(state);
             }
             states.push(registers.clone());
         }
         states
     }
-
-    /// Base-2 logarithm of a product of primes; the indices must exist.
-    pub fn log2(&self, primes: &[u16]) -> f64 {
-        primes.iter().map(|&i| f64::from(self.parameters.primes[i as usize]).log2()).sum()
-    }
-
-    /// What rescaling from one level to another divides by.
-    pub fn rescale_factor(&self, from: usize, to: usize) -> f64 {
-        let levels = &self.parameters.levels;
-        let product = |a: &[u16], b: &[u16]| -> f64 {
-            a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(self.parameters.primes[i as usize])).product()
-        };
-        product(&levels[from], &levels[to]) / product(&levels[to], &levels[from])
-    }
 }
 
-/// The primes that some level or gadget has.
+/// What a register holds, of the states between two steps ([`Program::states`]).
 #[must_use]
-pub fn used_primes(levels: &[Vec<u16>], gadgets: &[GadgetLiteral]) -> BTreeSet<u16> {
-    let of_gadgets = gadgets.iter().flat_map(|g| g.digits.iter().flatten().chain(&g.special));
-    levels.iter().flatten().chain(of_gadgets).copied().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ensembles_of_one_picture_are_read_as_they_were_written_first() {
-        let layout: Layout =
-            serde_json::from_str(r#"{"kind": "ensemble", "lanes": 3, "averaged": false}"#).expect("a layout");
-        assert_eq!(layout, Layout::Ensemble { pictures: 1, members: 3, averaged: false });
-        assert_eq!((0..5).map(|lane| layout.result(lane)).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), None, None]);
-        let layout = Layout::Ensemble { pictures: 2, members: 3, averaged: true };
-        assert_eq!((0..9).filter_map(|lane| Some((lane, layout.result(lane)?))).collect::<Vec<_>>(), [(0, 0), (4, 1)]);
-    }
+pub fn state_of(states: &[Option<RegisterState>], register: Register) -> Option<RegisterState> {
+    states.get(register.index()).copied().flatten()
 }

@@ -1,8 +1,9 @@
 //! Adding first: whether a step adds the inputs that share a weight before it multiplies them.
 //!
-//! In the channel layout an output channel is a sum of rotated input channels times weights, each weight a small integer for all
-//! slots. Inputs with the same integer, in one row of the matrix, are added [`GROUP`] at a time, and each sum is multiplied once.
-//! The result is the same to the bit; what changes is how many products and additions it takes.
+//! With one channel per ciphertext an output channel is a sum of rotated input channels times weights, each weight a
+//! small integer for all slots. Inputs with the same integer, in one row of the matrix, are added [`GROUP`] at a time,
+//! and each sum is multiplied once. The result is the same to the bit; what changes is how many products and additions
+//! it takes.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// Of a linear step whose input ciphertexts' weights have these scales. Weights count as equal that are so once rounded.
+    /// Of a linear step whose input ciphertexts' weights have these scales. Weights count as equal that are so once
+    /// rounded.
     #[must_use]
     pub fn of(linear: &Linear, scales: &[f64]) -> Self {
         let mut rows: BTreeMap<_, usize> = BTreeMap::new();
@@ -48,6 +50,6 @@ impl Linear {
     /// Whether its weights are the same in all slots: integers, which may be added up before they are multiplied.
     #[must_use]
     pub fn has_integers(&self) -> bool {
-        self.period == 1 && self.masks.is_empty() && self.plan.pair.is_none()
+        self.period == 1 && self.masks.is_empty() && self.plan.imaginary_steps.is_none()
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use umbra_ckks::{Diagonal, Gadget, ParametersLiteral};
+
 use super::demand::{Demand, MAX_STRIP, MAX_SUMS};
 use super::{MAX_CIPHERTEXTS, MAX_READ, close, gib, is_scale};
-use umbra_ckks::{Diagonal, ParametersLiteral};
-
-use crate::{Linear, Operation, Program, ProgramError, RegisterState, Step};
+use crate::{Linear, Operation, Program, ProgramError, Register, RegisterState, Step, state_of};
 
 /// One step and what the registers hold before it.
 pub(super) struct StepCheck<'a> {
@@ -29,11 +29,11 @@ impl StepCheck<'_> {
 
     pub(super) fn check(&self) -> Result<RegisterState, ProgramError> {
         let Step { operation, destination, level_in, level_out, scale_out, estimate, .. } = self.step;
-        let levels = &self.program.parameters.levels;
-        if *destination >= self.program.registers {
+        let levels = &self.program.client.parameters.levels;
+        if destination.index() >= self.program.registers {
             return Err(self.error("destination", destination, format!("below {}", self.program.registers)));
         }
-        if *level_in >= levels.len() || level_out > level_in {
+        if level_in.index() >= levels.len() || level_out > level_in {
             return Err(self.error("level", format!("{level_in} to {level_out}"), "levels that exist, not ascending"));
         }
         if !(is_scale(*scale_out) && estimate.seconds.is_finite() && estimate.error_std.is_finite()) {
@@ -56,30 +56,31 @@ impl StepCheck<'_> {
             }
             Operation::Linear(linear) => (self.linear(linear)?, linear.outputs()),
         };
-        let expected = scale / self.program.rescale_factor(*level_in, *level_out);
+        let factor = self.program.client.parameters.rescale_factor(*level_in, *level_out);
+        let expected = factor.map_or(f64::NAN, |factor| scale / factor);
         if !close(expected, *scale_out) {
             return Err(self.error("scale of the result", scale_out, expected));
         }
         Ok(RegisterState { level: *level_out, scale: *scale_out, ciphertexts })
     }
 
-    fn source(&self, register: usize) -> Result<RegisterState, ProgramError> {
-        let Some(state) = self.registers.get(register).copied().flatten() else {
+    fn source(&self, register: Register) -> Result<RegisterState, ProgramError> {
+        let Some(state) = state_of(self.registers, register) else {
             return Err(self.error("source", register, "a register written before"));
         };
-        let levels = &self.program.parameters.levels;
-        let own = &levels[self.step.level_in];
-        if state.level < self.step.level_in || !own.iter().all(|p| levels[state.level].contains(p)) {
+        let levels = &self.program.client.parameters.levels;
+        let own = &levels[self.step.level_in.index()];
+        if state.level < self.step.level_in || !own.iter().all(|p| levels[state.level.index()].contains(p)) {
             let expected = format!("level {} or one that contains its primes", self.step.level_in);
             return Err(self.error("level of an operand", state.level, expected));
         }
         Ok(state)
     }
 
-    fn gadget(&self, gadget: usize) -> Result<(), ProgramError> {
-        let parameters = &self.program.parameters;
-        let level = &parameters.levels[self.step.level_in];
-        match parameters.gadgets.get(gadget) {
+    fn gadget(&self, gadget: Gadget) -> Result<(), ProgramError> {
+        let parameters = &self.program.client.parameters;
+        let level = &parameters.levels[self.step.level_in.index()];
+        match parameters.gadgets.get(gadget.index()) {
             Some(g) if g.serves(level) => Ok(()),
             _ => Err(self.error("gadget", gadget, format!("one that serves level {}", self.step.level_in))),
         }
@@ -138,16 +139,20 @@ impl StepCheck<'_> {
                 return Err(self.error(what, "a list without 0", "one with 0"));
             }
         }
-        if let Some(pair) = plan.pair {
-            self.rotations("distance of pairs", &[pair])?;
-            if pair == 0 || !masks.is_empty() {
-                let found = format!("{pair} with {} masks", masks.len());
-                return Err(self.error("distance of pairs", found, "a rotation other than 0, and no masks"));
+        if let Some(steps) = plan.imaginary_steps {
+            self.rotations("rotation of imaginary parts", &[steps])?;
+            if steps == 0 || !masks.is_empty() {
+                let found = format!("{steps} with {} masks", masks.len());
+                return Err(self.error("rotation of imaginary parts", found, "a rotation other than 0, and no masks"));
             }
         }
         if *add_first && !linear.has_integers() {
             let found = format!("weights of period {period}, {} masks", masks.len());
-            return Err(self.error("weights that are added up first", found, "period 1, no masks and no pairs"));
+            return Err(self.error(
+                "weights that are added up first",
+                found,
+                "period 1, no masks and no complex weights",
+            ));
         }
         self.gadget(*gadget)?;
         let key = |d: &Diagonal| (d.place(), d.imaginary);
@@ -161,7 +166,7 @@ impl StepCheck<'_> {
                 && (d.inner as usize) < plan.inner.len()
                 && (d.baby as usize) < plan.babies.len()
                 && d.mask.is_none_or(|m| usize::from(m) < masks.len())
-                && (!d.imaginary || plan.pair.is_some());
+                && (!d.imaginary || plan.imaginary_steps.is_some());
             if !fits || d.values.len() != *period || !d.values.iter().all(|v| v.is_finite()) {
                 return Err(self.error("diagonal", format!("{:?}", key(d)), "indices in range, one period of numbers"));
             }
@@ -171,8 +176,8 @@ impl StepCheck<'_> {
 
     /// The memory that a checked transform takes, where one step may take as much.
     pub(super) fn demand(&self, linear: &Linear) -> Result<Demand, ProgramError> {
-        let ParametersLiteral { log_n, levels, gadgets, .. } = &self.program.parameters;
-        let limbs = levels[self.step.level_in].len() + gadgets[linear.gadget].special.len();
+        let ParametersLiteral { log_n, levels, gadgets, .. } = &self.program.client.parameters;
+        let limbs = levels[self.step.level_in.index()].len() + gadgets[linear.gadget.index()].special.len();
         let demand = Demand::of(linear, limbs, 1 << log_n);
         for (what, found, limit) in [
             ("memory for sums of products", demand.sums, MAX_SUMS),
