@@ -24,4 +24,7 @@ pub enum ClientError {
     /// An image that does not fit the program, or a result that is not to be believed.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Key generation was stopped.
+    #[error("key generation was cancelled; nothing was written")]
+    Cancelled,
 }

@@ -1,14 +1,17 @@
-//! The owner of the pictures: makes keys, encrypts pictures, decrypts and checks results.
+//! The owner of the images: makes keys, encrypts images, decrypts and checks results.
 //!
-//! The secret key stays here. The evaluation keys and the encrypted pictures go to the server.
+//! All of it rests on a client file ([`umbra_wire::ClientFile`]), which has no weights. The secret key stays here. The
+//! evaluation keys and the encrypted images go to the server.
 
 #![forbid(unsafe_code)]
 
 mod client;
 mod error;
+mod prediction;
 mod secret;
 
-pub use client::Client;
+pub use client::{Client, KeyProgress};
 pub use error::ClientError;
-pub use secret::{decode_secret_key, encode_secret_key, open_secret_key, save_secret_key};
+pub use prediction::Prediction;
+pub use secret::{decode_secret_key, encode_secret_key, open_secret_key, read_secret_key, save_secret_key};
 pub use umbra_program::Logits;

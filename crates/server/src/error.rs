@@ -11,13 +11,21 @@ pub enum ServerError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The content of a file.
+    /// The content of a file or of a stream.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// Content that is in no file.
+    /// Content that is in neither.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// The evaluation failed.
+    /// The evaluation failed, or was cancelled.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+}
+
+impl ServerError {
+    /// Whether the inference was stopped by whoever asked for it.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Runtime(RuntimeError::Cancelled { .. }))
+    }
 }

@@ -1,4 +1,4 @@
-//! Evaluates programs on encrypted pictures.
+//! Evaluates programs on encrypted images.
 //!
 //! Nothing in this crate can name a secret key, let alone decrypt: it sees the engine only through `umbra-wire`, which
 //! exports no such type, and does not depend on the engine's crate itself. Both of these must not compile:
@@ -23,5 +23,5 @@ mod error;
 mod server;
 
 pub use error::ServerError;
-pub use server::Server;
+pub use server::{Progress, Server};
 pub use umbra_runtime::StepReport;

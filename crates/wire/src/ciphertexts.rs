@@ -1,19 +1,20 @@
-//! Ciphertexts in files.
+//! Encrypted images and results.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use umbra_ckks::Ciphertext;
-use umbra_ckks::encryption::SeededCiphertext;
-use umbra_file::{Container, ContainerFile, FormatError, Kind, bytes_of_words, encode};
+use umbra_ckks::{Ciphertext, KeySetId, Level, SeededCiphertext};
+use umbra_file::{Container, ContainerFile, FormatError, Kind, Label, bytes_of_words, encode};
 
-use crate::{ContentError, LoadedProgram, WireError, seed_and_words};
+use crate::client::{file_id, key_set};
+use crate::{ClientFile, ContentError, WireError, seed_and_words};
 
 /// Which end of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// An encrypted picture.
+    /// Encrypted images.
     Input,
     /// Encrypted logits.
     Output,
@@ -22,7 +23,7 @@ pub enum Role {
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Input => "an encrypted picture",
+            Self::Input => "encrypted images",
             Self::Output => "an encrypted result",
         })
     }
@@ -38,7 +39,8 @@ pub enum Form {
     Whole,
 }
 
-/// The header of a file of ciphertexts; the container's context is the digest of the program.
+/// The header of a file of ciphertexts; the container's context is the digest of the program, its key set that of the
+/// ciphertexts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CiphertextHeader {
@@ -46,89 +48,157 @@ pub struct CiphertextHeader {
     pub role: Role,
     /// How the residues are stored.
     pub form: Form,
+    /// Images that were encrypted: no more than the program classifies at once.
+    pub images: usize,
     /// Level of all of them.
-    pub level: usize,
+    pub level: Level,
     /// Scale of all of them.
     pub scale: f64,
 }
 
-/// A container with an encrypted picture.
-///
-/// # Errors
-/// [`ContentError`].
-pub fn encode_input(program: &LoadedProgram, ciphertexts: &[SeededCiphertext]) -> Result<Vec<u8>, ContentError> {
-    let layout = &program.program().input;
-    let header = CiphertextHeader { role: Role::Input, form: Form::Seeded, level: layout.level, scale: layout.scale };
-    let records: Vec<Vec<u8>> =
-        ciphertexts.iter().map(|c| [&c.seed()[..], &bytes_of_words(c.words())].concat()).collect();
-    let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-    Ok(encode(Kind::Ciphertext, program.digest(), &header, &records)?)
+/// Ciphertexts of one end of a program, and of how many images. Fresh ones are [`SeededCiphertext`]s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encrypted<C = Ciphertext> {
+    /// Images that were encrypted.
+    pub images: usize,
+    /// The ciphertexts, all of one key set.
+    pub ciphertexts: Vec<C>,
 }
 
-/// A container with encrypted logits.
-///
-/// # Errors
-/// [`ContentError`].
-pub fn encode_output(program: &LoadedProgram, ciphertexts: &[Ciphertext]) -> Result<Vec<u8>, ContentError> {
-    let layout = &program.program().output;
-    let header = CiphertextHeader { role: Role::Output, form: Form::Whole, level: layout.level, scale: layout.scale };
-    let records: Vec<_> = ciphertexts.iter().map(|c| bytes_of_words(c.words())).collect();
-    let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-    Ok(encode(Kind::Ciphertext, program.digest(), &header, &records)?)
+impl Encrypted<SeededCiphertext> {
+    /// As the server uses them.
+    #[must_use]
+    pub fn expand(&self) -> Encrypted {
+        let ciphertexts = self.ciphertexts.iter().map(SeededCiphertext::expand).collect();
+        Encrypted { images: self.images, ciphertexts }
+    }
+
+    /// The bytes of a file of encrypted images.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn encode(&self, client: &ClientFile) -> Result<Vec<u8>, ContentError> {
+        let seeded = |c: &SeededCiphertext| [&c.seed()[..], &bytes_of_words(c.words())].concat();
+        let records: Vec<Vec<u8>> = self.ciphertexts.iter().map(seeded).collect();
+        let key_set = self.ciphertexts.first().map(SeededCiphertext::key_set);
+        frame(client, Role::Input, Form::Seeded, self.images, key_set, &records)
+    }
+
+    /// Writes encrypted images.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn write(&self, client: &ClientFile, mut out: impl Write) -> Result<(), WireError> {
+        out.write_all(&self.encode(client)?).map_err(WireError::write)
+    }
 }
 
-/// The ciphertexts of one end of a program; see [`decode_ciphertexts`].
-///
-/// # Errors
-/// [`WireError`].
-pub fn read_ciphertexts(path: &Path, program: &LoadedProgram, role: Role) -> Result<Vec<Ciphertext>, WireError> {
-    let file = ContainerFile::open(path, Kind::Ciphertext, None)?;
-    decode_ciphertexts(file.container(), program, role).map_err(WireError::content(path))
-}
+impl Encrypted {
+    /// The key set of the ciphertexts, of which there is at least one in everything that was read.
+    #[must_use]
+    pub fn key_set(&self) -> Option<KeySetId> {
+        self.ciphertexts.first().map(Ciphertext::key_set)
+    }
 
-/// The ciphertexts of one end of a program, after checking that they are for it: program, role, level, scale, number,
-/// lengths, residues.
-///
-/// # Errors
-/// [`ContentError`].
-pub fn decode_ciphertexts<B: AsRef<[u8]>>(
-    container: &Container<B>,
-    program: &LoadedProgram,
-    role: Role,
-) -> Result<Vec<Ciphertext>, ContentError> {
-    container.expect_kind(Kind::Ciphertext)?;
-    container.expect_context(program.digest())?;
-    let header: CiphertextHeader = container.header()?;
-    let (level, scale, count) = program.end(role);
-    let expect = |what, ok: bool, found: String, expected: String| {
-        let remedy = "give the file that was made for this step";
-        if ok { Ok(()) } else { Err(ContentError::Mismatch { what, found, expected, remedy }) }
-    };
-    expect("content", header.role == role, header.role.to_string(), role.to_string())?;
-    expect("level", header.level == level, header.level.to_string(), level.to_string())?;
-    let close = (header.scale / scale - 1.0).abs() < 1e-12;
-    expect("scale", close, header.scale.to_string(), scale.to_string())?;
-    let records = container.records();
-    expect("number of ciphertexts", records == count, records.to_string(), count.to_string())?;
-    let parameters = program.parameters();
-    let half = parameters.level(level).len() << parameters.log_n();
-    let read = |record| {
-        let expected = match header.form {
-            Form::Seeded => crate::SEED + 4 * half,
-            Form::Whole => 8 * half,
+    /// The bytes of a file of an encrypted result.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn encode(&self, client: &ClientFile) -> Result<Vec<u8>, ContentError> {
+        let records: Vec<_> = self.ciphertexts.iter().map(|c| bytes_of_words(c.words())).collect();
+        frame(client, Role::Output, Form::Whole, self.images, self.key_set(), &records)
+    }
+
+    /// Writes an encrypted result.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn write(&self, client: &ClientFile, mut out: impl Write) -> Result<(), WireError> {
+        out.write_all(&self.encode(client)?).map_err(WireError::write)
+    }
+
+    /// Reads the ciphertexts of one end of a program from a stream, up to their end and no further.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(input: impl Read, client: &ClientFile, role: Role) -> Result<Self, WireError> {
+        let bytes = crate::read_whole(input, Kind::Ciphertext)?;
+        Ok(Self::decode(&Container::decode(&bytes[..]).map_err(ContentError::from)?, client, role)?)
+    }
+
+    /// Reads the ciphertexts of one end of a program from a file; see [`Self::decode`].
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn open(path: &Path, client: &ClientFile, role: Role) -> Result<Self, WireError> {
+        let file = ContainerFile::open(path, Kind::Ciphertext, None)?;
+        Self::decode(file.container(), client, role).map_err(WireError::content(path))
+    }
+
+    /// The ciphertexts of one end of a program, after checking that they are for it: program, role, level, scale,
+    /// number, lengths, residues.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn decode<B: AsRef<[u8]>>(
+        container: &Container<B>,
+        client: &ClientFile,
+        role: Role,
+    ) -> Result<Self, ContentError> {
+        container.expect_kind(Kind::Ciphertext)?;
+        container.expect_context(client.program())?;
+        let key_set = key_set(&container.label())?;
+        let header: CiphertextHeader = container.header()?;
+        let (level, scale, count) = client.end(role);
+        let expect = |what, ok: bool, found: String, expected: String| {
+            let remedy = "give the file that was made for this step";
+            if ok { Ok(()) } else { Err(ContentError::Mismatch { what, found, expected, remedy }) }
         };
-        let found = container.record_length(record).unwrap_or_default();
-        if found != expected {
-            let (found, expected) = (found as u64, expected.to_string());
-            return Err(FormatError::RecordLength { record, found, expected }.into());
-        }
-        Ok(match header.form {
-            Form::Seeded => {
-                let (seed, words) = seed_and_words(record, container.record(record)?)?;
-                SeededCiphertext::from_parts(parameters, level, scale, seed, &words)?.expand(parameters)
+        expect("content", header.role == role, header.role.to_string(), role.to_string())?;
+        expect("level", header.level == level, header.level.to_string(), level.to_string())?;
+        let close = (header.scale / scale - 1.0).abs() < 1e-12;
+        expect("scale", close, header.scale.to_string(), scale.to_string())?;
+        let most = client.spec().layout.images;
+        let fits = (1..=most).contains(&header.images);
+        expect("number of images", fits, header.images.to_string(), format!("1 to {most}"))?;
+        let records = container.records();
+        expect("number of ciphertexts", records == count, records.to_string(), count.to_string())?;
+        let parameters = client.parameters();
+        let half = parameters.level(level)?.len() << parameters.log_n();
+        let read = |record| {
+            let expected = match header.form {
+                Form::Seeded => crate::SEED + 4 * half,
+                Form::Whole => 8 * half,
+            };
+            let found = container.record_length(record).unwrap_or_default();
+            if found != expected {
+                let (found, expected) = (found as u64, expected.to_string());
+                return Err(FormatError::RecordLength { record, found, expected }.into());
             }
-            Form::Whole => Ciphertext::from_words(parameters, level, scale, &container.words(record)?)?,
-        })
-    };
-    (0..count).map(read).collect()
+            Ok(match header.form {
+                Form::Seeded => {
+                    let (seed, words) = seed_and_words(record, container.record(record)?)?;
+                    SeededCiphertext::from_parts(parameters, key_set, level, scale, seed, &words)?.expand()
+                }
+                Form::Whole => Ciphertext::from_words(parameters, key_set, level, scale, &container.words(record)?)?,
+            })
+        };
+        let ciphertexts = (0..count).map(read).collect::<Result<_, ContentError>>()?;
+        Ok(Self { images: header.images, ciphertexts })
+    }
+}
+
+fn frame(
+    client: &ClientFile,
+    role: Role,
+    form: Form,
+    images: usize,
+    key_set: Option<KeySetId>,
+    records: &[impl AsRef<[u8]>],
+) -> Result<Vec<u8>, ContentError> {
+    let (level, scale, _) = client.end(role);
+    let header = CiphertextHeader { role, form, images, level, scale };
+    let label = Label::new(Kind::Ciphertext, client.program(), key_set.and_then(file_id))?;
+    let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
+    Ok(encode(label, &header, &records)?)
 }

@@ -1,10 +1,10 @@
 //! Programs in files.
 //!
-//! A container of kind *program* whose context is the digest of the network. The header is JSON: everything but the weights.
-//! For each linear step, in order, there are three records:
+//! A container of kind *program* whose context is the digest of the network. The header is JSON: everything but the
+//! weights. For each linear step, in order, there are three records:
 //!
-//! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words; where the step has masks, then the number of its
-//!    mask from 1 on, or 0 for none; where its weights are complex, then 1 for an imaginary part, or 0;
+//! 1. of each diagonal output, input, outer, inner and baby, as 32-bit words; where the step has masks, then the number
+//!    of its mask from 1 on, or 0 for none; where its weights are complex, then 1 for an imaginary part, or 0;
 //! 2. the values of the diagonals, one period each, as 32-bit floats;
 //! 3. where the step has masks, these: one period each, a byte a slot, 1 or 0;
 //! 4. the biases, one period an output (that of the masks, where there are any), as 64-bit floats.
@@ -14,30 +14,19 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use umbra_file::{Container, Digest, FormatError, Kind, bytes_of_words, encode};
-
-use umbra_ckks::{Bsgs, Diagonal, ParametersLiteral};
-use umbra_image::ImageSpec;
-use umbra_program::{
-    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
-};
+use umbra_ckks::{Bsgs, Diagonal, Gadget, Level};
+use umbra_file::{Container, Digest, FormatError, Kind, Label, bytes_of_words, encode};
+use umbra_program::{ClientSpec, Estimate, Linear, LinearInput, Operation, Program, Register, Report, Step};
 
 use crate::ContentError;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
-    name: Cow<'a, str>,
-    classes: Cow<'a, [String]>,
-    picture: Cow<'a, ImageSpec>,
-    logit_range: Option<[f64; 2]>,
-    /// Not written for the cyclic layout: programs of that layout are what they were before there was another.
-    #[serde(default, skip_serializing_if = "Layout::is_cyclic")]
-    layout: Layout,
-    input: Cow<'a, InputLayout>,
-    output: Cow<'a, OutputLayout>,
-    parameters: Cow<'a, ParametersLiteral>,
+    client: Cow<'a, ClientSpec>,
     registers: usize,
+    input: Register,
+    output: Register,
     steps: Vec<StepEntry<'a>>,
     report: Cow<'a, Report>,
 }
@@ -47,9 +36,9 @@ struct Header<'a> {
 struct StepEntry<'a> {
     node: Cow<'a, str>,
     operation: OperationEntry<'a>,
-    destination: usize,
-    level_in: usize,
-    level_out: usize,
+    destination: Register,
+    level_in: Level,
+    level_out: Level,
     scale_out: f64,
     estimate: Estimate,
 }
@@ -58,8 +47,8 @@ struct StepEntry<'a> {
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
 enum OperationEntry<'a> {
     Square {
-        source: usize,
-        gadget: usize,
+        source: Register,
+        gadget: Gadget,
     },
     Linear {
         inputs: Cow<'a, [LinearInput]>,
@@ -69,15 +58,15 @@ enum OperationEntry<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         masks: Option<[usize; 2]>,
         outputs: usize,
-        gadget: usize,
+        gadget: Gadget,
         /// Written only where set.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         add_first: bool,
     },
     RotateSum {
-        source: usize,
+        source: Register,
         rotations: Cow<'a, [i64]>,
-        gadget: usize,
+        gadget: Gadget,
     },
 }
 
@@ -90,19 +79,13 @@ const MAX_MASKS: usize = u16::MAX as usize;
 /// The bytes of a program's file.
 ///
 /// # Errors
-/// [`FormatError::HeaderTooLong`] for a program of more than some thousand steps; [`FormatError::Header`] for an operation that this
-/// version of the format does not have.
+/// [`FormatError::HeaderTooLong`] for a program of more than some thousand steps.
 pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
     let header = Header {
-        name: Cow::Borrowed(&program.name),
-        classes: Cow::Borrowed(&program.classes),
-        picture: Cow::Borrowed(&program.picture),
-        logit_range: program.logit_range,
-        layout: program.layout,
-        input: Cow::Borrowed(&program.input),
-        output: Cow::Borrowed(&program.output),
-        parameters: Cow::Borrowed(&program.parameters),
+        client: Cow::Borrowed(&program.client),
         registers: program.registers,
+        input: program.input,
+        output: program.output,
         steps: program.steps.iter().map(StepEntry::of).collect(),
         report: Cow::Borrowed(&program.report),
     };
@@ -112,7 +95,7 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
         let masked = !linear.masks.is_empty();
         let indices = |d: &Diagonal| {
             let mask = masked.then(|| d.mask.map_or(0, |m| u32::from(m) + 1));
-            let part = linear.plan.pair.map(|_| d.imaginary.into());
+            let part = linear.plan.imaginary_steps.map(|_| d.imaginary.into());
             [d.output, d.input, d.outer.into(), d.inner.into(), d.baby.into()].into_iter().chain(mask).chain(part)
         };
         let indices: Vec<u32> = linear.diagonals.iter().flat_map(indices).collect();
@@ -125,7 +108,8 @@ pub fn encode_program(program: &Program) -> Result<Vec<u8>, ContentError> {
         records.push(linear.bias.iter().flatten().flat_map(|v| v.to_le_bytes()).collect());
     }
     let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-    Ok(encode(Kind::Program, Digest::from(program.network), &header, &records)?)
+    let label = Label::new(Kind::Program, Digest::from(program.network), None)?;
+    Ok(encode(label, &header, &records)?)
 }
 
 /// Reads a program and checks it ([`Program::check`]). Allocates no more than a few times the container's own size.
@@ -142,16 +126,11 @@ pub fn decode_program<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Progra
         return Err(FormatError::Malformed { what: "number of records", found, expected }.into());
     }
     let program = Program {
-        name: header.name.into_owned(),
+        client: header.client.into_owned(),
         network: *container.context().bytes(),
-        classes: header.classes.into_owned(),
-        picture: header.picture.into_owned(),
-        logit_range: header.logit_range,
-        layout: header.layout,
-        input: header.input.into_owned(),
-        output: header.output.into_owned(),
-        parameters: header.parameters.into_owned(),
         registers: header.registers,
+        input: header.input,
+        output: header.output,
         steps,
         report: header.report.into_owned(),
     };
@@ -194,7 +173,7 @@ impl<'a> StepEntry<'a> {
                 Operation::RotateSum { source, rotations: rotations.into_owned(), gadget }
             }
             OperationEntry::Linear { inputs, plan, period, masks, outputs, gadget, add_first } => {
-                let diagonals = records.diagonals(period, masks.is_some(), plan.pair.is_some())?;
+                let diagonals = records.diagonals(period, masks.is_some(), plan.imaginary_steps.is_some())?;
                 let span = masks.map_or(period, |[_, span]| span);
                 let masks = masks.map(|[count, span]| records.masks(span, count)).transpose()?.unwrap_or_default();
                 let bias = records.bias(span, outputs)?;
@@ -311,7 +290,8 @@ mod tests {
     fn masks_are_counted_before_they_are_read() {
         let read = |count: usize| {
             let record = vec![1; count];
-            let bytes = encode(Kind::Program, Digest::of(b""), &(), &[&record]).expect("a container");
+            let label = Label::new(Kind::Program, Digest::of(b""), None).expect("a label");
+            let bytes = encode(label, &(), &[&record]).expect("a container");
             let container = Container::decode(&bytes[..]).expect("a container");
             Records { container: &container, next: 0 }.masks(1, count)
         };

@@ -1,9 +1,10 @@
 //! What can be wrong with exchanged files. Every message is one line with the remedy in it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use umbra_ckks::{CkksError, KeyId};
-use umbra_file::{FileError, FormatError};
+use umbra_file::{FileError, FormatError, StreamError};
 use umbra_program::ProgramError;
 
 /// What is wrong with the content of a file.
@@ -16,7 +17,7 @@ pub enum ContentError {
     /// The engine refuses what it holds.
     #[error(transparent)]
     Engine(#[from] CkksError),
-    /// A program that does not hold together.
+    /// A program or a client specification that does not hold together.
     #[error(transparent)]
     Program(#[from] ProgramError),
     /// A value in the header that does not fit.
@@ -39,14 +40,14 @@ pub enum ContentError {
     },
 }
 
-/// What is wrong with a file on disk.
+/// What is wrong with a file on disk, or with what comes from or goes to a stream.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// It cannot be read or written, or is no container.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content.
+    /// The content of a file.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file.
@@ -54,11 +55,22 @@ pub enum WireError {
         /// What is wrong.
         reason: ContentError,
     },
+    /// A stream that fails, stalls, ends early or does not hold together.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The content of a stream.
+    #[error(transparent)]
+    Received(#[from] ContentError),
 }
 
 impl WireError {
     /// Adds the path of the file to what is wrong with its content.
     pub fn content(path: &Path) -> impl Fn(ContentError) -> Self {
         move |reason| Self::Content { path: path.into(), reason }
+    }
+
+    /// An output that cannot be written.
+    pub(crate) fn write(reason: io::Error) -> Self {
+        Self::Stream(StreamError::Write { position: 0, reason })
     }
 }

@@ -1,16 +1,21 @@
-//! The files that the parties of an encrypted inference exchange: programs, evaluation keys, ciphertexts.
+//! What the parties of an encrypted inference exchange: programs, client files, evaluation keys, encrypted images and
+//! results.
 //!
-//! Every one is a container of `umbra-file`. Its *context* says what it belongs to: evaluation keys to parameters (their
-//! digest), ciphertexts to a program (the digest of its file). Decoders take any bytes, check lengths before they allocate
-//! and never panic.
+//! Every one is a container of `umbra-file`, in a file, in memory or on its way through a stream. Its *context* says
+//! what it belongs to: evaluation keys to parameters (their digest), client files and ciphertexts to a program (the
+//! digest of its file). Its *key set* says whose keys and ciphertexts they are. Decoders take any bytes, check lengths
+//! before they allocate and never panic.
 //!
-//! # Records, version 1
+//! # Records, version 2
 //!
 //! | kind | header | records |
 //! |---|---|---|
-//! | evaluation keys | [`KeysHeader`] | one a key, in the header's order: the seed of its `a` half (32 bytes), then the words of its `b` half |
-//! | ciphertexts | [`CiphertextHeader`] | one a ciphertext. Seeded: the seed of `c1` (32 bytes), then the words of `c0`. Whole: the words of `c0` and `c1` of each limb |
+//! | program | see `encode.rs` | the weights of its linear steps |
+//! | client file | [`ClientSpec`](umbra_program::ClientSpec) | none |
+//! | evaluation keys | [`KeysHeader`] | one a key, in the header's order: seed and `b` |
+//! | ciphertexts | [`CiphertextHeader`] | one a ciphertext: seed and `c0`, or `c0` and `c1` |
 //!
+//! A seed has 32 bytes. It stands for the half that is uniform: `a` of a key, `c1` of a fresh ciphertext.
 //! The words of an evaluation key are limb by limb and in a limb digit by digit, those of a ciphertext limb by limb.
 //!
 //! A secret key is never exchanged; nothing here can name one.
@@ -18,21 +23,24 @@
 #![forbid(unsafe_code)]
 
 mod ciphertexts;
+mod client;
 mod encode;
 mod error;
 mod keys;
 mod program;
+mod stream;
 
-pub use ciphertexts::{
-    CiphertextHeader, Form, Role, decode_ciphertexts, encode_input, encode_output, read_ciphertexts,
-};
+pub use ciphertexts::{CiphertextHeader, Encrypted, Form, Role};
+pub use client::ClientFile;
 pub use encode::{decode_program, encode_program};
 pub use error::{ContentError, WireError};
-pub use keys::{EvaluationKeys, EvaluationKeysWriter, KeysHeader};
+pub use keys::{EvaluationKeys, EvaluationKeysReader, EvaluationKeysWriter, KeysHeader, receive_evaluation_keys};
 pub use program::LoadedProgram;
+pub use stream::read_whole;
 
-pub use umbra_ckks::encryption::SeededCiphertext;
-pub use umbra_ckks::{Ciphertext, CkksError, KeyId, KeyKind, KeyStore, Parameters, SwitchingKey};
+pub use umbra_ckks::{
+    Ciphertext, CkksError, KeyId, KeyKind, KeySetId, KeyStore, MemoryKeys, Parameters, SeededCiphertext, SwitchingKey,
+};
 
 /// Bytes of a seed.
 const SEED: usize = 32;

@@ -1,5 +1,6 @@
 //! Programs with what every party derives from them.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,14 +9,13 @@ use umbra_file::{AtomicFile, Container, Digest, FileBytes, FileError, Kind};
 use umbra_program::Program;
 
 use crate::encode::{decode_program, encode_program};
-use crate::{ContentError, Role, WireError};
+use crate::{ClientFile, ContentError, WireError};
 
 /// A checked program, the digest that names it in other files, and its parameters. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct LoadedProgram {
     program: Arc<Program>,
-    digest: Digest,
-    parameters: Parameters,
+    client: ClientFile,
     size: u64,
 }
 
@@ -28,8 +28,7 @@ impl LoadedProgram {
         program.check()?;
         let bytes = encode_program(&program)?;
         let container = Container::decode(&bytes[..])?;
-        let parameters = Parameters::new(program.parameters.clone())?;
-        Ok(Self { program: Arc::new(program), digest: container.digest(), parameters, size: container.size() })
+        Self::of_checked(program, container.digest(), container.size())
     }
 
     /// Reads a program from a file.
@@ -47,9 +46,38 @@ impl LoadedProgram {
     /// [`ContentError`].
     pub fn decode<B: AsRef<[u8]>>(container: &Container<B>) -> Result<Self, ContentError> {
         container.expect_kind(Kind::Program)?;
-        let program = decode_program(container)?;
-        let parameters = Parameters::new(program.parameters.clone())?;
-        Ok(Self { program: Arc::new(program), digest: container.digest(), parameters, size: container.size() })
+        Self::of_checked(decode_program(container)?, container.digest(), container.size())
+    }
+
+    /// Reads a program from a stream, up to its end and no further. Memory grows as bytes arrive.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(input: impl Read) -> Result<Self, WireError> {
+        let bytes = crate::read_whole(input, Kind::Program)?;
+        Ok(Self::decode(&Container::decode(&bytes[..]).map_err(ContentError::from)?)?)
+    }
+
+    fn of_checked(program: Program, digest: Digest, size: u64) -> Result<Self, ContentError> {
+        let parameters = Parameters::new(program.client.parameters.clone())?;
+        let client = ClientFile::of_checked(program.client.clone(), digest, parameters);
+        Ok(Self { program: Arc::new(program), client, size })
+    }
+
+    /// The bytes of its file.
+    ///
+    /// # Errors
+    /// [`ContentError`] for a header that is too long.
+    pub fn encode(&self) -> Result<Vec<u8>, ContentError> {
+        encode_program(&self.program)
+    }
+
+    /// Writes the program.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn write(&self, mut out: impl Write) -> Result<(), WireError> {
+        out.write_all(&self.encode()?).map_err(WireError::write)
     }
 
     /// Writes the program to a file.
@@ -57,7 +85,7 @@ impl LoadedProgram {
     /// # Errors
     /// [`WireError`].
     pub fn save(&self, path: &Path) -> Result<(), WireError> {
-        let bytes = encode_program(&self.program).map_err(WireError::content(path))?;
+        let bytes = self.encode().map_err(WireError::content(path))?;
         Ok(AtomicFile::write(path, false, &bytes)?)
     }
 
@@ -67,31 +95,27 @@ impl LoadedProgram {
         &self.program
     }
 
+    /// What clients need of it.
+    #[must_use]
+    pub fn client(&self) -> &ClientFile {
+        &self.client
+    }
+
     /// The digest of its file: what ciphertexts are bound to.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.client.program()
     }
 
     /// Its parameters, with their tables.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
-        &self.parameters
+        self.client.parameters()
     }
 
     /// Bytes of its file.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// Level, scale and number of the ciphertexts at one end.
-    #[must_use]
-    pub fn end(&self, role: Role) -> (usize, f64, usize) {
-        let (input, output) = (&self.program.input, &self.program.output);
-        match role {
-            Role::Input => (input.level, input.scale, input.ciphertexts.len()),
-            Role::Output => (output.level, output.scale, output.ciphertexts()),
-        }
     }
 }
