@@ -1,9 +1,10 @@
 //! A linear transform on slots as matrix products.
 //!
-//! Weights repeat with a period C, so slot `p C + c` of a result is a sum over `j = c + r` of `w_r[c] x[p C + j]`: row `p` of a matrix
-//! of inputs, whose columns are the offsets `j`, times one matrix of weights for all `p`. A convolution's rotations in the cyclic
-//! layout are a few ranges, which cover few more offsets than there are rotations. In the channel layout rotations are multiples
-//! of C: every `c` is a lane of its own, with a matrix of weights of its own.
+//! Weights repeat with a period C, so slot `p C + c` of a result is a sum over `j = c + r` of `w_r[c] x[p C + j]`: row
+//! `p` of a matrix of inputs, whose columns are the offsets `j`, times one matrix of weights for all `p`. A
+//! convolution's rotations in multiplexed packing are a few ranges, which cover few more offsets than there are
+//! rotations. With one channel per ciphertext rotations are multiples of C: every `c` is computed apart, with a matrix
+//! of weights of its own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,8 +44,8 @@ impl Dense {
             let r = (linear.plan.giant(d) + linear.plan.babies[d.baby as usize]).rem_euclid(slots as i64);
             if r > slots as i64 / 2 { r - slots as i64 } else { r }
         };
-        let lanes = linear.diagonals.iter().all(|d| rotation(d) % period as i64 == 0);
-        let width = if lanes { 1 } else { period };
+        let apart = linear.diagonals.iter().all(|d| rotation(d) % period as i64 == 0);
+        let width = if apart { 1 } else { period };
         if width * outputs > WASTE * count {
             return None;
         }
@@ -109,8 +110,8 @@ impl Dense {
         }
     }
 
-    /// The inputs' rows of some positions: column by column where a column's slots are a period apart, row by row where a row's are
-    /// neighbours.
+    /// The inputs' rows of some positions: column by column where a column's slots are a period apart, row by row where
+    /// a row's are neighbours.
     fn gather(
         &self,
         inputs: &[Vec<f64>],
