@@ -22,7 +22,7 @@ fn difference(graph: &Graph, first: &Graph) -> Option<(String, String, String)> 
         let pairs = graph.nodes().iter().zip(first.nodes());
         pairs.into_iter().find_map(|(a, b)| differ(&format!("node {:?}", a.name()), describe(a), describe(b)))
     };
-    differ("the geometry", format!("{:?}", graph.geometry()), format!("{:?}", first.geometry()))
+    differ("the geometry", format!("{:?}", graph.padding()), format!("{:?}", first.padding()))
         .or_else(|| differ("the input", format!("{:?}", graph.input()), format!("{:?}", first.input())))
         .or_else(nodes)
         .or_else(|| differ("the number of nodes", graph.nodes().len().to_string(), first.nodes().len().to_string()))

@@ -1,4 +1,5 @@
-//! Which weight is which codeword, in memory and in `clusters.safetensors` beside the weights (`docs/network-format.md`).
+//! Which weight is which codeword, in memory and in `clusters.safetensors` beside the weights
+//! (`docs/network-format.md`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -42,9 +43,9 @@ pub struct BiasCodes {
     pub index: Vec<u32>,
 }
 
-/// Which weight is which codeword. A codeword times the scale of its output channel is the value that is multiplied, with batch
-/// norms fused in: the weights of the network are these divided by the factor of the channel. All codes are in range, and fit the
-/// network.
+/// Which weight is which codeword. A codeword times the scale of its output channel is the value that is multiplied,
+/// with batch norms fused in: the weights of the network are these divided by the factor of the channel. All codes are
+/// in range, and fit the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Codebooks {
     pub(super) mode: ClusterMode,
@@ -100,12 +101,20 @@ impl Codebooks {
     /// # Errors
     /// [`ClusterError::Model`] where it cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ClusterError> {
-        let (path, bytes) = self.encode(folder.as_ref())?;
+        let (path, bytes) = self.file(folder.as_ref())?;
         Ok(AtomicFile::write(&path, false, &bytes).map_err(ModelError::from)?)
     }
 
+    /// The bytes of `clusters.safetensors`.
+    ///
+    /// # Errors
+    /// [`ClusterError::File`] for more than the format can hold.
+    pub fn encode(&self) -> Result<Vec<u8>, ClusterError> {
+        Ok(self.file(Path::new(""))?.1)
+    }
+
     /// The file in a folder, and its bytes.
-    pub(super) fn encode(&self, folder: &Path) -> Result<(PathBuf, Vec<u8>), ClusterError> {
+    pub(super) fn file(&self, folder: &Path) -> Result<(PathBuf, Vec<u8>), ClusterError> {
         let path = folder.join(FILE);
         let mut tensors: BTreeMap<String, (Dtype, Vec<u8>)> = BTreeMap::new();
         let reals = |w: &[f64]| (Dtype::F64, w.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
@@ -134,16 +143,28 @@ impl Codebooks {
         Ok((path, bytes))
     }
 
-    /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its weights are
-    /// the codewords times scales over the factors of its batch norms, to the bit.
+    /// Reads the codebooks in the folder of a clustered network, and checks that they are those of `graph`: that its
+    /// weights are the codewords times scales over the factors of its batch norms, to the bit.
     ///
     /// # Errors
     /// [`ClusterError`]: no such file, not such a file, one of another network.
     pub fn load(folder: impl AsRef<Path>, graph: &Graph) -> Result<Self, ClusterError> {
         let path = folder.as_ref().join(FILE);
         let bytes = read_file(&path, "codebooks", MAX_FILE).map_err(ModelError::from)?;
-        let refuse = |what: String| ClusterError::File { path: path.clone(), what };
-        let codebooks = Self::decode(&bytes, graph).map_err(refuse)?;
+        Self::of_file(&path, &bytes, graph)
+    }
+
+    /// As [`Self::load`], of the bytes of the file.
+    ///
+    /// # Errors
+    /// As [`Self::load`]. Never panics, whatever the bytes.
+    pub fn decode(bytes: &[u8], graph: &Graph) -> Result<Self, ClusterError> {
+        Self::of_file(Path::new(FILE), bytes, graph)
+    }
+
+    fn of_file(path: &Path, bytes: &[u8], graph: &Graph) -> Result<Self, ClusterError> {
+        let refuse = |what: String| ClusterError::File { path: path.to_path_buf(), what };
+        let codebooks = Self::read(bytes, graph).map_err(refuse)?;
         let same = codebooks.apply(graph, graph.description().clone())?;
         let differs = graph.nodes().iter().zip(same.nodes()).find(|(a, b)| a.operator() != b.operator());
         match differs {
@@ -152,7 +173,7 @@ impl Codebooks {
         }
     }
 
-    fn decode(bytes: &[u8], graph: &Graph) -> Result<Self, String> {
+    fn read(bytes: &[u8], graph: &Graph) -> Result<Self, String> {
         let broken = |e: SafeTensorError| format!("not a valid safetensors file ({e})");
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
@@ -162,7 +183,8 @@ impl Codebooks {
         let mode = modes.into_iter().find(|mode| *found == format!("{VERSION} {mode}"));
         let mode = mode.ok_or_else(|| {
             format!(
-                "{FORMAT} {found:?}, expected version {VERSION} and full, slice or ensemble, as in \"{VERSION} slice\"; cluster the network again"
+                "{FORMAT} {found:?}, expected version {VERSION} and full, slice or ensemble, as in \"{VERSION} \
+                 slice\"; cluster the network again"
             )
         })?;
         let read = |key: &str, dtype: Dtype| -> Result<&[u8], String> {

@@ -1,21 +1,23 @@
 //! Which weight is which codeword, so that errors cancel where inputs are correlated.
 //!
-//! k-means makes the errors of single weights small. What counts is the error of a sum of inputs times weights: with `e` the errors of a
-//! row, `H` the covariance of its inputs and `H = Q Q'` with `Q` upper triangular, its mean square is
+//! k-means makes the errors of single weights small. What counts is the error of a sum of inputs times weights: with
+//! `e` the errors of a row, `H` the covariance of its inputs and `H = Q Q'` with `Q` upper triangular, its mean square
+//! is
 //!
 //! ```text
 //! e' H e = |Q' e|^2 = sum over i of (Q_ii e_i + sum over j < i of Q_ji e_j)^2
 //! ```
 //!
-//! apart from what the inputs' means add, which goes to the bias. Inputs `x` are those of the network as clustered so far, and results
-//! should be those of the network as it was, whose inputs are `x0`: of all that a row can make of `x`, `(w + w D H^-1) x` with
-//! `D = (x0 - x) x'` is nearest to `w x0` (GPTAQ, arXiv 2504.02692), and that is what `w` stands for from here on. Weights take their
-//! codewords in order, each the codeword nearest to
-//! `w_i + (sum over j < i of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's
-//! nearest plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted by
-//! their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the codeword with which
-//! `e' H e` is smallest, all others as they are. Once all rows are done, codewords are fitted to them ([`super::refit`]), and assigned
-//! again, a few times. Means and covariances are those of the pictures for calibration.
+//! apart from what the inputs' means add, which goes to the bias. Inputs `x` are those of the network as clustered so
+//! far, and results should be those of the network as it was, whose inputs are `x0`: of all that a row can make of `x`,
+//! `(w + w D H^-1) x` with `D = (x0 - x) x'` is nearest to `w x0` (GPTAQ, arXiv 2504.02692), and that is what `w`
+//! stands for from here on. Weights take their codewords in order, each the codeword nearest to `w_i + (sum over j < i
+//! of Q_ji e_j) / Q_ii`, which makes up for the errors before it (GPTQ, arXiv 2210.17323; this form, Babai's nearest
+//! plane: arXiv 2507.18553). Members of an ensemble share the codeword and keep an error each; its terms are weighted
+//! by their `Q_ii^2`, and by the square of what the codewords of the row are multiplied by. Then each weight takes the
+//! codeword with which `e' H e` is smallest, all others as they are. Once all rows are done, codewords are fitted to
+//! them ([`super::refit`]), and assigned again, a few times. Means and covariances are those of the images for
+//! calibration.
 
 use std::borrow::Cow;
 
@@ -34,8 +36,8 @@ const SWEEPS: usize = 2;
 /// Times that codewords are fitted to their weights.
 const ROUNDS: usize = 3;
 
-/// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its weights' errors
-/// add. `inputs`: of each member, normalised pictures for calibration.
+/// Replaces the codes and the codewords, and returns each member with its biases corrected for the mean of what its
+/// weights' errors add. `inputs`: of each member, normalised images for calibration.
 pub(super) fn compensate(
     members: &[Member<'_>],
     inputs: &[Vec<Vec<f32>>],
@@ -85,8 +87,8 @@ struct Wanted {
     second: Array2<f64>,
 }
 
-/// Assigns the codewords, layer by layer, and evaluates the members so clustered on each one's `inputs`. `keep` is given what each
-/// layer of each member should be, in the order of the layers.
+/// Assigns the codewords, layer by layer, and evaluates the members so clustered on each one's `inputs`. `keep` is
+/// given what each layer of each member should be, in the order of the layers.
 fn walk<'a>(
     members: &'a [Member<'a>],
     inputs: &'a [Vec<Vec<f32>>],
@@ -228,10 +230,10 @@ fn nearest(books: &[&[f64]], wanted: &[f64], importance: &[f64], distances: &mut
     distances.iter().copied().enumerate().reduce(first).map_or(0, |(code, _)| code as u32)
 }
 
-/// Of each node, each picture's result, while a node is left that reads it.
+/// Of each node, each image's result, while a node is left that reads it.
 type Values = Vec<Vec<Vec<f64>>>;
 
-/// A member on its pictures for calibration, up to some node.
+/// A member on its images for calibration, up to some node.
 struct Walk<'a> {
     member: &'a Member<'a>,
     inputs: &'a [Vec<f32>],
@@ -265,15 +267,15 @@ impl<'a> Walk<'a> {
         let rewritten = scale::rewritten(graph, id, &self.weights, &self.biases)?;
         for (operator, values) in [(&rewritten, &mut self.clustered), (node.operator(), &mut self.original)] {
             let results: Vec<Vec<f64>> = if let [first, rest @ ..] = node.inputs() {
-                let step = Forward::<f64>::new(operator, graph.geometry(), graph.node(*first).shape(), node.shape());
-                let apply = |(picture, x): (usize, &Vec<f64>)| {
-                    let other = rest.first().map(|other| values[other.index()][picture].as_slice());
+                let step = Forward::<f64>::new(operator, graph.padding(), graph.node(*first).shape(), node.shape());
+                let apply = |(image, x): (usize, &Vec<f64>)| {
+                    let other = rest.first().map(|other| values[other.index()][image].as_slice());
                     step.apply(Cow::Borrowed(x), other, &mut Vec::new())
                 };
                 values[first.index()].par_iter().enumerate().map(apply).collect()
             } else {
                 let embedding = Embedding::new(graph);
-                self.inputs.iter().map(|picture| embedding.embed(picture)).collect()
+                self.inputs.iter().map(|image| embedding.embed(image)).collect()
             };
             if results.iter().flatten().any(|v| !v.is_finite()) {
                 return Err(ClusterError::Overflow { network: graph.name().into(), node: node.name().into() });
@@ -288,12 +290,12 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Of the inputs of a convolution, over pictures and positions.
+    /// Of the inputs of a convolution, over images and positions.
     fn moments(&self, id: NodeId) -> Result<Moments, ClusterError> {
         let graph = self.member.graph;
         let node = graph.node(id);
         let input = node.inputs()[0];
-        let step = Forward::<f64>::new(node.operator(), graph.geometry(), graph.node(input).shape(), node.shape());
+        let step = Forward::<f64>::new(node.operator(), graph.padding(), graph.node(input).shape(), node.shape());
         let (clustered, original) = (&self.clustered[input.index()], &self.original[input.index()]);
         let overflow = || ClusterError::Overflow { network: graph.name().into(), node: node.name().into() };
         // Without a bias to correct, means count as errors do.

@@ -26,7 +26,8 @@ pub enum ClusterError {
     },
     /// An ensemble of one.
     #[error(
-        "an ensemble is clustered jointly, expected at least two networks of one architecture, found {found}; name the others as members, or use mode full or slice for a single network"
+        "an ensemble is clustered jointly, expected at least two networks of one architecture, found {found}; name \
+         the others as members, or use mode full or slice for a single network"
     )]
     TooFewMembers {
         /// The number of networks given.
@@ -44,7 +45,8 @@ pub enum ClusterError {
     },
     /// Members that cannot share an index map.
     #[error(
-        "member {member} ({network:?}) differs from the first network: {what} is {found}, expected {expected}; members must have the same architecture"
+        "member {member} ({network:?}) differs from the first network: {what} is {found}, expected {expected}; \
+         members must have the same architecture"
     )]
     Architecture {
         /// Number of the member, the first network being 1.
@@ -60,15 +62,17 @@ pub enum ClusterError {
     },
     /// Nothing to measure what errors do on.
     #[error(
-        "network {network:?} has no sample pictures, on which errors are made to cancel; give others for calibration, or assign to the nearest codeword"
+        "network {network:?} has no sample images, on which errors are made to cancel; give others for calibration, \
+         or assign to the nearest codeword"
     )]
     NoSamples {
         /// Its name.
         network: String,
     },
-    /// Values on the pictures for calibration are no finite numbers.
+    /// Values on the images for calibration are no finite numbers.
     #[error(
-        "network {network:?}: values of node {node:?} overflow on pictures for calibration; use more codewords, or assign to the nearest codeword"
+        "network {network:?}: values of node {node:?} overflow on images for calibration; use more codewords, or \
+         assign to the nearest codeword"
     )]
     Overflow {
         /// Its name.

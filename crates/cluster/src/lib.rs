@@ -1,11 +1,12 @@
 //! Parameter clustering: few distinct weights (paper, "parameter clustering").
 //!
-//! Where each channel is a ciphertext of its own, an output channel is a sum of rotated input channels times weights. Inputs that
-//! share a weight are added first and multiplied once, so that a channel takes as many multiplications as it has distinct weights.
-//! k-means makes few distinct ones of many.
+//! Where each channel is a ciphertext of its own, an output channel is a sum of rotated input channels times weights.
+//! Inputs that share a weight are added first and multiplied once, so that a channel takes as many multiplications as
+//! it has distinct weights. k-means makes few distinct ones of many.
 //!
-//! Clustered is what is multiplied: weights with batch norms fused in (see `docs/decisions/0005-clustering-what-is-multiplied.md`).
-//! The result is an ordinary network, and a [`Codebooks`] that says which weight is which codeword.
+//! Clustered is what is multiplied: weights with batch norms fused in (see
+//! `docs/decisions/0005-clustering-what-is-multiplied.md`). The result is an ordinary network, and a [`Codebooks`] that
+//! says which weight is which codeword.
 //!
 //! ```
 //! use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
@@ -73,9 +74,9 @@ pub enum Assignment {
     /// The nearest, as k-means has it.
     #[default]
     Nearest,
-    /// One that makes up for the errors of the weights before it, as measured on pictures for calibration; biases that are
-    /// not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted to what inputs
-    /// weigh. Where they are for weights alone, rows are brought to one size first.
+    /// One that makes up for the errors of the weights before it, as measured on images for calibration; biases that
+    /// are not clustered are corrected for the mean of what is left. Codewords begin as those of k-means and are fitted
+    /// to what inputs weigh. Where they are for weights alone, rows are brought to one size first.
     Compensated,
 }
 
@@ -104,9 +105,9 @@ pub struct ClusterOptions {
     pub keep_biases: bool,
     /// Which codeword a weight becomes.
     pub assignment: Assignment,
-    /// Pictures for calibration, as [`Description::samples`]; where there are none, those that each network carries. Some hundreds
-    /// tell more about covariances than the few that networks carry.
-    pub pictures: Vec<Vec<u8>>,
+    /// Images for calibration, as [`Description::samples`]; where there are none, those that each network carries. Some
+    /// hundreds tell more about covariances than the few that networks carry.
+    pub images: Vec<Vec<u8>>,
 }
 
 impl ClusterOptions {
@@ -114,13 +115,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn new(mode: ClusterMode, k: usize) -> Self {
         const STARTS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
-        let (keep_biases, assignment, pictures) = (false, Assignment::Nearest, Vec::new());
-        Self { mode, k, seed: 1, restarts: STARTS, keep_biases, assignment, pictures }
+        let (keep_biases, assignment, images) = (false, Assignment::Nearest, Vec::new());
+        Self { mode, k, seed: 1, restarts: STARTS, keep_biases, assignment, images }
     }
 
     /// For calibration.
-    fn pictures_for<'a>(&'a self, graph: &'a Graph) -> &'a [Vec<u8>] {
-        if self.pictures.is_empty() { &graph.description().samples } else { &self.pictures }
+    fn images_for<'a>(&'a self, graph: &'a Graph) -> &'a [Vec<u8>] {
+        if self.images.is_empty() { &graph.description().samples } else { &self.images }
     }
 }
 
@@ -157,17 +158,17 @@ impl Clustered {
     /// [`ClusterError`].
     pub fn save(&self, folder: impl AsRef<std::path::Path>) -> Result<(), ClusterError> {
         let folder = folder.as_ref();
-        Ok(self.graph.save_with(folder, &[self.codebooks.encode(folder)?])?)
+        Ok(self.graph.save_with(folder, &[self.codebooks.file(folder)?])?)
     }
 }
 
-/// Clusters one network, or the members of an ensemble, and returns them in their order. The same for the same options, whatever
-/// the number of threads.
+/// Clusters one network, or the members of an ensemble, and returns them in their order. The same for the same options,
+/// whatever the number of threads.
 ///
 /// # Errors
-/// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different architectures;
-/// where errors are compensated, no pictures for calibration, or of another size than the network's input, or so few codewords that
-/// the network overflows on them.
+/// [`ClusterError`]: a `k` that does not fit, a number of networks that does not fit the mode, members of different
+/// architectures; where errors are compensated, no images for calibration, or of another size than the network's input,
+/// or so few codewords that the network overflows on them.
 pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Clustered>, ClusterError> {
     let (mode, found) = (options.mode, members.len());
     match (mode, members) {
@@ -185,7 +186,7 @@ pub fn cluster(members: &[Graph], options: &ClusterOptions) -> Result<Vec<Cluste
     let graphs = match options.assignment {
         Assignment::Nearest => members.iter().map(|member| Cow::Borrowed(member.graph)).collect(),
         Assignment::Compensated => {
-            let inputs = |member: &Member<'_>| calibration::inputs(member.graph, options.pictures_for(member.graph));
+            let inputs = |member: &Member<'_>| calibration::inputs(member.graph, options.images_for(member.graph));
             let inputs = members.iter().map(inputs).collect::<Result<Vec<_>, _>>()?;
             let graphs = compensate::compensate(&members, &inputs, &mut books, &mut codes)?;
             graphs.into_iter().map(Cow::Owned).collect::<Vec<_>>()
@@ -202,7 +203,8 @@ struct Member<'a> {
     biases: Vec<(NodeId, Vec<f64>)>,
 }
 
-/// The index map, the same for all members: codebooks of each layer's kernel columns, codeword of each weight; of each bias.
+/// The index map, the same for all members: codebooks of each layer's kernel columns, codeword of each weight; of each
+/// bias.
 struct Codes {
     layers: Vec<(Vec<u32>, Vec<u32>)>,
     biases: Vec<Vec<u32>>,
@@ -262,13 +264,14 @@ impl<'a> Member<'a> {
     fn description(&self, options: &ClusterOptions) -> Description {
         let mut description = self.graph.description().clone();
         let ClusterOptions { mode, k, seed, restarts, keep_biases, assignment, .. } = options;
-        let mut clustering = json!({ "mode": mode.to_string(), "k": k, "keep_biases": keep_biases, "assignment": assignment.to_string() });
-        if *mode == ClusterMode::Ensemble {
+        let (mode, assignment) = (mode.to_string(), assignment.to_string());
+        let mut clustering = json!({ "mode": mode, "k": k, "keep_biases": keep_biases, "assignment": assignment });
+        if options.mode == ClusterMode::Ensemble {
             clustering["seed"] = json!(seed);
             clustering["restarts"] = json!(restarts);
         }
-        if *assignment == Assignment::Compensated {
-            clustering["pictures"] = json!(options.pictures_for(self.graph).len());
+        if options.assignment == Assignment::Compensated {
+            clustering["images"] = json!(options.images_for(self.graph).len());
         }
         let before = json!({ "name": description.name, "training": description.training });
         description.training = json!({ "clustering": clustering, "before_clustering": before });

@@ -1,11 +1,12 @@
 //! Optimal k-means on a line.
 //!
-//! Optimal clusters of sorted values are intervals, so that the problem is a shortest path with exactly `k` edges from 0 to `n`
-//! whose edge `(i, j)` costs the squared error of the values `i..j` around their mean. These costs have the Monge property, hence
-//! the best total is convex in the number of edges, and charging a price for every edge turns "exactly `k`" into a search for the
-//! price (Aggarwal, Schieber, Tokuyama 1994; for k-means: Grønlund, Larsen, Mathiasen, Nielsen, "Fast exact k-means, k-medians
-//! and Bregman divergence clustering in 1D", 2017). Each price takes `O(n log n)` time; time does not grow with `k` and memory is
-//! `O(n)`, where the table of the usual dynamic program would take gigabytes for the weights of a network.
+//! Optimal clusters of sorted values are intervals, so that the problem is a shortest path with exactly `k` edges from
+//! 0 to `n` whose edge `(i, j)` costs the squared error of the values `i..j` around their mean. These costs have the
+//! Monge property, hence the best total is convex in the number of edges, and charging a price for every edge turns
+//! "exactly `k`" into a search for the price (Aggarwal, Schieber, Tokuyama 1994; for k-means: Grønlund, Larsen,
+//! Mathiasen, Nielsen, "Fast exact k-means, k-medians and Bregman divergence clustering in 1D", 2017). Each price takes
+//! `O(n log n)` time; time does not grow with `k` and memory is `O(n)`, where the table of the usual dynamic program
+//! would take gigabytes for the weights of a network.
 
 /// Where the values went.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +25,8 @@ impl LineClusters {
     }
 }
 
-/// The partition of finite `values` into at most `k` clusters with the smallest sum of squared distances to the means, exact up to
-/// the rounding of `f64` sums. `k` of zero counts as one.
+/// The partition of finite `values` into at most `k` clusters with the smallest sum of squared distances to the means,
+/// exact up to the rounding of `f64` sums. `k` of zero counts as one.
 #[must_use]
 pub fn cluster_line(values: &[f64], k: usize) -> LineClusters {
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -128,16 +129,16 @@ impl Line {
                 std::cmp::Ordering::Greater => (low, long) = (price, cuts),
                 std::cmp::Ordering::Less => (high, short) = (price, cuts),
             }
-            // The number of intervals goes about with the inverse cube root of the price. A guess every other time, so that
-            // halving bounds the number of rounds.
+            // The number of intervals goes about with the inverse cube root of the price. A guess every other time, so
+            // that halving bounds the number of rounds.
             if !guessed {
                 guess = Some(price * (edges as f64 / k as f64).powi(3));
             }
         }
     }
 
-    /// The path from 0 to `n` with the smallest sum of costs and `price` for each edge. Because of the Monge property the best
-    /// predecessor never moves back, so that the predecessors still in question form a queue of intervals.
+    /// The path from 0 to `n` with the smallest sum of costs and `price` for each edge. Because of the Monge property
+    /// the best predecessor never moves back, so that the predecessors still in question form a queue of intervals.
     fn cheapest(&self, price: f64) -> Path {
         let n = self.len();
         let mut parent = vec![0u32; n + 1];
@@ -154,7 +155,8 @@ impl Line {
             best[j] = best[i] + self.cost(i, j) + price;
             (parent[j], edges[j]) = (i as u32, edges[i] + 1);
             let through = |from: usize, to: usize| best[from] + self.cost(from, to);
-            // From where on `j` is better than the last in the queue, which is dropped where it is so from its very start.
+            // From where on `j` is better than the last in the queue, which is dropped where it is so from its very
+            // start.
             let mut start = n + 1;
             while let Some(&(last, first)) = queue.get(head..).and_then(<[_]>::last) {
                 let first = (first as usize).max(j + 1);
@@ -197,8 +199,9 @@ impl Path {
     }
 }
 
-/// A path of exactly `k` edges from two that are cheapest at one price, one with fewer and one with more: the beginning of the long
-/// one up to an edge of it that lies inside an edge of the short one, then the end of the short one. It is cheapest, too (Monge).
+/// A path of exactly `k` edges from two that are cheapest at one price, one with fewer and one with more: the beginning
+/// of the long one up to an edge of it that lies inside an edge of the short one, then the end of the short one. It is
+/// cheapest, too (Monge).
 fn splice(short: &[usize], long: &[usize], k: usize) -> Vec<usize> {
     let ahead = k + 1 - short.len();
     // At the start the long path is not behind, at the end it is not ahead; in between the two change places.

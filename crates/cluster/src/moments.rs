@@ -1,19 +1,19 @@
-//! What the inputs of a convolution look like, in the network as clustered so far and in the network as it was. Letters are those of
-//! [`super::compensate`].
+//! What the inputs of a convolution look like, in the network as clustered so far and in the network as it was. Letters
+//! are those of [`super::compensate`].
 
 use nalgebra::{Cholesky, DMatrix, Dyn};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis, Slice};
 use rayon::prelude::*;
 
-/// Of the mean variance, added to each: few pictures say little about directions in which they hardly vary.
+/// Of the mean variance, added to each: few images say little about directions in which they hardly vary.
 pub(super) const DAMPING: f64 = 0.01;
 
 /// Rows of a matrix of moments that a thread computes at a time.
 const ROWS: usize = 64;
 
-/// Pictures whose inputs are unfolded at a time.
-const PICTURES: usize = 16;
+/// Images whose inputs are unfolded at a time.
+const IMAGES: usize = 16;
 
 /// Of the inputs of a row.
 pub(super) struct Moments {
@@ -30,15 +30,15 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Of what `unfold` makes of each picture's inputs of a convolution, now and in the network as it was: of a row's inputs, each at all
-    /// `positions`. About the means if `centred`. `None` where they are no finite numbers.
+    /// Of what `unfold` makes of each image's inputs of a convolution, now and in the network as it was: of a row's
+    /// inputs, each at all `positions`. About the means if `centred`. `None` where they are no finite numbers.
     pub fn measured(
-        pictures: [&[Vec<f64>]; 2],
+        images: [&[Vec<f64>]; 2],
         positions: usize,
         unfold: impl Fn(&Vec<f64>) -> Vec<f64> + Sync,
         centred: bool,
     ) -> Option<Self> {
-        let [now, before] = pictures;
+        let [now, before] = images;
         let count = (positions * now.len()) as f64;
         // Products in single precision take half the time, and are most of it.
         let matrix = |x: &Vec<f64>| {
@@ -49,8 +49,8 @@ impl Moments {
         let n = unfold(&now[0]).len() / positions;
         let mut means = [vec![0.0; n], vec![0.0; n]];
         let mut seconds = [Array2::<f32>::zeros((n, n)), Array2::zeros((n, n))];
-        // Picture by picture: the result does not depend on the number of threads.
-        for (now, before) in now.chunks(PICTURES).zip(before.chunks(PICTURES)) {
+        // Image by image: the result does not depend on the number of threads.
+        for (now, before) in now.chunks(IMAGES).zip(before.chunks(IMAGES)) {
             let columns = [now, before].map(|x| x.par_iter().map(matrix).collect::<Vec<Array2<f32>>>());
             for ((means, second), left) in means.iter_mut().zip(&mut seconds).zip(&columns) {
                 means.par_iter_mut().enumerate().for_each(|(row, mean)| {
@@ -119,16 +119,16 @@ mod tests {
         Array2::from_shape_fn((rows, columns), |_| rng.random_range(-1.0..1.0))
     }
 
-    /// More pictures than are unfolded, more rows than a thread computes at a time.
+    /// More images than are unfolded, more rows than a thread computes at a time.
     #[test]
-    fn moments_are_sums_over_pictures_and_positions() {
+    fn moments_are_sums_over_images_and_positions() {
         let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
-        let (n, positions, count) = (ROWS + 3, 5, PICTURES + 2);
-        let mut pictures = || -> Vec<Vec<f64>> {
+        let (n, positions, count) = (ROWS + 3, 5, IMAGES + 2);
+        let mut images = || -> Vec<Vec<f64>> {
             (0..count).map(|_| (0..n * positions).map(|_| rng.random_range(0.0..2.0)).collect()).collect()
         };
-        let (now, before) = (pictures(), pictures());
-        // Over pictures k and positions p.
+        let (now, before) = (images(), images());
+        // Over images k and positions p.
         let mean = |of: &dyn Fn(usize, usize) -> f64| {
             let each = (0..count).flat_map(|k| (0..positions).map(move |p| (k, p)));
             each.map(|(k, p)| of(k, p)).sum::<f64>() / (positions * count) as f64

@@ -6,9 +6,9 @@
 //! sum over layers and rows of s^2 (w - S c)' H (w - S c),      S: from codewords to the weights of a row, s: its scale
 //! ```
 //!
-//! Its minimum solves `(sum s^2 S' H S) c = sum s^2 S' H w`, which conjugate gradients do without ever making that matrix: `H` times a
-//! layer's weights is one matrix product. Codewords that no weight uses stay as they are. Where biases
-//! share codewords with weights, nothing is fitted.
+//! Its minimum solves `(sum s^2 S' H S) c = sum s^2 S' H w`, which conjugate gradients do without ever making that
+//! matrix: `H` times a layer's weights is one matrix product. Codewords that no weight uses stay as they are. Where
+//! biases share codewords with weights, nothing is fitted.
 
 use ndarray::Array2;
 use rayon::prelude::*;

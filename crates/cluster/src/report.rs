@@ -23,7 +23,8 @@ pub struct LayerReport {
     pub relative_error: f64,
     /// Multiplications an output position without clustering: weights that are not zero.
     pub multiplications_before: usize,
-    /// Multiplications an output position where inputs are added first: distinct codewords of each output channel, zero apart.
+    /// Multiplications an output position where inputs are added first: distinct codewords of each output channel, zero
+    /// apart.
     pub multiplications_after: usize,
 }
 
@@ -41,8 +42,8 @@ pub struct ClusterReport {
     pub relative_error: f64,
     /// Over the biases of all convolutions, zero where they are kept.
     pub bias_mean_squared_error: f64,
-    /// Sum over the convolutions of multiplications an output position. Where each channel is a ciphertext of its own, this is
-    /// the number of multiplications of ciphertexts by weights.
+    /// Sum over the convolutions of multiplications an output position. Where each channel is a ciphertext of its own,
+    /// this is the number of multiplications of ciphertexts by weights.
     pub multiplications_before: usize,
     /// The same where inputs that share a codeword are added first.
     pub multiplications_after: usize,

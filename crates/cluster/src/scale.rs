@@ -1,15 +1,16 @@
 //! What the compiler multiplies encrypted: convolutions with the batch norms behind them fused in.
 //!
-//! A batch norm multiplies every row (output channel) of the convolution before it by one factor, also through a residual sum.
-//! Weights are therefore clustered times that factor, and written back divided by it: equal codewords of a row stay equal
-//! weights of that row, so that sharing outlives fusing, and the error that is made small is the one that ciphertexts see.
-//! For the same reason rows may have a scale each that codewords are taken times.
+//! A batch norm multiplies every row (output channel) of the convolution before it by one factor, also through a
+//! residual sum. Weights are therefore clustered times that factor, and written back divided by it: equal codewords of
+//! a row stay equal weights of that row, so that sharing outlives fusing, and the error that is made small is the one
+//! that ciphertexts see. For the same reason rows may have a scale each that codewords are taken times.
 
 use std::collections::BTreeSet;
 
 use umbra_model::{Convolution, Graph, GraphBuilder, GraphError, NodeId, Operator, Tensor};
 
-/// Rows whose factor is smaller than this part of the layer's largest are not worth a multiplication: their weights become zero.
+/// Rows whose factor is smaller than this part of the layer's largest are not worth a multiplication: their weights
+/// become zero.
 const SMALLEST_PART: f64 = 1e-12;
 /// Below this, dividing by the factor could leave the range of `f32`.
 const SMALLEST_FACTOR: f64 = 1e-20;
@@ -25,7 +26,8 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Scales that leave rows of mean square one: rows differ tenfold, and codewords that all share are too coarse for small ones.
+    /// Scales that leave rows of mean square one: rows differ tenfold, and codewords that all share are too coarse for
+    /// small ones.
     pub fn normalised(mut self, graph: &Graph) -> Self {
         let Some(row) = convolution(graph, self.node).map(row_length) else { return self };
         let weights = self.weights(graph);
@@ -105,7 +107,7 @@ pub(super) fn rewrite(
     weights: &[(Layer, Vec<f64>)],
     biases: &[(NodeId, Vec<f64>)],
 ) -> Result<Graph, GraphError> {
-    let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone())?;
+    let mut builder = GraphBuilder::new(graph.padding(), graph.input().clone())?;
     for (id, node) in graph.iter().skip(1) {
         builder.add(node.name(), rewritten(graph, id, weights, biases)?, node.inputs())?;
     }
@@ -154,7 +156,8 @@ pub(super) fn rewritten(
     Ok(operator)
 }
 
-/// Affine nodes that are read once, by another affine node of one factor a channel, become one (as the compiler's fusing does).
+/// Affine nodes that are read once, by another affine node of one factor a channel, become one (as the compiler's
+/// fusing does).
 struct Chains<'a> {
     graph: &'a Graph,
     readers: Vec<Vec<NodeId>>,

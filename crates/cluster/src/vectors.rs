@@ -1,7 +1,7 @@
 //! k-means on vectors: k-means++ seeding, then Lloyd's iteration with Hamerly's lower bounds, several times over.
 //!
-//! Nothing depends on the number of threads: every point is assigned on its own, and sums are taken over a fixed number of pieces
-//! in their order.
+//! Nothing depends on the number of threads: every point is assigned on its own, and sums are taken over a fixed number
+//! of pieces in their order.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -30,9 +30,9 @@ pub struct VectorClusters {
     pub start_error: f64,
 }
 
-/// Clusters finite vectors of `dimensions` coordinates, one after the other in `values`, into at most `k` clusters, fewer where
-/// there are fewer distinct vectors. The best of `restarts` starts; the same for the same `seed`, whatever the number of threads.
-/// A `k` or `dimensions` of zero counts as one.
+/// Clusters finite vectors of `dimensions` coordinates, one after the other in `values`, into at most `k` clusters,
+/// fewer where there are fewer distinct vectors. The best of `restarts` starts; the same for the same `seed`, whatever
+/// the number of threads. A `k` or `dimensions` of zero counts as one.
 #[must_use]
 pub fn cluster_vectors(
     values: &[f64],
@@ -120,8 +120,8 @@ struct Lloyd<'a> {
 }
 
 impl<'a> Lloyd<'a> {
-    /// k-means++ (Arthur, Vassilvitskii 2007): each centre is a point drawn with a probability proportional to its squared
-    /// distance from the centres before.
+    /// k-means++ (Arthur, Vassilvitskii 2007): each centre is a point drawn with a probability proportional to its
+    /// squared distance from the centres before.
     fn seeded(points: &'a Points, k: usize, rng: &mut ChaCha8Rng) -> Self {
         let pieces = points.pieces();
         let size = pieces.first().map_or(1, Range::len);
@@ -364,8 +364,8 @@ impl<'a> Search<'a> {
         let begin = self.position[hint as usize] as usize;
         let (mut below, mut above) = (begin, begin + 1);
         offer(begin);
-        // The hint may lie to one side of the point, where coordinates first get nearer, so that a refusal on one side is final
-        // only beyond the point.
+        // The hint may lie to one side of the point, where coordinates first get nearer, so that a refusal on one side
+        // is final only beyond the point.
         let x = point[self.axis];
         loop {
             let down = below > 0 && (offer(below - 1) || self.sorted[below - 1].0 > x);

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use umbra_cluster::{Assignment, ClusterError, ClusterMode, ClusterOptions, Clustered, Codebooks, LayerCodes, cluster};
 use umbra_model::zoo::{NormPlacement, ResNet};
 use umbra_model::{
-    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, ImageSpec, NodeId, Normalisation, Operator, Pool, Reference,
+    BatchNorm, Convolution, Graph, GraphBuilder, ImageSpec, NodeId, Normalisation, Operator, Padding, Pool, Reference,
     Tensor,
 };
 
@@ -34,16 +34,16 @@ fn convolution<'a>(graph: &'a Graph, name: &str) -> &'a Convolution {
 }
 
 fn logits(graph: &Graph) -> Vec<f64> {
-    let picture: Vec<f32> = (0..graph.input().len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
-    Reference::<f64>::new(graph).forward(&picture).expect("logits")
+    let image: Vec<f32> = (0..graph.input().len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
+    Reference::<f64>::new(graph).forward(&image).expect("logits")
 }
 
 /// Networks with norms before and after the sum, with and without biases, of both geometries.
 fn variants() -> Vec<ResNet> {
     let mut specs = Vec::new();
     for (seed, norm) in [(1, NormPlacement::AfterSum), (2, NormPlacement::BeforeSum)] {
-        for (bias, cyclic) in [(false, true), (true, true), (true, false)] {
-            specs.push(ResNet { norm, bias, cyclic, ..network(seed) });
+        for (bias, circular) in [(false, true), (true, true), (true, false)] {
+            specs.push(ResNet { norm, bias, circular, ..network(seed) });
         }
     }
     specs
@@ -56,7 +56,7 @@ fn weights_are_codewords_over_the_factor_of_their_channel() {
         for (mode, k) in [(ClusterMode::Slice, 5), (ClusterMode::Full, 9)] {
             let clustered = one(&graph, mode, k);
             // The plaintext network, its weights replaced one by one from what the codebooks say.
-            let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a graph");
+            let mut builder = GraphBuilder::new(graph.padding(), graph.input().clone()).expect("a graph");
             for (node, after) in graph.nodes().iter().zip(clustered.graph().nodes()).skip(1) {
                 let operator = match node.operator() {
                     Operator::Convolution(c) => {
@@ -383,7 +383,7 @@ fn channels_without_a_factor_become_zero() {
         normalisation: Normalisation::PerImage { min_std: 0.1 },
         clip: None,
     };
-    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
+    let mut builder = GraphBuilder::new(Padding::circular(4, 4), input).expect("a graph");
     let tensor = |shape: &[usize], values: Vec<f32>| Tensor::new("t", shape, values).expect("a tensor");
     let weight = tensor(&[3, 1, 3, 3], (0..27).map(|i| (i as f32 - 13.0) / 10.0).collect());
     let x = Operator::Convolution(Convolution { weight, bias: None, stride: 1 });
@@ -424,18 +424,18 @@ fn networks_without_convolutions_are_refused() {
         normalisation: Normalisation::PerImage { min_std: 0.1 },
         clip: None,
     };
-    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 4), input).expect("a graph");
+    let mut builder = GraphBuilder::new(Padding::circular(4, 4), input).expect("a graph");
     let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT]).expect("a node");
     let graph = builder.finish("flat", x).expect("a network");
     let error = cluster(&[graph], &ClusterOptions::new(ClusterMode::Full, 4)).expect_err("refused");
     assert!(matches!(&error, ClusterError::NothingToCluster { network } if network == "flat"), "{error}");
 }
 
-/// Smooth pictures with some noise: neighbouring positions go together, as in photographs.
+/// Smooth images with some noise: neighbouring positions go together, as in photographs.
 fn photographs(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<u8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let input = graph.input();
-    let picture = |rng: &mut ChaCha8Rng| -> Vec<u8> {
+    let image = |rng: &mut ChaCha8Rng| -> Vec<u8> {
         let [dx, dy, phase]: [f64; 3] =
             [rng.random_range(-0.5..0.5), rng.random_range(-0.5..0.5), rng.random_range(0.0..6.0)];
         (0..input.len())
@@ -446,11 +446,11 @@ fn photographs(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<u8>> {
             })
             .collect()
     };
-    (0..count).map(|_| picture(&mut rng)).collect()
+    (0..count).map(|_| image(&mut rng)).collect()
 }
 
 fn with_samples(graph: &Graph, samples: Vec<Vec<u8>>) -> Graph {
-    let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a builder");
+    let mut builder = GraphBuilder::new(graph.padding(), graph.input().clone()).expect("a builder");
     for node in graph.nodes().iter().skip(1) {
         builder.add(node.name(), node.operator().clone(), node.inputs()).expect("a node");
     }
@@ -458,13 +458,13 @@ fn with_samples(graph: &Graph, samples: Vec<Vec<u8>>) -> Graph {
     builder.finish_with(description, graph.ranges().clone(), graph.output()).expect("a network")
 }
 
-/// Mean square of the difference of logits, on pictures.
-fn difference(a: &Graph, b: &Graph, pictures: &[Vec<u8>]) -> f64 {
-    let logits = |graph: &Graph, picture: &Vec<u8>| {
-        let picture = graph.input().normalise(picture).expect("of the right size");
-        Reference::<f64>::new(graph).forward(&picture).expect("logits")
+/// Mean square of the difference of logits, on images.
+fn difference(a: &Graph, b: &Graph, images: &[Vec<u8>]) -> f64 {
+    let logits = |graph: &Graph, image: &Vec<u8>| {
+        let image = graph.input().normalise(image).expect("of the right size");
+        Reference::<f64>::new(graph).forward(&image).expect("logits")
     };
-    let each = pictures.iter().flat_map(|p| logits(a, p).into_iter().zip(logits(b, p)).collect::<Vec<_>>());
+    let each = images.iter().flat_map(|p| logits(a, p).into_iter().zip(logits(b, p)).collect::<Vec<_>>());
     each.map(|(a, b)| (a - b).powi(2)).sum::<f64>()
 }
 
@@ -495,7 +495,7 @@ fn compensated_errors_move_logits_less() {
 fn small_rows_are_as_precise_as_large_ones() {
     let graph = build(&network(11));
     let graph = with_samples(&graph, photographs(&graph, 8, 3));
-    let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).expect("a builder");
+    let mut builder = GraphBuilder::new(graph.padding(), graph.input().clone()).expect("a builder");
     // Rows of every convolution are of three sizes.
     for node in graph.nodes().iter().skip(1) {
         let mut operator = node.operator().clone();
@@ -557,11 +557,11 @@ fn compensated_ensembles_share_the_index_map() {
 }
 
 #[test]
-fn pictures_for_calibration_take_the_place_of_samples() {
+fn images_for_calibration_take_the_place_of_samples() {
     let graph = build(&network(5));
-    let compensated = |graph: &Graph, pictures: Vec<Vec<u8>>| {
+    let compensated = |graph: &Graph, images: Vec<Vec<u8>>| {
         let mut options = ClusterOptions::new(ClusterMode::Slice, 6);
-        (options.assignment, options.pictures) = (Assignment::Compensated, pictures);
+        (options.assignment, options.images) = (Assignment::Compensated, images);
         Ok::<_, ClusterError>(cluster(std::slice::from_ref(graph), &options)?.remove(0))
     };
     // Of little contrast, so that one of full contrast escapes.
@@ -575,12 +575,12 @@ fn pictures_for_calibration_take_the_place_of_samples() {
     faint.insert(3, photographs(&graph, 1, 5).remove(0));
     assert_eq!(compensated(&graph, faint.clone()).expect("clusters").codebooks(), sampled.codebooks());
     faint[0].pop();
-    let error = compensated(&graph, faint).expect_err("a picture of another size");
-    assert!(error.to_string().contains("number of values of the picture is 191"), "{error}");
+    let error = compensated(&graph, faint).expect_err("an image of another size");
+    assert!(error.to_string().contains("number of values of the image is 191"), "{error}");
 }
 
 #[test]
-fn nothing_is_compensated_without_sample_pictures() {
+fn nothing_is_compensated_without_sample_images() {
     let mut options = ClusterOptions::new(ClusterMode::Slice, 4);
     options.assignment = Assignment::Compensated;
     let error = cluster(&[build(&network(1))], &options).expect_err("no samples");

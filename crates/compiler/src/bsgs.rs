@@ -1,16 +1,19 @@
 //! Baby-step giant-step: splitting rotations into babies, which share one decomposition, and giants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use crate::packing::{Diagonals, Packing, Rotation};
 use umbra_ckks::{Bsgs, Diagonal, KeyKind};
+
+use crate::options::{CompileOptions, Pass};
+use crate::packing::{Diagonals, Packing, Rotation, Tilings};
 
 /// Babies of a split at most, but for the one without giants.
 const MAX_BABIES: usize = 160;
 
-/// A way to split the rotations of one affine map: `rest = inner + baby` with babies in `[-offset, block - offset)` and inner
-/// giants at multiples of `block`; rows of pixels are the outer giants. Where giants are paired, half of them are those of the
-/// other half and a distance, and have the imaginary parts of weights.
+/// A way to split the rotations of one affine map: `rest = inner + baby` with babies in `[-offset, block - offset)` and
+/// inner giants at multiples of `block`; rows of pixels are the outer giants. Where giants are paired, half of them are
+/// those of the other half and a distance, and have the imaginary parts of weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     block: i64,
@@ -72,13 +75,13 @@ pub fn inputs(diagonals: &Diagonals) -> Inputs {
 impl Split {
     /// The split of a set of rotations by a block size and an offset.
     #[must_use]
-    pub fn new(inputs: &Inputs, packing: &Packing, (block, offset): (i64, i64), hoisted_rows: bool) -> Self {
+    pub fn new(inputs: &Inputs, packing: &dyn Packing, (block, offset): (i64, i64), hoisted_rows: bool) -> Self {
         Self::with(inputs, packing, (block, offset), hoisted_rows, None)
     }
 
     fn with(
         inputs: &Inputs,
-        packing: &Packing,
+        packing: &dyn Packing,
         (block, offset): (i64, i64),
         hoisted_rows: bool,
         pairs: Option<Pairs>,
@@ -126,12 +129,12 @@ impl Split {
 
     /// All rotations are babies: what is done without the pass.
     #[must_use]
-    pub fn none(inputs: &Inputs, packing: &Packing) -> Self {
+    pub fn none(inputs: &Inputs, packing: &dyn Packing) -> Self {
         Self::new(inputs, packing, (0, 0), true)
     }
 
     /// The same split with its inner giants in pairs, and with its rows in pairs, where there are two or more.
-    fn paired(&self, inputs: &Inputs, packing: &Packing) -> impl Iterator<Item = Self> {
+    fn paired(&self, inputs: &Inputs, packing: &dyn Packing) -> impl Iterator<Item = Self> {
         let rows: BTreeSet<i64> = inputs.keys().flatten().map(|r| r.rows).collect();
         let inner: BTreeSet<i64> = self.inner.iter().copied().chain([0]).collect();
         [(true, rows), (false, inner)].into_iter().filter_map(|(rows, giants)| {
@@ -142,7 +145,7 @@ impl Split {
         })
     }
 
-    fn of(&self, rotation: Rotation, packing: &Packing) -> Place {
+    fn of(&self, rotation: Rotation, packing: &dyn Packing) -> Place {
         if self.block == 0 {
             let baby = packing.canonical(rotation.rows + rotation.rest);
             return Place { outer: 0, inner: 0, baby, imaginary: false };
@@ -181,13 +184,14 @@ impl Split {
             babies: list(&self.babies),
             inner: list(&self.inner),
             outer: list(&self.outer),
-            pair: self.pairs.map(|p| p.distance),
+            imaginary_steps: self.pairs.map(|p| p.distance),
         }
     }
 
-    /// The plan, and the diagonals in the order of a [`crate::Linear`]; `masks` has the mask of each diagonal, or is empty.
+    /// The plan, and the diagonals in the order of a [`umbra_program::Linear`]; `masks` has the mask of each diagonal,
+    /// or is empty.
     #[must_use]
-    pub fn emit(&self, diagonals: &Diagonals, masks: &[Option<u16>], packing: &Packing) -> (Bsgs, Vec<Diagonal>) {
+    pub fn emit(&self, diagonals: &Diagonals, masks: &[Option<u16>], packing: &dyn Packing) -> (Bsgs, Vec<Diagonal>) {
         let plan = self.plan();
         let index = |list: &[i64]| -> BTreeMap<i64, u16> { list.iter().zip(0u16..).map(|(r, i)| (*r, i)).collect() };
         let (babies, inner, outer) = (index(&plan.babies), index(&plan.inner), index(&plan.outer));
@@ -213,31 +217,50 @@ impl Split {
     }
 }
 
+impl fmt::Display for Split {
+    /// The rotations of each kind, but for the one by 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |set: &BTreeSet<i64>| match set.len() {
+            0 => "none".into(),
+            _ => set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        };
+        write!(
+            f,
+            "baby steps {}; inner giant steps {}; outer giant steps {}",
+            list(&self.babies),
+            list(&self.inner),
+            list(&self.outer)
+        )?;
+        match self.pairs {
+            Some(pairs) => write!(f, "; imaginary parts {} further", pairs.distance),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The splits to choose from for some rotations, whatever keys they need.
+#[must_use]
+pub fn splits(inputs: &Inputs, packing: &dyn Packing, options: &CompileOptions) -> Vec<Split> {
+    if options.has(Pass::Bsgs) {
+        candidates(inputs, packing, options.has(Pass::ComplexGiants))
+    } else {
+        vec![Split::none(inputs, packing)]
+    }
+}
+
 /// What taking pairs apart costs, in giants.
 const APART: f64 = 1.4;
 
-/// Splits worth considering: the best for every relative cost of babies, giants and keys. Giants may be in `pairs`.
+/// Splits worth considering: the best for every relative cost of babies, giants and keys. Giants may be in `pairs`,
+/// where the packing has use for that.
 #[must_use]
-pub fn candidates(inputs: &Inputs, packing: &Packing, pairs: bool) -> Vec<Split> {
-    let rests = || inputs.keys().flatten().map(|r| r.rest);
-    let (low, high) = (rests().min().unwrap_or(0).min(0), rests().max().unwrap_or(0).max(0));
-    // Splits with more babies than this need too many keys to be considered.
-    let widest = (high - low + 1).min(128);
+pub fn candidates(inputs: &Inputs, packing: &dyn Packing, pairs: bool) -> Vec<Split> {
     // By baby rotations, giants, keys, and whether these are pairs.
     let mut all: BTreeMap<(usize, usize, usize, bool), Split> = BTreeMap::new();
-    for block in 1..=widest {
-        // Tilings that start at the lowest rotation, or have it in the middle of a block.
-        for offset in BTreeSet::from([(-low).rem_euclid(block), block / 2, 0]) {
-            for hoisted_rows in [false, true] {
-                let split = Split::new(inputs, packing, (block, offset), hoisted_rows);
-                let paired: Vec<Split> = if pairs { split.paired(inputs, packing).collect() } else { Vec::new() };
-                for split in std::iter::once(split).chain(paired).filter(|s| s.babies.len() <= MAX_BABIES) {
-                    let place = (split.rotated, split.giants, split.keys().count(), split.is_paired());
-                    all.entry(place).or_insert(split);
-                }
-            }
-        }
-    }
+    visit(inputs, packing, pairs, |split| {
+        let place = (split.rotated, split.giants, split.keys().count(), split.is_paired());
+        all.entry(place).or_insert(split);
+    });
     let mut kept = BTreeSet::new();
     for giant in [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0] {
         for key in [0.0, 0.3, 1.0, 3.0, 10.0, 30.0] {
@@ -251,39 +274,113 @@ pub fn candidates(inputs: &Inputs, packing: &Packing, pairs: bool) -> Vec<Split>
     all.into_iter().filter(|(place, _)| kept.contains(place)).map(|(_, split)| split).collect()
 }
 
+/// All splits that need no other keys than those that `has` knows of.
+#[must_use]
+pub fn with_keys(inputs: &Inputs, packing: &dyn Packing, pairs: bool, has: impl Fn(KeyKind) -> bool) -> Vec<Split> {
+    let mut found = Vec::new();
+    visit(inputs, packing, pairs, |split| {
+        if split.keys().all(&has) {
+            found.push(split);
+        }
+    });
+    found
+}
+
+/// Makes the splits that a packing has use for, of all sizes. Giants may be in `pairs`, where the packing has use for
+/// that.
+fn visit(inputs: &Inputs, packing: &dyn Packing, pairs: bool, mut visit: impl FnMut(Split)) {
+    match packing.tilings() {
+        Tilings::All => {}
+        Tilings::Taps => return visit(Split::new(inputs, packing, (1, 0), true)),
+    }
+    let pairs = pairs && packing.packs_giants();
+    let rests = || inputs.keys().flatten().map(|r| r.rest);
+    let (low, high) = (rests().min().unwrap_or(0).min(0), rests().max().unwrap_or(0).max(0));
+    // Splits with more babies than this need too many keys to be considered.
+    let widest = (high - low + 1).min(128);
+    for block in 1..=widest {
+        // Tilings that start at the lowest rotation, or have it in the middle of a block.
+        for offset in BTreeSet::from([(-low).rem_euclid(block), block / 2, 0]) {
+            for hoisted_rows in [false, true] {
+                let split = Split::new(inputs, packing, (block, offset), hoisted_rows);
+                let paired: Vec<Split> = if pairs { split.paired(inputs, packing).collect() } else { Vec::new() };
+                std::iter::once(split).chain(paired).filter(|s| s.babies.len() <= MAX_BABIES).for_each(&mut visit);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Term, Value};
+    use crate::packing::{Channel, Multiplexed, Wanted, diagonals};
+    use crate::testing::{affine, circuit, dense, input, ring};
 
-    /// A convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels.
-    fn convolution(channels: (usize, usize), stride: usize) -> (Circuit, Value, Affine) {
-        let value = |channels, positions, operation| Value {
-            nodes: vec![],
-            channels,
-            positions,
-            plane: None,
-            pooled: false,
-            logits: false,
-            operation,
-        };
+    /// The diagonals of a 3 x 3 convolution from `channels.0` to `channels.1` channels on 8 x 8 pixels, 16 channels a
+    /// ciphertext.
+    fn convolution(channels: (usize, usize), stride: usize) -> (Multiplexed, Diagonals) {
         let taps: Vec<i64> = (-1..=1).flat_map(|dr| (-1..=1).map(move |dc| 8 * dr + dc)).collect();
         let weights = vec![1.0; 9 * channels.0 * channels.1];
-        let kernel = Kernel::Dense { stride, taps, inputs: channels.0, weights };
-        let affine = Affine::new(vec![Term { source: 0, kernel }], vec![0.0; channels.1]);
-        let input = value(channels.0, 64, Operation::Input((0..channels.0).map(|c| (c, 0)).collect()));
-        let output = value(channels.1, 64 / stride, Operation::Affine(affine.clone()));
-        let grid = Grid { pitch: 8, positions: 64 };
-        (Circuit { values: vec![input, output.clone()], output: 1, grid, others: vec![] }, output, affine)
+        let affine = affine(vec![dense(0, stride, &taps, channels.0, weights)], &vec![0.0; channels.1]);
+        let values = vec![ring(channels.0, 64, input(channels.0)), ring(channels.1, 64 / stride, affine)];
+        let circuit = circuit(8, 64, values);
+        let packing = Multiplexed::new(&circuit, &Wanted::at(11)).unwrap();
+        (packing, diagonals(&packing, &circuit).remove(1))
+    }
+
+    #[test]
+    fn rotations_are_split_as_by_hand() {
+        // A row of three pixels of four channels above, the same row, and that below; rows are 32 slots.
+        let rotations = [-32, 0, 32].into_iter().flat_map(|rows| [-4, 0, 4].map(|rest| Rotation { rows, rest }));
+        let inputs = Inputs::from([(rotations.collect(), 1)]);
+        let (packing, _) = convolution((4, 4), 1);
+        let split = |block, hoisted| Split::new(&inputs, &packing, block, hoisted);
+        let text = |split: Split| format!("{split}, {} {} {}", split.rotated, split.giants, split.decomposed);
+        assert_eq!(
+            text(split((16, 8), false)),
+            "baby steps -4 4; inner giant steps none; outer giant steps -32 32, 2 2 1"
+        );
+        assert_eq!(
+            text(split((4, 0), false)),
+            "baby steps none; inner giant steps -4 4; outer giant steps -32 32, 0 8 0"
+        );
+        assert_eq!(
+            text(split((4, 0), true)),
+            "baby steps -32 32; inner giant steps -4 4; outer giant steps none, 2 2 1"
+        );
+        assert_eq!(
+            text(Split::none(&inputs, &packing)),
+            "baby steps -36 -32 -28 -4 4 28 32 36; inner giant steps none; outer giant steps none, 8 0 1"
+        );
+        // The second half of three rows is the last one: it is 64 slots from the first.
+        let paired: Vec<String> = split((16, 8), false).paired(&inputs, &packing).map(text).collect();
+        assert_eq!(
+            paired,
+            ["baby steps -4 4; inner giant steps none; outer giant steps -32; imaginary parts 64 further, 2 1 1"]
+        );
+        let paired = split((16, 8), false).paired(&inputs, &packing).next().unwrap();
+        // The middle row has no second one: nine weights are six.
+        assert_eq!((paired.is_paired(), paired.weights), (true, 6.0 / 9.0));
+        let keys: Vec<KeyKind> = paired.keys().collect();
+        assert!(keys.contains(&KeyKind::Conjugate(64)) && keys.contains(&KeyKind::Rotate(-32)) && keys.len() == 6);
+    }
+
+    #[test]
+    fn one_channel_per_ciphertext_has_one_split() {
+        let taps = [-2, -1, 0, 1, 2];
+        let affine = affine(vec![dense(0, 1, &taps, 1, vec![1.0; 5])], &[0.0]);
+        let circuit = circuit(2, 4, vec![ring(1, 4, input(1)), ring(1, 4, affine)]);
+        let packing = Channel::new(&circuit, &Wanted::at(5)).unwrap();
+        let inputs = inputs(&diagonals(&packing, &circuit)[1]);
+        let splits: Vec<String> = candidates(&inputs, &packing, true).iter().map(Split::to_string).collect();
+        // Two to the left is two to the right on four positions.
+        assert_eq!(splits, ["baby steps -4 4 8; inner giant steps none; outer giant steps none"]);
     }
 
     #[test]
     fn every_diagonal_is_covered_once() {
         for (channels, stride) in [((4, 4), 1), ((16, 16), 1), ((8, 16), 2), ((40, 24), 1), ((1, 3), 1), ((3, 40), 2)] {
-            let (circuit, value, affine) = convolution(channels, stride);
-            // 16 channels a ciphertext at 64 positions.
-            let packing = Packing::new(&circuit, 11).unwrap();
-            let diagonals = packing.diagonals(&circuit, &value, &affine);
+            let (packing, diagonals) = convolution(channels, stride);
             let inputs = inputs(&diagonals);
             let mut splits = candidates(&inputs, &packing, false);
             assert!(!splits.is_empty() && splits.len() <= 42);
@@ -319,9 +416,8 @@ mod tests {
 
     #[test]
     fn giants_save_keys() {
-        let (circuit, value, affine) = convolution((16, 16), 1);
-        let packing = Packing::new(&circuit, 11).unwrap();
-        let inputs = inputs(&packing.diagonals(&circuit, &value, &affine));
+        let (packing, diagonals) = convolution((16, 16), 1);
+        let inputs = inputs(&diagonals);
         let all = Split::none(&inputs, &packing).keys().count();
         assert_eq!(all, 3 * 63 - 1);
         let fewest = candidates(&inputs, &packing, false).iter().map(|s| s.keys().count()).min().unwrap();

@@ -1,12 +1,15 @@
 //! The modulus chain: a set of primes for each level whose product comes close to a wanted size.
 //!
-//! Levels share one pool: *big* primes just below 2^30, of which a level has the first few, and a handful of *fine* ones of
-//! different sizes. With the right fine primes some subset of them makes up for any number of bits modulo 30, so that a
-//! rescale (which may drop some primes and add others) can divide by any wanted number of bits.
+//! Levels share one pool: *big* primes just below 2^30, of which a level has the first few, and a handful of *fine*
+//! ones of different sizes. With the right fine primes some subset of them makes up for any number of bits modulo 30,
+//! so that a rescale (which may drop some primes and add others) can divide by any wanted number of bits.
 
+use std::fmt;
+
+use umbra_ckks::log2_of;
 use umbra_ring::primes;
 
-use crate::CompileError;
+use crate::error::CompileError;
 
 /// Fine primes are this many bits smaller than big ones, at most.
 const MAX_DEFICIT: u32 = 8;
@@ -28,12 +31,6 @@ pub struct Chain {
     pub big: usize,
     /// Per level, ascending indices into the pool.
     pub levels: Vec<Vec<u16>>,
-}
-
-/// Base-2 logarithm of a product of primes of a pool.
-#[must_use]
-pub fn log2_of(primes: &[u32], indices: &[u16]) -> f64 {
-    indices.iter().map(|&i| f64::from(primes[i as usize]).log2()).sum()
 }
 
 impl Chain {
@@ -71,6 +68,23 @@ impl Chain {
     }
 }
 
+impl fmt::Display for Chain {
+    /// The pool, and each level's size and primes by their index in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = |primes: &[u32]| -> String {
+            let each: Vec<String> = primes.iter().map(|p| format!("{:.1}", f64::from(*p).log2())).collect();
+            if each.is_empty() { "none".into() } else { each.join(" ") }
+        };
+        let (big, fine) = self.primes.split_at(self.big);
+        writeln!(f, "{} big primes, fine ones of {} bits", big.len(), bits(fine))?;
+        for (level, primes) in self.levels.iter().enumerate() {
+            let list: Vec<String> = primes.iter().map(ToString::to_string).collect();
+            writeln!(f, "level {level:>2}  {:>6.1} bits  {}", self.log_q(level), list.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
 /// One way to make a level: the first `big` big primes and a subset of the fine ones.
 #[derive(Clone, Copy)]
 struct Choice {
@@ -87,8 +101,8 @@ struct Sizes {
     fine: Vec<Vec<f64>>,
 }
 
-/// Finds a chain for `targets`, the wanted log2 of each level's modulus, lowest first. The lowest level and the highest are
-/// at least as large as wanted; where the lowest is larger, the others are so too by as much.
+/// Finds a chain for `targets`, the wanted log2 of each level's modulus, lowest first. The lowest level and the highest
+/// are at least as large as wanted; where the lowest is larger, the others are so too by as much.
 ///
 /// # Errors
 /// [`CompileError::Ring`] where there are not enough primes; [`CompileError::NoChain`] where targets do not grow.
@@ -226,7 +240,7 @@ impl Sizes {
                 for big in first..=first + 1 {
                     let Some(prefix) = self.prefix.get(big) else { continue };
                     let error = prefix + size - target;
-                    // At the top, what is too much goes into the picture's scale.
+                    // At the top, what is too much goes into the image's scale.
                     let at_least = level == 0 || level == top;
                     let allowed = match level {
                         0 => -1e-9..=0.5,
@@ -314,5 +328,22 @@ mod tests {
         assert!(search(15, &[]).is_err());
         assert!(search(15, &[60.0, 50.0]).is_err());
         assert!(search(15, &[f64::NAN]).is_err());
+    }
+
+    #[test]
+    fn a_chain_by_hand() {
+        let primes = vec![(1 << 30) - 1, (1 << 30) + 1, 1 << 28];
+        let chain = Chain { primes, big: 2, levels: vec![vec![0], vec![0, 2], vec![0, 1]] };
+        assert_eq!(
+            chain.to_string(),
+            "2 big primes, fine ones of 28.0 bits\n\
+             level  0    30.0 bits  0\n\
+             level  1    58.0 bits  0 2\n\
+             level  2    60.0 bits  0 1\n"
+        );
+        assert!((chain.rescale(2, 1) - 2.0).abs() < 1e-6 && (chain.log_pool() - 88.0).abs() < 1e-6);
+        // One prime goes, another comes.
+        assert_eq!((chain.changes(2, 1), chain.changes(1, 0)), ((1, 1), (1, 0)));
+        assert_eq!((chain.union(0..=1), chain.union(1..=2)), (vec![0, 2], vec![0, 1, 2]));
     }
 }

@@ -1,13 +1,12 @@
 //! Networks as the passes see them: affine maps, quadratics, sums over positions.
 //!
-//! [`lower`] turns a graph into a circuit node by node; the passes rewrite it. In the end only inputs, affine maps, bare
-//! squares and sums are left, each of which is one encrypted step.
+//! [`crate::lower`] turns a graph into a circuit node by node; the passes rewrite it. In the end only inputs, affine
+//! maps, bare squares and sums are left, each of which is one encrypted step.
 
+pub mod display;
 mod kernel;
-mod lower;
 
 pub use kernel::{Kernel, sum, sum_of_squares};
-pub use lower::lower;
 
 /// Index of a value in its circuit.
 pub type ValueId = usize;
@@ -21,7 +20,7 @@ pub struct Value {
     pub channels: usize,
     /// Number of positions it is laid out on.
     pub positions: usize,
-    /// Where those are on the picture's grid, in networks with zero padding.
+    /// Where those are on the image's grid, in networks with zero padding.
     pub plane: Option<Plane>,
     /// Whether it is the same at every position.
     pub pooled: bool,
@@ -31,7 +30,7 @@ pub struct Value {
     pub operation: Operation,
 }
 
-/// The pixels of a value with zero padding: `(r, c)` is at `(dilation r, dilation c)` of the picture's grid.
+/// The pixels of a value with zero padding: `(r, c)` is at `(dilation r, dilation c)` of the image's grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Plane {
     /// Rows.
@@ -43,8 +42,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Whether a row and a column of the grid belong to it. Those between its pixels do: they are pixels of the network on a
-    /// picture that is moved by less than a stride.
+    /// Whether a row and a column of the grid belong to it. Those between its pixels do: they are pixels of the network
+    /// on an image that is moved by less than a stride.
     fn contains(&self, row: i64, column: i64) -> bool {
         let inside = |at: i64, extent: usize| (0..(extent * self.dilation) as i64).contains(&at);
         inside(row, self.height) && inside(column, self.width)
@@ -54,7 +53,7 @@ impl Plane {
 /// How a value comes about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    /// The picture: per channel, colour and tap, see [`crate::InputLayout`].
+    /// The image: per channel, colour and tap, see [`umbra_program::InputLayout`].
     Input(Vec<(usize, i64)>),
     /// Sum of linear maps, plus a bias per channel.
     Affine(Affine),
@@ -62,8 +61,8 @@ pub enum Operation {
     Polynomial(ValueId, Vec<[f64; 3]>),
     /// `x^2`.
     Square(ValueId),
-    /// The sum over windows of so many rows and columns: in planes next to one another, on the ring one at every position, or a single
-    /// one of all positions.
+    /// The sum over windows of so many rows and columns: in planes next to one another, on the ring one at every
+    /// position, or a single one of all positions.
     Sum(ValueId, [usize; 2]),
 }
 
@@ -74,8 +73,8 @@ pub struct Affine {
     pub terms: Vec<Term>,
     /// Per output channel.
     pub bias: Vec<f64>,
-    /// What the bias is more at each position of the grid, per output channel; `None` for nothing. A constant that passes
-    /// through a convolution with zero padding is not the same at the border.
+    /// What the bias is more at each position of the grid, per output channel; `None` for nothing. A constant that
+    /// passes through a convolution with zero padding is not the same at the border.
     pub border: Option<Vec<Vec<f64>>>,
 }
 
@@ -120,7 +119,7 @@ pub struct Term {
     pub kernel: Kernel,
 }
 
-/// The grid of the picture, sides padded to powers of two.
+/// The grid of the image, sides padded to powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// Positions a row.
@@ -183,7 +182,7 @@ pub struct Circuit {
     pub values: Vec<Value>,
     /// The logits.
     pub output: ValueId,
-    /// Where the picture's pixels are.
+    /// Where the image's pixels are.
     pub grid: Grid,
     /// Further members of an ensemble: the same values and operations with other numbers.
     pub others: Vec<Circuit>,
@@ -225,8 +224,8 @@ impl Circuit {
         self.values.len() - 1
     }
 
-    /// Drops values that the output does not depend on and restores topological order (depth first, so that values are made
-    /// shortly before they are read). A picture that nothing reads stays.
+    /// Drops values that the output does not depend on and restores topological order (depth first, so that values are
+    /// made shortly before they are read). An image that nothing reads stays.
     pub fn sort(&mut self) {
         let mut order = Vec::new();
         let mut seen = vec![false; self.values.len()];
@@ -253,8 +252,8 @@ impl Circuit {
         self.values.iter_mut().enumerate().for_each(|(i, v)| v.logits = i == self.output);
     }
 
-    /// Changes what is stored for a value without changing the network: from now on `old = factor * new + offset`, channel by
-    /// channel, and everything that reads the value makes up for it.
+    /// Changes what is stored for a value without changing the network: from now on `old = factor * new + offset`,
+    /// channel by channel, and everything that reads the value makes up for it.
     pub fn reinterpret(&mut self, id: ValueId, factor: &[f64], offset: &[f64]) {
         let mut sums = Vec::new();
         let (grid, read) = (self.grid, self.values[id].plane);
@@ -322,5 +321,116 @@ impl Circuit {
         };
         (self.output, self.grid, self.values.len()) == (other.output, other.grid, other.values.len())
             && self.values.iter().zip(&other.values).all(|(a, b)| same(a, b))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TAPS, affine, circuit, dense, diagonal, image, input, logits, plane, random, ring};
+
+    #[test]
+    fn listings_have_a_value_a_line() {
+        let taps: Vec<i64> = (-5..5).collect();
+        let mut listed = circuit(
+            2,
+            4,
+            vec![
+                ring(2, 4, Operation::Input(vec![(0, 0), (1, -1)])),
+                ring(1, 4, affine(vec![dense(0, 1, &[-1, 0, 1], 2, vec![1.0, 0.0, 2.0, 3.0, 4.0, 5.0])], &[0.5])),
+                ring(1, 4, Operation::Polynomial(1, vec![[0.25, -0.5, 1.0]])),
+                ring(1, 2, affine(vec![dense(2, 2, &taps, 1, vec![1.0; 10]), diagonal(2, &[2.0])], &[0.0])),
+                ring(1, 2, Operation::Square(3)),
+                Value { pooled: true, ..ring(1, 2, Operation::Sum(4, [1, 2])) },
+                ring(5, 2, affine(vec![dense(5, 1, &[0], 1, random(5, 1))], &[1e-5, -2.0, 1.0 / 3.0, 0.0, 7.0])),
+            ],
+        );
+        listed.others = vec![listed.clone()];
+        assert_eq!(
+            listed.to_string(),
+            "7 values on 4 positions, 2 a row; the output is %6; 1 more with other numbers\n\
+             %0  2 x 4         input(0 1@-1)                                         a\n\
+             %1  1 x 4         affine(%0 by 3 taps -1 0 1, 5 weights) + 0.5          b\n\
+             %2  1 x 4         polynomial(%1: 0.25 + -0.5 x + 1 x^2)                 c\n\
+             %3  1 x 2         affine(%2 by 10 taps, stride 2, 10 weights; %2 by 2)  d\n\
+             %4  1 x 2         square(%3)                                            e\n\
+             %5  1 x 2 pooled  sum(%4 over 1x2)                                      f\n\
+             %6  5 x 2 logits  affine(%5 by 1 tap 0, 5 weights) + -2 to 7            g\n"
+        );
+        let mut bordered = Affine::new(vec![diagonal(0, &[1.0, -1e-9])], vec![0.0; 2]);
+        bordered.border = Some(vec![vec![0.0; 4]; 2]);
+        let padded =
+            circuit(2, 4, vec![plane(2, [2, 1], 1, input(2)), plane(2, [1, 1], 2, Operation::Affine(bordered))]);
+        assert_eq!(
+            padded.listing(|id| format!("note {id}")).to_string(),
+            "2 values on 4 positions, 2 a row; the output is %1\n\
+             %0  2 x 2x1                   note 0  input(0 1)                                    a\n\
+             %1  2 x 1x1 dilated 2 logits  note 1  affine(%0 by 1 -1.000e-9) less at the border  b\n"
+        );
+    }
+
+    #[test]
+    fn what_is_stored_may_be_another_multiple() {
+        for padded in [false, true] {
+            let value = |channels, operation| match padded {
+                true => plane(channels, [2, 2], 1, operation),
+                false => ring(channels, 8, operation),
+            };
+            let mut before = circuit(
+                4,
+                8,
+                vec![
+                    value(1, input(1)),
+                    value(2, affine(vec![dense(0, 1, &TAPS, 1, random(18, 1))], &random(2, 2))),
+                    value(2, Operation::Polynomial(1, vec![[0.1, 0.2, 0.3], [-0.4, 0.5, -0.6]])),
+                    value(
+                        1,
+                        affine(vec![dense(1, 1, &TAPS, 2, random(18, 3)), dense(2, 1, &[0], 2, random(2, 4))], &[0.5]),
+                    ),
+                ],
+            );
+            if !padded {
+                let sum = Value { pooled: true, ..ring(2, 8, Operation::Sum(1, [1, 8])) };
+                let sum = before.push(sum);
+                let Operation::Affine(last) = &mut before.values[3].operation else { panic!() };
+                last.terms.push(dense(sum, 1, &[0], 2, random(2, 5)));
+                before.sort();
+            }
+            // Old values are 2 and -3 times the new ones, and 1 and 0.5 more.
+            let (factor, offset) = ([2.0, -3.0], [1.0, 0.5]);
+            let mut after = before.clone();
+            let Operation::Affine(changed) = &mut after.values[1].operation else { panic!() };
+            changed.rescale(&factor.map(|f| 1.0 / f), &[-1.0 / 2.0, 0.5 / 3.0]);
+            after.reinterpret(1, &factor, &offset);
+            assert_ne!(before, after);
+            for seed in 0..3 {
+                let image = image(&before, seed);
+                let (a, b) = (logits(&before, &image), logits(&after, &image));
+                assert!((a[0] - b[0]).abs() < 1e-12, "padded: {padded}, {a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_sorted_and_those_that_nobody_reads_dropped() {
+        let identity = |source| affine(vec![diagonal(source, &[1.0])], &[0.0]);
+        let mut sorted = circuit(
+            1,
+            1,
+            vec![
+                ring(1, 1, identity(3)),
+                ring(1, 1, Operation::Square(3)),
+                ring(1, 1, Operation::Square(0)),
+                ring(1, 1, input(1)),
+            ],
+        );
+        sorted.output = 2;
+        sorted.sort();
+        let (names, operations): (Vec<_>, Vec<_>) =
+            sorted.values.iter().map(|v| (v.nodes.concat(), v.operation.clone())).unzip();
+        assert_eq!(names, ["d", "a", "c"]);
+        assert_eq!(operations, [input(1), identity(0), Operation::Square(1)]);
+        assert_eq!((sorted.output, sorted.values[2].logits, sorted.values[0].logits), (2, true, false));
+        assert_eq!(sorted.readers(), [1, 1, 1]);
     }
 }

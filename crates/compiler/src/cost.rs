@@ -1,11 +1,9 @@
-//! The cost model: core-seconds of a step, from operation counts and a table of measured rates.
+//! The cost model: CPU-seconds of a step, from operation counts and a table of measured rates.
 
 use serde::{Deserialize, Serialize};
 
-use crate::bsgs::Split;
-
-/// Measured rates of one core. The defaults are those of the machine that `docs/performance.md` speaks of; measure a kernel
-/// and put its rate here to calibrate estimates for another.
+/// Measured rates of one core. The defaults are those of the machine that `docs/performance.md` speaks of; measure a
+/// kernel and put its rate here to calibrate estimates for another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostModel {
@@ -13,7 +11,7 @@ pub struct CostModel {
     pub transform: f64,
     /// Modular multiply-accumulates a second: key products, weights, base conversion.
     pub multiply_accumulates: f64,
-    /// Products of residues with integers a second, which need no reductions: weights of the channel layout.
+    /// Products of residues with integers a second, which need no reductions: weights with one channel per ciphertext.
     pub integer_products: f64,
     /// Additions a second of residues that share an integer, before they are multiplied by it.
     pub shared_additions: f64,
@@ -90,7 +88,7 @@ impl Work {
         self.key_limbs * f64::from(log_n + 2).exp2()
     }
 
-    /// Core-seconds.
+    /// CPU-seconds.
     #[must_use]
     pub fn seconds(&self, model: &CostModel, log_n: u32) -> f64 {
         let n = f64::from(log_n).exp2();
@@ -123,12 +121,13 @@ impl SwitchSize {
         Work { products, key_limbs: products, limbs, ..Work::default() }
     }
 
-    /// Products of the baby rotations of all inputs: a key is read once, and used for every input while it is in the cache.
+    /// Products of so many baby rotations over all inputs, of which so many are different: a key is read once, and used
+    /// for every input while it is in the cache.
     #[must_use]
-    pub fn babies(&self, split: &Split) -> Work {
+    pub fn babies(&self, rotated: usize, different: usize) -> Work {
         let one = self.product();
-        let rotated = Work::default().plus(one, split.rotated as f64);
-        Work { key_limbs: one.key_limbs * split.babies.len() as f64, ..rotated }
+        let all = Work::default().plus(one, rotated as f64);
+        Work { key_limbs: one.key_limbs * different as f64, ..all }
     }
 
     /// Division of `polys` polynomials by P and by `dropped` primes, `added` ones appearing.
@@ -145,7 +144,8 @@ impl SwitchSize {
         }
     }
 
-    /// One giant step on a sum in the extended basis: the rotated half is divided by P, split and multiplied by the key.
+    /// One giant step on a sum in the extended basis: the rotated half is divided by P, split and multiplied by the
+    /// key.
     #[must_use]
     pub fn giant(&self) -> Work {
         self.mod_down(1.0, self.special, 0, 0).plus(self.decompose(), 1.0).plus(self.product(), 1.0)
@@ -158,7 +158,7 @@ impl SwitchSize {
         Work { products: 2.0 * (l + k), ..Work::default() }
     }
 
-    /// Squaring and relinearising one ciphertext.
+    /// Squaring and relinearizing one ciphertext.
     #[must_use]
     pub fn square(&self, dropped: usize, added: usize) -> Work {
         let (l, _, _) = self.f();

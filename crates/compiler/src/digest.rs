@@ -2,11 +2,12 @@
 
 use umbra_model::{Graph, Normalisation, Operator, Pool};
 
-/// BLAKE3 over everything that determines the logits: geometry, normalisation, nodes, weights; and the names of classes.
+/// BLAKE3 over everything that determines the logits: padding, normalisation, nodes, weights; and the names of
+/// classes.
 #[must_use]
 pub fn network_digest(graph: &Graph) -> [u8; 32] {
     let mut hasher = Hasher(blake3::Hasher::new_derive_key("umbra 2026 network v1"));
-    hasher.text(&format!("{:?}", graph.geometry()));
+    hasher.text(&format!("{:?}", graph.padding()));
     let input = graph.input();
     hasher.numbers([input.channels, input.height, input.width].map(|v| v as f64));
     match &input.normalisation {

@@ -1,29 +1,27 @@
 //! Writing a plan out as a program: registers, steps, estimates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use umbra_ckks::{Diagonal, Encoder, GadgetLiteral, ParametersLiteral, rounded_weight};
+use umbra_ckks::{Diagonal, Encoder, Gadget, GadgetLiteral, Level, ParametersLiteral, log2_of, rounded_weight};
 use umbra_model::Graph;
-use umbra_program::layout::logit_step;
 use umbra_program::{
-    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
+    ClientSpec, Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, Register, Report, Step,
 };
 
-use crate::chain::log2_of;
 use crate::circuit::{Affine, Operation as Source};
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
+use crate::options::CompileOptions;
 use crate::packing::{Rotation, sources};
-use crate::plan::{Plan, used_primes};
+use crate::plan::{Plan, corrects_biases, used_primes};
 use crate::precision;
 use crate::sharing::share;
-use crate::{Average, CompileOptions, Pass};
 
 /// Registers and the values in them.
 struct Registers {
-    of: Vec<Option<usize>>,
+    of: Vec<Option<Register>>,
     last_use: Vec<usize>,
-    free: Vec<usize>,
+    free: Vec<Register>,
     count: usize,
 }
 
@@ -39,19 +37,20 @@ impl Registers {
     }
 
     /// The register of a value that was made before.
-    fn get(&self, id: usize) -> usize {
-        self.of[id].unwrap_or(0)
+    fn get(&self, id: usize) -> Register {
+        self.of[id].unwrap_or_default()
     }
 
     /// A register for value `id`: that of an operand it is the last to read, another free one, or a new one.
-    fn assign(&mut self, id: usize, operands: &[usize]) -> usize {
-        let dying: std::collections::BTreeSet<usize> =
+    fn assign(&mut self, id: usize, operands: &[usize]) -> Register {
+        let dying: BTreeSet<Register> =
             operands.iter().copied().filter(|s| self.last_use[*s] == id).filter_map(|s| self.of[s]).collect();
         self.free.extend(dying);
         self.free.sort_unstable_by(|a, b| b.cmp(a));
         let register = self.free.pop().unwrap_or_else(|| {
             self.count += 1;
-            self.count - 1
+            // Programs have far fewer: their check says so.
+            Register((self.count - 1).min(usize::from(u16::MAX)) as u16)
         });
         self.of[id] = Some(register);
         register
@@ -75,40 +74,36 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
             .collect(),
     };
     let mut emitter = Emitter { plan, options, registers: Registers::new(plan), scales: Vec::new(), steps: Vec::new() };
-    let input = emitter.values(&parameters);
+    let (input_register, input) = emitter.values(&parameters);
     let output = plan.circuit.output;
-    let (members, by_server) = (graphs.len(), options.average == Average::Server);
-    let layout = match plan.packing.layout() {
-        Layout::Cyclic if members > 1 => Layout::SideBySide { members, averaged: by_server },
-        Layout::Padded { lanes, .. } => Layout::Padded { lanes, members, averaged: by_server },
-        layout => layout,
-    };
-    let step = match layout {
-        Layout::SideBySide { .. } | Layout::Padded { .. } => logit_step(layout.vectors()),
-        _ => plan.packing.step(&plan.circuit.values[output]),
-    };
-    let period = plan.packing.plaintext_period(&plan.circuit.values[output]);
-    let mut program = Program {
+    let client = ClientSpec {
         name: graph.name().into(),
-        network,
         classes: graph.classes().to_vec(),
-        picture: graph.input().clone(),
+        image: graph.input().clone(),
         logit_range: logit_range(graphs),
-        layout,
+        logit_error: plan.logit_error,
+        layout: plan.packing.layout(),
         input,
         output: OutputLayout {
-            register: emitter.registers.get(output),
-            level: plan.places[output].level,
+            level: Level::new(plan.places[output].level),
             scale: emitter.scales[output],
-            period,
-            step,
+            period: plan.packing.plaintext_period(&plan.circuit.values[output]),
+            step: plan.packing.logit_step(&plan.circuit.values[output]),
             classes: graph.classes().len(),
         },
         parameters,
+        keys: Vec::new(),
+    };
+    let mut program = Program {
+        client,
+        network,
         registers: emitter.registers.count,
+        input: input_register,
+        output: emitter.registers.get(output),
         steps: emitter.steps,
         report: Report::default(),
     };
+    program.client.keys = program.key_set();
     program.report = report(graphs, plan, options, &program);
     program
 }
@@ -130,8 +125,8 @@ struct Emitter<'a> {
 }
 
 impl Emitter<'_> {
-    /// Emits all steps; returns the layout of the picture.
-    fn values(&mut self, parameters: &ParametersLiteral) -> InputLayout {
+    /// Emits all steps; returns the register and the layout of the image.
+    fn values(&mut self, parameters: &ParametersLiteral) -> (Register, InputLayout) {
         let plan = self.plan;
         let mut layout = None;
         let mut index = 0;
@@ -139,7 +134,7 @@ impl Emitter<'_> {
             let place = plan.places[id];
             let operands = value.operation.sources();
             let register = self.registers.get(operands.first().copied().unwrap_or(0));
-            let read: Vec<(usize, usize)> = match &value.operation {
+            let read: Vec<(usize, Register)> = match &value.operation {
                 Source::Affine(affine) => sources(affine).iter().map(|&s| (s, self.registers.get(s))).collect(),
                 _ => Vec::new(),
             };
@@ -147,22 +142,23 @@ impl Emitter<'_> {
             let scale = place.bits.exp2();
             self.scales.push(scale);
             if let Source::Input(channels) = &value.operation {
-                let made = plan.packing.input(value, channels, place.level, scale);
-                layout = Some(InputLayout { register: destination, ..made });
+                layout = Some((destination, plan.packing.input(value, channels, place.level, scale)));
                 continue;
             }
             let Some(shape) = &plan.shapes[id] else { continue };
             let gadget = plan.choice.of_level[place.works];
             let split = plan.choice.splits[index];
             index += 1;
-            let factor = factor(parameters, place.works, place.level);
+            // Both levels are the chain's, which the parameters have.
+            let factor =
+                parameters.rescale_factor(Level::new(place.works), Level::new(place.level)).unwrap_or(f64::NAN);
             let source_scale = |s: usize| self.scales[s];
             let mut outcome = scale;
             let mut work = self.search(&[]).work(shape, &plan.choice.gadgets[gadget], split);
             let operation = match &value.operation {
                 Source::Square(source) => {
                     outcome = source_scale(*source) * source_scale(*source) / factor;
-                    Operation::Square { source: register, gadget }
+                    Operation::Square { source: register, gadget: Gadget::new(gadget) }
                 }
                 Source::Sum(source, _) => {
                     outcome = source_scale(*source);
@@ -175,16 +171,25 @@ impl Emitter<'_> {
                     let ShapeKind::Linear { class, .. } = shape.kind else { continue };
                     let (masks, masked) = plan.packing.masks(&plan.circuit, value, &plan.diagonals[id]);
                     let (bsgs, diagonals) =
-                        plan.classes[class][split].emit(&plan.diagonals[id], &masked, &plan.packing);
+                        plan.classes[class][split].emit(&plan.diagonals[id], &masked, &*plan.packing);
                     let product = scale * factor / bsgs.factor();
                     let weights =
                         read.iter().map(|&(s, source)| LinearInput { source, weight_scale: product / source_scale(s) });
                     let inputs: Vec<LinearInput> = weights.collect();
                     let period = plan.packing.period(value);
                     let bias = plan.packing.bias(value, affine, !masks.is_empty());
-                    let mut linear =
-                        Linear { inputs, plan: bsgs, diagonals, period, masks, bias, gadget, add_first: false };
-                    if self.options.has(Pass::BiasCorrection) && !plan.packing.is_padded() {
+                    let key_gadget = Gadget::new(gadget);
+                    let mut linear = Linear {
+                        inputs,
+                        plan: bsgs,
+                        diagonals,
+                        period,
+                        masks,
+                        bias,
+                        gadget: key_gadget,
+                        add_first: false,
+                    };
+                    if corrects_biases(&*plan.packing, self.options) {
                         self.correct(&mut linear, id);
                     }
                     for (member, other) in plan.circuit.others.iter().enumerate() {
@@ -207,14 +212,14 @@ impl Emitter<'_> {
                 node: value.nodes.join(" + "),
                 operation,
                 destination,
-                level_in: place.works,
-                level_out: place.level,
+                level_in: Level::new(place.works),
+                level_out: Level::new(place.level),
                 scale_out: outcome,
                 estimate: self.estimate(id, shape, split, work),
             });
         }
         // Every circuit has an input: `Circuit::sort` keeps it.
-        layout.unwrap_or_else(|| plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0))
+        layout.unwrap_or_else(|| (Register(0), plan.packing.input(&plan.circuit.values[0], &[], 0, 1.0)))
     }
 
     /// Scale of the weights of each ciphertext read.
@@ -248,7 +253,7 @@ impl Emitter<'_> {
             errors.remove(&(*output as u32, *input as u32, packing.canonical(r.rows + r.rest))).unwrap_or_else(none)
         };
         let errors: Vec<Vec<f64>> = diagonals[id].keys().map(of).collect();
-        let mean = precision::mean_error(circuit, packing, value, &diagonals[id], &errors, gains);
+        let mean = precision::mean_error(circuit, &**packing, value, &diagonals[id], &errors, gains);
         linear.bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
     }
 
@@ -257,7 +262,7 @@ impl Emitter<'_> {
         id: usize,
         shape: &Shape,
         rotations: &[Vec<i64>],
-        (register, destination): (usize, usize),
+        (register, destination): (Register, Register),
         gadget: usize,
         scale: f64,
     ) {
@@ -272,11 +277,11 @@ impl Emitter<'_> {
                 operation: Operation::RotateSum {
                     source: if i == 0 { register } else { destination },
                     rotations: rotations.clone(),
-                    gadget,
+                    gadget: Gadget::new(gadget),
                 },
                 destination,
-                level_in: shape.level,
-                level_out: shape.level,
+                level_in: Level::new(shape.level),
+                level_out: Level::new(shape.level),
                 scale_out: scale,
                 estimate,
             });
@@ -307,9 +312,9 @@ impl Emitter<'_> {
             ShapeKind::Linear { class, outputs, .. } => {
                 let split = &self.plan.classes[*class][split];
                 let giants = split.giants * outputs;
-                // Taking a sum apart is three rotations of one decomposition.
-                let apart = if split.is_paired() { *outputs } else { 0 };
-                (split.rotated + giants + 3 * apart, split.decomposed + giants + apart)
+                // Real/imaginary extraction of a sum is three rotations of one decomposition.
+                let extracted = if split.is_paired() { *outputs } else { 0 };
+                (split.rotated + giants + 3 * extracted, split.decomposed + giants + extracted)
             }
         };
         Estimate {
@@ -322,23 +327,13 @@ impl Emitter<'_> {
     }
 }
 
-/// What rescaling divides by, exactly as [`Program::check`] computes it.
-fn factor(parameters: &ParametersLiteral, from: usize, to: usize) -> f64 {
-    let product = |a: &[u16], b: &[u16]| -> f64 {
-        a.iter().filter(|i| !b.contains(i)).map(|&i| f64::from(parameters.primes[i as usize])).product()
-    };
-    let (from, to) = (&parameters.levels[from], &parameters.levels[to]);
-    product(from, to) / product(to, from)
-}
-
 fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
-    let log2 =
-        |list: &mut dyn Iterator<Item = &u16>| -> f64 { list.map(|&p| f64::from(plan.pool[p as usize]).log2()).sum() };
-    let gadgets = plan.choice.gadgets.iter().map(|g| log2(&mut g.digits.iter().flatten().chain(&g.special)));
+    let gadgets = plan.choice.gadgets.iter();
+    let gadgets = gadgets.map(|g| log2_of(&plan.pool, g.digits.iter().flatten().chain(&g.special)));
     let top = plan.chain.levels.len() - 1;
     let log_q = plan.chain.log_q(top);
     let log_qp = gadgets.fold(log_q, f64::max);
-    let keys = program.key_set();
+    let keys = &program.client.keys;
     let mut notes = vec![
         format!(
             "N = 2^{}: {} levels, log2 Q = {log_q:.1}, log2 QP = {log_qp:.1} of {} allowed at 128-bit security",
@@ -352,41 +347,24 @@ fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Pr
             options.logit_error(graphs)
         ),
     ];
+    if options.compatible_with.is_some() {
+        notes.push("parameters and keys are those of an earlier program".into());
+    }
     for (i, gadget) in plan.choice.gadgets.iter().enumerate() {
         let levels: Vec<usize> = (0..=top).filter(|l| plan.choice.of_level[*l] == i).collect();
-        let own: Vec<_> = keys.iter().filter(|k| usize::from(k.gadget) == i).collect();
+        let own: Vec<_> = keys.iter().filter(|k| k.gadget.index() == i).collect();
         notes.push(format!(
-            "gadget {i}, levels {} to {}: {} digits, {} special primes ({:.1} bits), {} keys, {:.1} MB",
+            "gadget {i}, levels {} to {}: dnum {}, {} special primes ({:.1} bits), {} keys, {:.1} MB",
             levels.first().copied().unwrap_or(0),
             levels.last().copied().unwrap_or(0),
             gadget.digits.len(),
             gadget.special.len(),
             log2_of(&plan.pool, &gadget.special),
             own.len(),
-            own.iter().map(|k| k.bytes(&program.parameters)).sum::<u64>() as f64 / 1e6
+            own.iter().map(|k| k.bytes(&program.client.parameters)).sum::<u64>() as f64 / 1e6
         ));
     }
-    let by = if program.layout.is_averaged() { "server" } else { "client" };
-    match program.layout {
-        Layout::Cyclic => {}
-        Layout::Batch { lanes } => {
-            notes.push(format!("channel layout: one channel a ciphertext, {lanes} pictures at once"));
-        }
-        Layout::Padded { lanes, members, .. } => {
-            notes.push(format!(
-                "channel layout with masks for zero padding: one channel a ciphertext, {lanes} pictures at once"
-            ));
-            if members > 1 {
-                notes.push(format!("{members} networks, each with ciphertexts of its own, averaged by the {by}"));
-            }
-        }
-        Layout::SideBySide { members, .. } => {
-            notes.push(format!("cyclic layout, {members} networks side by side, averaged by the {by}"))
-        }
-        Layout::Ensemble { pictures, members, .. } => notes.push(format!(
-            "channel layout: one channel a ciphertext, {pictures} pictures in {members} networks at once, averaged by the {by}"
-        )),
-    }
+    notes.extend(program.client.layout.describe());
     let linear =
         || program.steps.iter().filter_map(|s| if let Operation::Linear(l) = &s.operation { Some(l) } else { None });
     let (shared, all) = (linear().filter(|l| l.add_first).count(), linear().filter(|l| l.has_integers()).count());
@@ -394,21 +372,88 @@ fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Pr
         notes.push(format!("inputs that share a weight are added before they are multiplied: {shared} of {all} steps"));
     }
     if plan.shifts > 1 {
-        notes.push(format!(
-            "the picture is encrypted in {} shifted copies: unused channels save rotations",
-            plan.shifts
-        ));
+        notes.push(format!("the image is encrypted in {} shifted copies: unused channels save rotations", plan.shifts));
     }
     if plan.carries > 0 {
-        notes.push(format!("{} operands are carried to lower levels whose primes are not all theirs", plan.carries));
+        notes.push(format!(
+            "level alignment of {} operands, to lower levels whose primes are not all theirs",
+            plan.carries
+        ));
     }
     Report {
         log_qp,
         log_qp_limit: plan.limit,
         seconds: program.steps.iter().map(|s| s.estimate.seconds).sum(),
-        key_bytes: keys.iter().map(|k| k.bytes(&program.parameters)).sum(),
+        key_bytes: keys.iter().map(|k| k.bytes(&program.client.parameters)).sum(),
         logit_error_std: plan.logit_error,
         without: options.without.iter().map(ToString::to_string).collect(),
         notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umbra_program::operation_name;
+
+    use super::*;
+    use crate::options::{PackingChoice, Pass};
+    use crate::testing::residual;
+
+    /// Per step: nodes, what it does, levels, registers read, and the one written.
+    fn steps(program: &Program) -> Vec<String> {
+        let line = |step: &Step| {
+            let read: Vec<usize> = match &step.operation {
+                Operation::Square { source, .. } | Operation::RotateSum { source, .. } => vec![source.index()],
+                Operation::Linear(linear) => linear.inputs.iter().map(|input| input.source.index()).collect(),
+            };
+            let Step { node, operation, level_in, level_out, destination, .. } = step;
+            format!("{node}: {} {level_in}>{level_out}, {read:?} to {destination}", operation_name(operation))
+        };
+        program.steps.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_step_a_value_at_its_level() {
+        let graph = residual(1, 1);
+        let options = CompileOptions { logit_error: Some(0.05), ..CompileOptions::default() };
+        let program = crate::compile(&graph, &options).unwrap();
+        assert_eq!(
+            steps(&program),
+            [
+                "stem: linear 2>1, [0] to 0",
+                "act0: square 1>1, [0] to 1",
+                // Whoever reads a register last may write it.
+                "conv0 + add0: linear 1>0, [0, 1] to 0",
+                "last act: square 0>0, [0] to 0",
+                "pool: rotate-sum 0>0, [0] to 0",
+                "pool: rotate-sum 0>0, [0] to 0",
+                "pool + fc: linear 0>0, [0] to 0",
+            ]
+        );
+        assert_eq!((program.registers, program.input, program.output), (2, Register(0), Register(0)));
+        let (input, output) = (&program.client.input, &program.client.output);
+        assert_eq!((input.level, output.level, output.classes), (Level(2), Level(0), 3));
+        // Scales are those of the steps before: exactly what `Program::check` computes.
+        program.check().unwrap();
+        let seconds: f64 = program.steps.iter().map(|step| step.estimate.seconds).sum();
+        assert_eq!(program.report.seconds, seconds);
+        assert!(program.steps.iter().all(|step| step.estimate.error_std.is_finite() && step.estimate.seconds > 0.0));
+        assert_eq!(program.steps[4].estimate.rotations, 1);
+    }
+
+    #[test]
+    fn without_tower_reuse_squares_have_levels() {
+        let graph = residual(0, 1);
+        let without = [Pass::TowerReuse].into();
+        let options = CompileOptions {
+            logit_error: Some(0.05),
+            without,
+            packing: PackingChoice::Channel,
+            batch: Some(1),
+            ..CompileOptions::default()
+        };
+        let program = crate::compile(&graph, &options).unwrap();
+        assert_eq!(steps(&program)[..2], ["stem: linear 2>1, [0] to 0", "last act: square 1>0, [0] to 0"]);
+        assert_eq!(program.report.without, ["tower-reuse"]);
     }
 }

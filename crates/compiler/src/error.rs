@@ -1,5 +1,6 @@
 //! What can be wrong with networks that are to become programs.
 
+use umbra_ckks::KeyId;
 use umbra_program::ProgramError;
 use umbra_ring::RingError;
 
@@ -30,8 +31,8 @@ pub enum CompileError {
         /// The coefficient.
         found: f64,
     },
-    /// A picture or a layer that has no room in a ciphertext.
-    #[error("{what}: {found}, at most {limit} fit at N = 2^{log_n}; use a larger N or smaller pictures")]
+    /// An image or a layer that has no room in a ciphertext.
+    #[error("{what}: {found}, at most {limit} fit at N = 2^{log_n}; use a larger N or smaller images")]
     TooLarge {
         /// The quantity.
         what: &'static str,
@@ -42,23 +43,23 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
-    /// More pictures and members of an ensemble than there are lanes.
+    /// More images and members of an ensemble than there are batch slots.
     #[error(
-        "{found} lanes (pictures of a batch times members of an ensemble, of which the next power of two counts) were asked for, \
-         at most {limit} fit at N = 2^{log_n}; use fewer"
+        "{found} batch slots (images of a batch times members of an ensemble, of which the next power of two counts) \
+         were asked for, at most {limit} fit at N = 2^{log_n}; use fewer"
     )]
-    TooManyLanes {
-        /// Lanes asked for.
+    TooManyBatchSlots {
+        /// Batch slots asked for.
         found: usize,
-        /// Lanes there are.
+        /// Batch slots there are.
         limit: usize,
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
-    /// A layer with more channels than the channel layout has ciphertexts for.
+    /// A layer with more channels than there may be ciphertexts of one channel.
     #[error(
-        "node {node:?} has {found} channels, at most {limit} fit in the channel layout (one ciphertext each); use the cyclic \
-         layout"
+        "node {node:?} has {found} channels, at most {limit} fit with one channel per ciphertext; use the multiplexed \
+         packing"
     )]
     TooWide {
         /// The node.
@@ -82,8 +83,9 @@ pub enum CompileError {
     },
     /// A network that needs more modulus than security allows.
     #[error(
-        "the network needs a modulus of {needed:.0} bits (special primes included) for {levels} levels, at most {limit} \
-         are secure at N = 2^{log_n}; use a larger N, a shallower network, or accept a larger error of the logits"
+        "the network needs a modulus of {needed:.0} bits (special primes included) for {levels} levels, at most \
+         {limit} are secure at N = 2^{log_n}; use a larger N, a shallower network, or accept a larger error of the \
+         logits"
     )]
     TooDeep {
         /// Bits needed at least.
@@ -97,8 +99,8 @@ pub enum CompileError {
     },
     /// Errors that activations amplify until they swamp the logits.
     #[error(
-        "errors grow through the network: that of a logit is {simulated:.2} simulated, {predicted:.2e} predicted at N = 2^{log_n}; \
-         use a larger N, ask for a smaller error of the logits, or train with a range penalty"
+        "errors grow through the network: that of a logit is {simulated:.2} simulated, {predicted:.2e} predicted at \
+         N = 2^{log_n}; use a larger N, ask for a smaller error of the logits, or train with a range penalty"
     )]
     Swamped {
         /// Predicted standard deviation of a logit's error.
@@ -108,12 +110,12 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
-    /// Values that leave the range of numbers on sample pictures.
+    /// Values that leave the range of numbers on sample images.
     #[error(
-        "node {node:?}: values or their derivatives overflow on sample pictures; activations escape, train with a range \
-         penalty or give pictures of the kind that the network was trained on"
+        "node {node:?}: values or their derivatives overflow on sample images: an activation is out of range; train \
+         with a range penalty or give images of the kind that the network was trained on"
     )]
-    Escapes {
+    OutOfRange {
         /// The node.
         node: String,
     },
@@ -132,6 +134,81 @@ pub enum CompileError {
     NoChain {
         /// Wanted base-2 logarithms.
         targets: Vec<f64>,
+    },
+    /// A ring degree other than that of the parameters to keep.
+    #[error(
+        "N = 2^{wanted} was asked for, the earlier program has N = 2^{there}; ask for that, or compile without an \
+         earlier program and make keys again"
+    )]
+    IncompatibleDegree {
+        /// Base-2 logarithm of the ring degree asked for.
+        wanted: u32,
+        /// That of the parameters.
+        there: u32,
+    },
+    /// A network with more levels than the parameters to keep.
+    #[error(
+        "the network needs {needed} levels, the earlier program has {there}; compile without an earlier program and \
+         make keys again"
+    )]
+    IncompatibleLevels {
+        /// Levels needed.
+        needed: usize,
+        /// Levels there are.
+        there: usize,
+    },
+    /// Values too large for a modulus of the parameters to keep.
+    #[error(
+        "node {node:?}: values need a modulus of {needed:.1} bits at level {level}, the earlier program has \
+         {there:.1}; compile without an earlier program and make keys again"
+    )]
+    IncompatibleModulus {
+        /// The node.
+        node: String,
+        /// The level of its values.
+        level: usize,
+        /// Bits needed.
+        needed: f64,
+        /// Bits there are.
+        there: f64,
+    },
+    /// Results less exact than wanted with the parameters to keep.
+    #[error(
+        "the error of a logit is {predicted:.3e} with the moduli of the earlier program, wanted {wanted:.3e}: node \
+         {node:?} (level {level}) adds most; accept an error of the logits of {predicted:.3e}, or compile without an \
+         earlier program and make keys again"
+    )]
+    IncompatiblePrecision {
+        /// Predicted standard deviation of a logit's error.
+        predicted: f64,
+        /// The one wanted.
+        wanted: f64,
+        /// The node that adds most to it.
+        node: String,
+        /// The level at which that works, which is too small.
+        level: usize,
+    },
+    /// A level at which no key can be switched with the parameters to keep.
+    #[error(
+        "node {node:?}: no gadget of the earlier program serves level {level}; compile without an earlier program and \
+         make keys again"
+    )]
+    IncompatibleGadget {
+        /// The node.
+        node: String,
+        /// The level.
+        level: usize,
+    },
+    /// A key that is not among those to keep.
+    #[error(
+        "node {node:?} needs {key}, which the earlier program does not; compile without an earlier program and make \
+         keys again"
+    )]
+    IncompatibleKey {
+        /// The node.
+        node: String,
+        /// The key.
+        key: KeyId,
     },
     /// An option that makes no sense.
     #[error("option {option}: {found} was given, expected {expected}")]

@@ -1,8 +1,9 @@
 //! Key-switching gadgets: how a range of levels splits residues into digits, and with which special primes.
 //!
-//! Low levels have dropped most primes: those serve as special primes there, at no cost in security, so that fewer digits do.
+//! Low levels have dropped most primes: those serve as special primes there, at no cost in security, so that fewer
+//! digits do.
 
-use umbra_ckks::GadgetLiteral;
+use umbra_ckks::{GadgetLiteral, log2_of};
 
 use crate::chain::Chain;
 
@@ -33,8 +34,8 @@ impl<'a> Gadgets<'a> {
         primes.iter().map(|&p| self.logs[p as usize]).sum()
     }
 
-    /// The gadgets worth trying for levels `low..=high`, whose primes are `union`: for every possible number of digits the one
-    /// with the fewest special primes. No digit exceeds the special primes' product by more than `excess` bits.
+    /// The gadgets worth trying for levels `low..=high`, whose primes are `union`: for every possible number of digits
+    /// the one with the fewest special primes. No digit exceeds the special primes' product by more than `excess` bits.
     #[must_use]
     pub fn candidates(&self, (low, high): (usize, usize), union: &[u16], excess: f64) -> Vec<GadgetLiteral> {
         let mut found: Vec<GadgetLiteral> = Vec::new();
@@ -82,7 +83,8 @@ impl<'a> Gadgets<'a> {
                 sizes[lightest] += self.logs[prime as usize];
             }
             digits.iter_mut().for_each(|d| d.sort_unstable());
-            // Digits share out the union, which special primes are not in: what is left of [`GadgetLiteral::serves`] is the order.
+            // Digits share out the union, which special primes are not in: what is left of [`GadgetLiteral::serves`] is
+            // the order.
             let fits = (low..=high).all(|level| {
                 let mut before = true;
                 digits.iter().all(|digit| {
@@ -102,6 +104,15 @@ impl<'a> Gadgets<'a> {
 #[must_use]
 pub fn digits_at(gadget: &GadgetLiteral, level: &[u16]) -> usize {
     gadget.digits.iter().filter(|d| d.iter().any(|p| level.contains(p))).count()
+}
+
+/// Bits by which the largest digit at a level exceeds the special primes; `pool` has the primes.
+#[must_use]
+pub fn excess(gadget: &GadgetLiteral, level: &[u16], pool: &[u32]) -> f64 {
+    let kept = |digit: &Vec<u16>| -> f64 {
+        digit.iter().filter(|p| level.contains(p)).map(|&p| f64::from(pool[p as usize]).log2()).sum()
+    };
+    gadget.digits.iter().map(kept).fold(0.0, f64::max) - log2_of(pool, &gadget.special)
 }
 
 #[cfg(test)]
@@ -140,5 +151,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn gadgets_by_hand() {
+        // Three levels of equal primes, and two special ones; five primes are secure.
+        let chain = Chain { primes: vec![1 << 30; 3], big: 3, levels: vec![vec![0], vec![0, 1], vec![0, 1, 2]] };
+        let pool = [1 << 30; 5];
+        let of = |low: usize, high: usize, limit: f64| -> Vec<(Vec<Vec<u16>>, Vec<u16>)> {
+            let union = chain.union(low..=high);
+            let found = Gadgets::new(&chain, &pool, limit).candidates((low, high), &union, 0.0);
+            found.into_iter().map(|gadget| (gadget.digits, gadget.special)).collect()
+        };
+        // With one special prime a digit for each prime; with two, two digits.
+        let one = (vec![vec![0], vec![1], vec![2]], vec![3]);
+        assert_eq!(of(0, 2, 150.1), [one.clone(), (vec![vec![0], vec![1, 2]], vec![3, 4])]);
+        assert_eq!(of(0, 2, 120.1), [one]);
+        assert_eq!(of(0, 2, 119.0), []);
+        // Primes that low levels have dropped are special there.
+        assert_eq!(of(0, 0, 60.1), [(vec![vec![0]], vec![1])]);
+        assert_eq!(of(0, 1, 150.1), [(vec![vec![0], vec![1]], vec![2]), (vec![vec![0, 1]], vec![2, 3])]);
+        let gadget = GadgetLiteral { digits: vec![vec![0], vec![1, 2]], special: vec![3, 4] };
+        assert_eq!(chain.levels.iter().map(|level| digits_at(&gadget, level)).collect::<Vec<_>>(), [1, 2, 2]);
     }
 }

@@ -1,7 +1,8 @@
 //! Which gadget serves which levels, and which baby-step giant-step splits share their keys.
 //!
-//! Levels are cut into ranges, each with a gadget and keys of its own, by dynamic programming over the cuts. Within a range,
-//! convolutions of the same shape use the same split, chosen by coordinate descent on core-seconds plus a price for key bytes.
+//! Levels are cut into ranges, each with a gadget and keys of its own, by dynamic programming over the cuts. Within a
+//! range, convolutions of the same shape use the same split, chosen by coordinate descent on CPU-seconds plus a price
+//! for key bytes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,7 +54,7 @@ pub struct Choice {
     pub of_level: Vec<usize>,
     /// Per step, the index of its split (0 where it has none).
     pub splits: Vec<usize>,
-    /// Core-seconds of all steps.
+    /// CPU-seconds of all steps.
     pub seconds: f64,
     /// Bytes of all keys in a file.
     pub key_bytes: f64,
@@ -84,10 +85,10 @@ pub struct Search<'a> {
 #[derive(Clone, Debug)]
 struct Range {
     gadget: GadgetLiteral,
-    /// Core-seconds and key bytes that do not depend on splits.
+    /// CPU-seconds and key bytes that do not depend on splits.
     seconds: f64,
     key_bytes: f64,
-    /// Per class that occurs: highest level, and core-seconds with each split.
+    /// Per class that occurs: highest level, and CPU-seconds with each split.
     classes: BTreeMap<usize, (usize, Vec<f64>)>,
     /// Bytes of a key by its highest level, from the range's lowest.
     bytes: Vec<f64>,
@@ -125,8 +126,8 @@ struct Chosen {
 }
 
 impl Search<'_> {
-    /// The fastest choice whose keys take at most `key_limit` bytes; where there is none, one with few key bytes. `None` where
-    /// no gadget serves some level.
+    /// The fastest choice whose keys take at most `key_limit` bytes; where there is none, one with few key bytes.
+    /// `None` where no gadget serves some level.
     #[must_use]
     pub fn run(&self, key_limit: f64) -> Option<Choice> {
         let ranges = self.ranges();
@@ -257,12 +258,13 @@ impl Search<'_> {
         Work::default()
             .plus(size.diagonal(), diagonals as f64 * split.weights)
             .plus(size.decompose(), split.decomposed as f64)
-            .plus(size.babies(split), 1.0)
+            .plus(size.babies(split.rotated, split.babies.len()), 1.0)
             .plus(size.giant(), (split.giants * outputs) as f64)
             .plus(apart, outputs as f64)
     }
 
-    /// What does not depend on the price of keys. `unions`: for each level of the range, the primes from the lowest up to it.
+    /// What does not depend on the price of keys. `unions`: for each level of the range, the primes from the lowest up
+    /// to it.
     fn range(&self, (low, high): (usize, usize), unions: &[Vec<u16>], gadget: GadgetLiteral) -> Range {
         let bytes = |union: &Vec<u16>| {
             let limbs = digits_at(&gadget, union) * (union.len() + gadget.special.len());
@@ -270,7 +272,7 @@ impl Search<'_> {
         };
         let bytes: Vec<f64> = unions.iter().map(bytes).collect();
         let sizes: Vec<SwitchSize> = (low..=high).map(|level| self.size(&gadget, level)).collect();
-        let (mut seconds, mut relinearise, mut summed) = (0.0, None, 0.0);
+        let (mut seconds, mut relinearize, mut summed) = (0.0, None, 0.0);
         let mut classes: BTreeMap<usize, (usize, Vec<f64>)> = BTreeMap::new();
         for shape in self.shapes.iter().filter(|s| (low..=high).contains(&s.level)) {
             let size = &sizes[shape.level - low];
@@ -287,7 +289,7 @@ impl Search<'_> {
                 }
                 ShapeKind::Square(_) => {
                     seconds += time(self.work(shape, &gadget, 0));
-                    relinearise = relinearise.max(Some(shape.level));
+                    relinearize = relinearize.max(Some(shape.level));
                 }
                 ShapeKind::Rotations(rotations, _) => {
                     seconds += time(self.work(shape, &gadget, 0));
@@ -295,7 +297,7 @@ impl Search<'_> {
                 }
             }
         }
-        let key_bytes = relinearise.map_or(0.0, |level| bytes[level - low]) + summed;
+        let key_bytes = relinearize.map_or(0.0, |level| bytes[level - low]) + summed;
         Range { gadget, seconds, key_bytes, classes, bytes, low }
     }
 
@@ -310,7 +312,8 @@ impl Search<'_> {
                 (*class, (0..times.len()).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(0))
             })
             .collect();
-        // Key bytes of the other classes' rotations are known while one class is varied: highest level plus 1, by rotation.
+        // Key bytes of the other classes' rotations are known while one class is varied: highest level plus 1, by
+        // rotation.
         let tops_of = |splits: &BTreeMap<usize, usize>, except: Option<usize>| -> Vec<usize> {
             let mut tops = vec![0; keys.count];
             for (class, split) in splits.iter().filter(|(c, _)| Some(**c) != except) {
@@ -344,5 +347,153 @@ impl Search<'_> {
 impl Chosen {
     fn worth(&self, price: f64) -> f64 {
         self.seconds + price * self.key_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use umbra_ring::primes;
+
+    use super::*;
+    use crate::bsgs;
+    use crate::packing::{Multiplexed, Wanted, diagonals};
+    use crate::testing::{TAPS, affine, circuit, dense, input, ring};
+
+    /// Three levels, of two convolutions of the same shape and a square each but the lowest, with the splits of the
+    /// convolutions.
+    struct Small {
+        chain: Chain,
+        pool: Vec<u32>,
+        shapes: Vec<Shape>,
+        classes: Vec<Vec<Split>>,
+        model: CostModel,
+    }
+
+    impl Small {
+        fn new() -> Self {
+            let affine = affine(vec![dense(0, 1, &TAPS, 4, vec![1.0; 9 * 16])], &[0.0; 4]);
+            let circuit = circuit(4, 16, vec![ring(4, 16, input(4)), ring(4, 16, affine)]);
+            let packing = Multiplexed::new(&circuit, &Wanted::at(7)).unwrap();
+            let diagonals = diagonals(&packing, &circuit).remove(1);
+            let classes = vec![bsgs::candidates(&bsgs::inputs(&diagonals), &packing, true)];
+            let mut pool = primes::nearest(13, 30.0, 3, &[]).unwrap();
+            pool.extend(primes::nearest(13, 26.0, 1, &pool).unwrap());
+            let levels = vec![vec![0, 1], vec![0, 1, 3], vec![0, 1, 2, 3]];
+            let chain = Chain { primes: pool.clone(), big: 3, levels };
+            pool.extend(primes::nearest(13, 30.0, 2, &pool).unwrap());
+            let shape = |level, kind| Shape { level, changes: (1, 0), kind };
+            let convolution = || ShapeKind::Linear { class: 0, outputs: 1, diagonals: diagonals.len(), encoding: 0.0 };
+            let shapes = vec![
+                shape(2, convolution()),
+                shape(1, ShapeKind::Square(1)),
+                shape(1, convolution()),
+                shape(0, ShapeKind::Square(1)),
+                shape(0, ShapeKind::Rotations(vec![vec![4], vec![8]], 1)),
+            ];
+            Self { chain, pool, shapes, classes, model: CostModel::default() }
+        }
+
+        fn search(&self) -> Search<'_> {
+            Search {
+                chain: &self.chain,
+                pool: &self.pool,
+                log_n: 13,
+                limit: 218.0,
+                excess: (6.0, 6.0),
+                shapes: &self.shapes,
+                classes: &self.classes,
+                model: &self.model,
+            }
+        }
+
+        /// Seconds and bytes, counted step by step and key by key.
+        fn count(&self, gadgets: &[GadgetLiteral], of_level: &[usize], splits: &[usize]) -> (f64, f64) {
+            let search = self.search();
+            let mut seconds = 0.0;
+            // Those of sums are counted apart, whoever else rotates by as much.
+            let mut keys: BTreeMap<(usize, KeyKind, bool), usize> = BTreeMap::new();
+            for (shape, split) in self.shapes.iter().zip(splits) {
+                let gadget = of_level[shape.level];
+                seconds += search.work(shape, &gadgets[gadget], *split).seconds(&self.model, 13);
+                let needed: BTreeSet<KeyKind> = match &shape.kind {
+                    ShapeKind::Square(_) => [KeyKind::Relinearize].into(),
+                    ShapeKind::Rotations(lists, _) => lists.iter().flatten().map(|r| KeyKind::Rotate(*r)).collect(),
+                    ShapeKind::Linear { class, .. } => self.classes[*class][*split].keys().collect(),
+                };
+                for kind in needed {
+                    let top = keys.entry((gadget, kind, matches!(shape.kind, ShapeKind::Rotations(..)))).or_default();
+                    *top = shape.level.max(*top);
+                }
+            }
+            let bytes = keys.iter().map(|((gadget, ..), top)| {
+                let low = of_level.iter().position(|g| g == gadget).unwrap();
+                let union = self.chain.union(low..=*top);
+                let limbs = digits_at(&gadgets[*gadget], &union) * (union.len() + gadgets[*gadget].special.len());
+                limbs as f64 * 15f64.exp2()
+            });
+            (seconds, bytes.sum())
+        }
+    }
+
+    #[test]
+    fn choices_are_counted_right() {
+        let small = Small::new();
+        for price in [0.0, 1e-11, 1e-9, 1e-7] {
+            let search = small.search();
+            let choice = search.cut(&search.ranges(), &KeyTable::new(&small.classes), price).unwrap();
+            for (level, primes) in small.chain.levels.iter().enumerate() {
+                assert!(choice.gadgets[choice.of_level[level]].serves(primes));
+            }
+            let (seconds, bytes) = small.count(&choice.gadgets, &choice.of_level, &choice.splits);
+            assert!((choice.seconds - seconds).abs() < 1e-9 * seconds, "{} {seconds}", choice.seconds);
+            assert_eq!(choice.key_bytes, bytes);
+        }
+    }
+
+    /// With one class in each range, coordinate descent is exact: nothing is better, wherever levels are cut.
+    #[test]
+    fn nothing_is_better_than_what_is_chosen() {
+        let small = Small::new();
+        let search = small.search();
+        let ranges = search.ranges();
+        let keys = KeyTable::new(&small.classes);
+        for price in [0.0, 1e-11, 1e-9, 1e-7] {
+            let choice = search.cut(&ranges, &keys, price).unwrap();
+            let mut best = f64::INFINITY;
+            for cuts in [&[0, 3][..], &[0, 1, 3], &[0, 2, 3], &[0, 1, 2, 3]] {
+                let mut sum = 0.0;
+                for cut in cuts.windows(2) {
+                    let mut cheapest = f64::INFINITY;
+                    for range in &ranges[cut[0]][cut[1] - 1 - cut[0]] {
+                        for (i, split) in small.classes[0].iter().enumerate() {
+                            let of_split = range.classes.get(&0).map_or(0.0, |(top, times)| {
+                                times[i] + price * range.bytes[top - range.low] * split.keys().count() as f64
+                            });
+                            cheapest = cheapest.min(range.seconds + price * range.key_bytes + of_split);
+                        }
+                    }
+                    sum += cheapest;
+                }
+                best = best.min(sum);
+            }
+            let found = choice.seconds + price * choice.key_bytes;
+            assert!((found - best).abs() < 1e-9 * best, "{price}: {found} {best}");
+        }
+    }
+
+    #[test]
+    fn keys_are_limited_at_the_price_of_time() {
+        let small = Small::new();
+        let search = small.search();
+        let free = search.run(f64::INFINITY).unwrap();
+        let limited = search.run(free.key_bytes * 0.8).unwrap();
+        assert!(limited.key_bytes <= free.key_bytes * 0.8, "{} {}", limited.key_bytes, free.key_bytes);
+        assert!(limited.seconds >= free.seconds);
+        // What cannot be had comes as close as it may.
+        assert!(search.run(1.0).unwrap().key_bytes <= limited.key_bytes);
+        // Without room for a special prime there is no gadget.
+        assert_eq!(Search { limit: 100.0, ..small.search() }.run(f64::INFINITY), None);
     }
 }

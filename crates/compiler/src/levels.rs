@@ -1,11 +1,12 @@
 //! Tower reuse: levels and scales.
 //!
-//! One rescale serves a convolution and the square after it: `z` at scale `2^D`, squared `2^2D`, times weights `2^(2D + W)`,
-//! rescaled by `D + W` bits to `2^D` (paper, "tower reuse"). Without the pass, squares are rescaled too.
+//! One rescale serves a convolution and the square after it: `z` at scale `2^D`, squared `2^2D`, times weights `2^(2D +
+//! W)`, rescaled by `D + W` bits to `2^D` (paper, "tower reuse"). Without the pass, squares are rescaled too.
 //!
-//! How many bits each scale gets is decided by what its rounding does to the logits. The modulus grows by one bit for each bit
-//! of any `D` or `W`, so that at the optimum all roundings contribute the same variance.
+//! How many bits each scale gets is decided by what its rounding does to the logits. The modulus grows by one bit for
+//! each bit of any `D` or `W`, so that at the optimum all roundings contribute the same variance.
 
+use crate::circuit::display::Listing;
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId, sum_of_squares};
 use crate::noise;
 use crate::packing::{Diagonals, Packing, sources};
@@ -13,8 +14,8 @@ use crate::precision::{Gain, Injected, weight_rounding};
 
 use crate::chain::Chain;
 
-/// Largest deviation that one rounding may add to a value. The prediction is linear in errors: they have to stay small next to
-/// values, which are about 1, whatever the logits would bear.
+/// Largest deviation that one rounding may add to a value. The prediction is linear in errors: they have to stay small
+/// next to values, which are about 1, whatever the logits would bear.
 const LARGEST_ROUNDING: f64 = 1.0 / 24.0;
 /// Bits that a scale of weights has at least.
 const MIN_WEIGHT_BITS: f64 = 6.0;
@@ -30,6 +31,16 @@ pub struct Place {
     pub bits: f64,
     /// Base-2 logarithm of the scale of its products, before the rescale: affine maps only.
     pub product: f64,
+}
+
+/// A circuit with the place of each value: its level, before it that at which its step works where it is rescaled, and
+/// its scale.
+#[must_use]
+pub fn listing<'a>(circuit: &'a Circuit, places: &'a [Place]) -> Listing<'a> {
+    circuit.listing(|id| {
+        let Place { level, works, bits, .. } = places[id];
+        if works > level { format!("level {works}>{level} 2^{bits:.1}") } else { format!("level {level} 2^{bits:.1}") }
+    })
 }
 
 /// A rounding, at scale 1.
@@ -56,7 +67,7 @@ pub struct Context<'a> {
     /// The circuit: affine maps, bare squares and sums.
     pub circuit: &'a Circuit,
     /// Its packing.
-    pub packing: &'a Packing,
+    pub packing: &'a dyn Packing,
     /// Base-2 logarithm of the ring degree.
     pub log_n: u32,
     /// Whether a convolution and its square share a rescale.
@@ -69,8 +80,9 @@ pub struct Context<'a> {
     pub largest_logit: f64,
     /// Bits by which digits may exceed the special primes at the highest level.
     pub excess: f64,
-    /// 2 where weights may be complex, else 1: errors are complex, and then both parts of them reach the logits. (The parts of a
-    /// complex weight have half the scale that a real one would, and half the variance where they are rounded.)
+    /// 2 where weights may be complex, else 1: errors are complex, and then both parts of them reach the logits. (The
+    /// parts of a complex weight have half the scale that a real one would, and half the variance where they are
+    /// rounded.)
     pub parts: f64,
 }
 
@@ -145,7 +157,8 @@ impl Context<'_> {
             match &value.operation {
                 Operation::Input(_) => place.bits = own,
                 Operation::Affine(_) => {
-                    // The logits are divided by the number of positions: their weights are small, and so is what they round.
+                    // The logits are divided by the number of positions: their weights are small, and so is what they
+                    // round.
                     place.product = read + weights.max(MIN_WEIGHT_BITS);
                     place.bits = if id == self.circuit.output { place.product } else { own };
                 }
@@ -189,10 +202,10 @@ impl Context<'_> {
     }
 }
 
-/// Variance of each affine value's error through weights rounded to integers at scale 1: every diagonal is a plaintext of its
-/// own, which multiplies a ciphertext of some mean square.
+/// Variance of each affine value's error through weights rounded to integers at scale 1: every diagonal is a plaintext
+/// of its own, which multiplies a ciphertext of some mean square.
 #[must_use]
-pub fn weight_noise(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals], gains: &[Gain]) -> Vec<f64> {
+pub fn weight_noise(circuit: &Circuit, packing: &dyn Packing, diagonals: &[Diagonals], gains: &[Gain]) -> Vec<f64> {
     let each = circuit.values.iter().zip(diagonals);
     each.map(|(value, diagonals)| {
         let Operation::Affine(affine) = &value.operation else { return 0.0 };
@@ -206,8 +219,8 @@ pub fn weight_noise(circuit: &Circuit, packing: &Packing, diagonals: &[Diagonals
     .collect()
 }
 
-/// Where a step works at a level whose primes are not all in its operand's, the operand is *carried* there: multiplied by one
-/// and rescaled, at a scale where rounding does not matter. Returns the number of carries.
+/// Where a step works at a level whose primes are not all in its operand's, the operand is *carried* there: multiplied
+/// by one and rescaled, at a scale where rounding does not matter. Returns the number of carries.
 pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gain>, chain: &Chain) -> usize {
     let mut carries = 0;
     let mut id = 0;
@@ -265,6 +278,35 @@ fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId,
     places.insert(at, place);
 }
 
+/// How many levels there are.
+#[must_use]
+pub fn count(places: &[Place]) -> usize {
+    places.iter().map(|p| p.works.max(p.level)).max().unwrap_or(0) + 1
+}
+
+/// The first value that its level's modulus has no room for, and the bits that it needs. What is not rescaled may
+/// overflow as long as the logits do not: sums of residues are as good as sums of numbers.
+#[must_use]
+pub fn short_of_room(
+    context: &Context<'_>,
+    circuit: &Circuit,
+    gains: &[Gain],
+    places: &[Place],
+    chain: &Chain,
+) -> Option<(ValueId, f64)> {
+    let needed = |id: ValueId| {
+        if id == circuit.output {
+            return places[id].product + context.headroom();
+        }
+        let rescaled =
+            places[id].works > places[id].level || matches!(circuit.values[id].operation, Operation::Input(_));
+        if rescaled { places[id].bits + 1.0 + gains[id].largest.max(1.0).log2() } else { 0.0 }
+    };
+    let all = (0..circuit.values.len()).map(|id| (id, needed(id)));
+    // The logits' scale is what leaves them just room enough.
+    all.into_iter().find(|(id, needed)| *needed > chain.log_q(places[*id].level) + 1e-6)
+}
+
 /// What a chain and a circuit fix for scales.
 struct Fixed {
     /// Per value, bits that its rescale divides by.
@@ -273,8 +315,8 @@ struct Fixed {
     output: f64,
 }
 
-/// Scales that follow from those that may be chosen: of squares and sums, of products (and so of weights) as rescaling needs
-/// them.
+/// Scales that follow from those that may be chosen: of squares and sums, of products (and so of weights) as rescaling
+/// needs them.
 fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
     for (id, value) in circuit.values.iter().enumerate() {
         let widest = value.operation.sources().iter().map(|s| places[*s].bits).fold(0.0, f64::max);
@@ -301,8 +343,9 @@ fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
     }
 }
 
-/// Scales that make the most of a chain: levels' sizes are given, so what a value's scale gains, the weights that make it gain
-/// too, and the weights that read it lose. The variance of the logits is convex in the logarithms of scales; coordinate descent.
+/// Scales that make the most of a chain: levels' sizes are given, so what a value's scale gains, the weights that make
+/// it gain too, and the weights that read it lose. The variance of the logits is convex in the logarithms of scales;
+/// coordinate descent.
 pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places: &mut [Place], chain: &Chain) {
     let readers: Vec<Vec<ValueId>> = (0..circuit.values.len())
         .map(|id| (0..circuit.values.len()).filter(|r| circuit.values[*r].operation.sources().contains(&id)).collect())
@@ -377,7 +420,7 @@ pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places:
     }
 }
 
-/// Whether a value's scale may be chosen: the picture's, and those of rescaled affine maps that are no copies.
+/// Whether a value's scale may be chosen: the image's, and those of rescaled affine maps that are no copies.
 fn is_free(circuit: &Circuit, id: ValueId) -> bool {
     match &circuit.values[id].operation {
         Operation::Input(_) => true,
@@ -387,8 +430,8 @@ fn is_free(circuit: &Circuit, id: ValueId) -> bool {
 }
 
 impl Context<'_> {
-    /// Bits that some values' scales lack to keep every rounding small next to values of about 1, and weights at a sensible
-    /// scale.
+    /// Bits that some values' scales lack to keep every rounding small next to values of about 1, and weights at a
+    /// sensible scale.
     fn strain(&self, circuit: &Circuit, places: &[Place], ids: &[ValueId]) -> f64 {
         let least = noise::rescale(self.log_n).log2() + self.parts.log2() / 2.0 - LARGEST_ROUNDING.log2();
         ids.iter()
@@ -446,9 +489,9 @@ impl Context<'_> {
     }
 }
 
-/// Bits by which the scale of what is switched exceeds that of the result it goes into, at the least: key switching adds its error
-/// at the scale of its operand, rescaling at that of its result. With tower reuse, squares are switched, at twice the bits of the
-/// values around them. Pictures are not counted: the highest level has its own allowance.
+/// Bits by which the scale of what is switched exceeds that of the result it goes into, at the least: key switching
+/// adds its error at the scale of its operand, rescaling at that of its result. With tower reuse, squares are switched,
+/// at twice the bits of the values around them. Images are not counted: the highest level has its own allowance.
 #[must_use]
 pub fn switch_margin(circuit: &Circuit, places: &[Place]) -> f64 {
     let margin = |(id, value): (ValueId, &Value)| match &value.operation {
@@ -481,5 +524,152 @@ fn is_carry(circuit: &Circuit, id: ValueId) -> bool {
             matches!(&terms[..], [Term { kernel: Kernel::Diagonal(d), .. }] if d.iter().all(|d| *d == 1.0))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packing::{self, Multiplexed, Wanted};
+    use crate::precision;
+    use crate::testing::{affine, circuit, dense, diagonal, evaluate, image, input, random, ring};
+
+    /// A convolution, a square, a convolution added to the first one, a square, logits: every value but the image is 2
+    /// x 4.
+    fn network() -> Circuit {
+        let convolution = |source, seed| dense(source, 1, &[0, 1], 2, random(8, seed));
+        circuit(
+            2,
+            4,
+            vec![
+                ring(2, 4, input(2)),
+                ring(2, 4, affine(vec![convolution(0, 1)], &[0.5, 0.0])),
+                ring(2, 4, Operation::Square(1)),
+                ring(2, 4, affine(vec![convolution(2, 2), diagonal(1, &[0.5, 2.0])], &[0.0, 0.25])),
+                ring(2, 4, Operation::Square(3)),
+                ring(2, 4, affine(vec![convolution(4, 3)], &[0.0, 1.0])),
+            ],
+        )
+    }
+
+    /// What the context of a circuit at `N = 2^12` is made of: packing, gains and noise of weights.
+    fn measured(circuit: &Circuit) -> (Multiplexed, Vec<Gain>, Vec<f64>) {
+        let packing = Multiplexed::new(circuit, &Wanted::at(12)).unwrap();
+        let diagonals = packing::diagonals(&packing, circuit);
+        let pixels: Vec<f32> = random(8, 9).iter().map(|x| *x as f32).collect();
+        let samples = [precision::Sample::new(&pixels, (2, 2), 2, 4)];
+        let gains = precision::gains(circuit, &packing, &diagonals, (&samples, 1), false);
+        let noise = weight_noise(circuit, &packing, &diagonals, &gains);
+        (packing, gains, noise)
+    }
+
+    fn context<'a>(
+        circuit: &'a Circuit,
+        (packing, gains, weight_noise): &'a (Multiplexed, Vec<Gain>, Vec<f64>),
+        tower_reuse: bool,
+    ) -> Context<'a> {
+        let (log_n, largest_logit, excess, parts) = (12, 32.0, 6.0, 1.0);
+        Context { circuit, packing, log_n, tower_reuse, gains, weight_noise, largest_logit, excess, parts }
+    }
+
+    #[test]
+    fn a_rescale_serves_a_convolution_and_its_square() {
+        let circuit = network();
+        let measured = measured(&circuit);
+        let places = |tower_reuse| -> Vec<(usize, usize)> {
+            context(&circuit, &measured, tower_reuse).place().iter().map(|p| (p.works, p.level)).collect()
+        };
+        // The logits are not rescaled; every other map is, and squares work where maps that read them do.
+        assert_eq!(places(true), [(2, 2), (2, 1), (1, 1), (1, 0), (0, 0), (0, 0)]);
+        assert_eq!(places(false), [(4, 4), (4, 3), (3, 2), (2, 1), (1, 0), (0, 0)]);
+    }
+
+    #[test]
+    fn scales_follow_from_shares_and_moduli_from_scales() {
+        let circuit = network();
+        let measured = measured(&circuit);
+        let context = context(&circuit, &measured, true);
+        // Every map rounds its weights, all but the logits their values; so is the image.
+        assert_eq!(context.roundings(), 6);
+        let mut places = context.place();
+        context.allot(&mut places, 1e-6);
+        assert_eq!(places[2].bits, 2.0 * places[1].bits);
+        assert_eq!(places[5].bits, places[5].product);
+        let targets = context.targets(&places);
+        assert_eq!(targets.len(), 3);
+        // A sign and 32 beyond the logits' scale; then what rescales divide by.
+        assert!((targets[0] - (places[5].product + 6.0)).abs() < 1e-9);
+        assert!((targets[1] - targets[0] - (places[3].product - places[3].bits)).abs() < 1e-9);
+        assert!((targets[2] - targets[1] - (places[1].product - places[1].bits)).abs() < 1e-9);
+        // For a fourth of the variance a bit more of every rounding: up to two of a square, three of the logits.
+        let mut finer = context.place();
+        context.allot(&mut finer, 1e-6 / 4.0);
+        let deeper = context.targets(&finer);
+        assert!(deeper.iter().zip(&targets).all(|(a, b)| a > b));
+        assert!(finer.iter().zip(&places).all(|(a, b)| (0.0..=3.0 + 1e-9).contains(&(a.bits - b.bits))));
+    }
+
+    #[test]
+    fn operands_come_to_levels_that_share_no_primes_with_theirs() {
+        let before = network();
+        let (_, mut gains, _) = measured(&before);
+        // The first map stays at level 2, and is read at level 1.
+        let place = |works, level| Place { level, works, bits: 30.0, product: 60.0 };
+        let mut places = vec![place(2, 2), place(2, 2), place(1, 1), place(1, 0), place(0, 0), place(0, 0)];
+        let chain = |levels: [&[u16]; 3]| Chain {
+            primes: vec![1 << 30; 4],
+            big: 4,
+            levels: levels.map(<[u16]>::to_vec).to_vec(),
+        };
+        let mut nested = (before.clone(), places.clone(), gains.clone());
+        assert_eq!(carry(&mut nested.0, &mut nested.1, &mut nested.2, &chain([&[0], &[0, 1], &[0, 1, 2]])), 0);
+        assert_eq!(nested, (before.clone(), places.clone(), gains.clone()));
+
+        let mut after = before.clone();
+        after.others = vec![before.clone()];
+        assert_eq!(carry(&mut after, &mut places, &mut gains, &chain([&[0], &[0, 3], &[0, 1, 2]])), 1);
+        let listed = Circuit { others: vec![], ..after.clone() };
+        assert_eq!(
+            listing(&listed, &places).to_string(),
+            "7 values on 4 positions, 2 a row; the output is %6\n\
+             %0  2 x 4         level 2 2^30.0    input(0 1)                                                 a\n\
+             %1  2 x 4         level 2 2^30.0    affine(%0 by 2 taps 0 1, 8 weights) + 0.5 0                b\n\
+             %2  2 x 4         level 2>1 2^30.0  affine(%1 by 1)                                            b\n\
+             %3  2 x 4         level 1 2^30.0    square(%2)                                                 c\n\
+             %4  2 x 4         level 1>0 2^30.0  affine(%3 by 2 taps 0 1, 8 weights; %2 by 0.5 2) + 0 0.25  d\n\
+             %5  2 x 4         level 0 2^30.0    square(%4)                                                 e\n\
+             %6  2 x 4 logits  level 0 2^30.0    affine(%5 by 2 taps 0 1, 8 weights) + 0 1                  f\n"
+        );
+        assert_eq!((gains.len(), gains[2].value, after.others[0].values.len()), (7, gains[1].value, 7));
+        let image = image(&before, 2);
+        assert_eq!(evaluate(&before, &image)[5], evaluate(&listed, &image)[6]);
+    }
+
+    #[test]
+    fn balanced_scales_fit_the_chain_and_are_no_worse() {
+        let circuit = network();
+        let measured = measured(&circuit);
+        let context = context(&circuit, &measured, true);
+        let mut places = context.place();
+        context.allot(&mut places, 1e-6);
+        let chain = crate::chain::search(12, &context.targets(&places)).unwrap();
+        let variance = |places: &[Place]| -> f64 {
+            let injected = context.injected(&circuit, places, |_| SwitchNoise { digits: 1, excess: -30.0 });
+            injected.iter().zip(&measured.1).map(|(i, g)| i.logit_variance(g)).sum()
+        };
+        // What follows from the chain, with scales as they were allotted.
+        let fixed = Fixed {
+            rescale: places.iter().map(|p| chain.rescale(p.works, p.level)).collect(),
+            output: chain.log_q(0) - context.headroom(),
+        };
+        let mut settled = places.clone();
+        settle(&circuit, &mut settled, &fixed);
+        balance(&context, &circuit, &measured.1, &mut places, &chain);
+        assert!(variance(&places) <= variance(&settled) * (1.0 + 1e-9), "{} {}", variance(&places), variance(&settled));
+        for (place, rescale) in places.iter().zip(&fixed.rescale).filter(|(p, _)| p.works > p.level) {
+            assert!((place.product - place.bits - rescale).abs() < 1e-9);
+        }
+        assert_eq!(places[2].bits, 2.0 * places[1].bits);
+        assert!((places[5].bits - fixed.output).abs() < 1e-9);
     }
 }

@@ -1,15 +1,21 @@
-//! From a network to a [`Program`]: a list of encrypted operations with their levels, scales, rotations and keys.
+//! From a network to a [`Program`](umbra_program::Program): a list of encrypted operations with their levels, scales,
+//! rotations and keys.
 //!
-//! The passes, in the order [`compile`] runs them, each in a file of its name:
-//! [`circuit`] (the network as affine maps and quadratics), [`fuse`], [`redistribute`], [`merge`] (ensembles), [`packing`], [`precision`] (what each
-//! rounding does to the logits), [`levels`] (tower reuse, scales), [`chain`] (primes), [`gadgets`], [`bsgs`] and [`keys`] (chosen
-//! by the [`cost`] model).
+//! The passes, in the order [`compile`] runs them, each in a file of its name: [`lower`] (the network as a [`circuit`]
+//! of affine maps and quadratics), [`fuse`], [`redistribute`], [`merge`] (ensembles), [`packing`], [`precision`] (what
+//! each rounding does to the logits), [`levels`] (tower reuse, scales), [`chain`] (primes), [`gadgets`], [`bsgs`] and
+//! [`keys`] (chosen by the [`cost`] model). [`dump`] shows what each of them leaves.
+//!
+//! Modules know only those to their left: `error`, `circuit`, `cost`, `noise`, `stage`; `options`; `lower`, `fuse`,
+//! `redistribute`, `merge`; `packing`; `precision`; `chain`; `levels`, `gadgets`, `bsgs`; `keys`; `sharing`; `plan`;
+//! `emit`; `show`; `compile`.
 
 #![forbid(unsafe_code)]
 
 pub mod bsgs;
 pub mod chain;
 pub mod circuit;
+mod compatible;
 mod compile;
 pub mod cost;
 mod digest;
@@ -19,6 +25,7 @@ pub mod fuse;
 pub mod gadgets;
 pub mod keys;
 pub mod levels;
+pub mod lower;
 pub mod merge;
 mod noise;
 mod options;
@@ -27,9 +34,15 @@ mod plan;
 pub mod precision;
 pub mod redistribute;
 mod sharing;
+mod show;
+mod stage;
+#[cfg(test)]
+mod testing;
 
-pub use compile::{compile, compile_ensemble};
+pub use compatible::Compatible;
+pub use compile::{compile, compile_ensemble, compile_observed, dump};
 pub use cost::CostModel;
 pub use digest::{ensemble_digest, network_digest};
 pub use error::CompileError;
-pub use options::{AddFirst, Average, CompileOptions, LayoutChoice, Pass};
+pub use options::{AddFirst, Average, CompileOptions, PackingChoice, Pass};
+pub use stage::Stage;

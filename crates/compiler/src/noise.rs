@@ -1,5 +1,5 @@
-//! Deviations of the error in a slot, in units of `1 / scale`: those of the engine, and one that plans need before there are
-//! parameters.
+//! Deviations of the error in a slot, in units of `1 / scale`: those of the engine, and one that plans need before
+//! there are parameters.
 
 pub use umbra_ckks::noise::{encoding, fresh_secret as fresh, rescale};
 use umbra_ring::sampling::ERROR_SIGMA;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use umbra_model::Graph;
 
-use crate::{CompileError, CostModel};
+use crate::{Compatible, CompileError, CostModel};
 
 /// A pass that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,9 +20,9 @@ pub enum Pass {
     TowerReuse,
     /// Rotations are split into baby and giant steps.
     Bsgs,
-    /// Giants are paired: weights are complex, and the imaginary part of a sum is another giant's.
-    PairGiants,
-    /// Unused channel slots of the picture hold shifted copies.
+    /// Giant steps are packed into complex weights: the imaginary part of a sum is that of another giant step.
+    ComplexGiants,
+    /// Unused channel slots of the image hold shifted copies.
     InputExpansion,
     /// Biases make up for what rounded weights add on average.
     BiasCorrection,
@@ -35,7 +35,7 @@ impl Pass {
         Self::Redistribute,
         Self::TowerReuse,
         Self::Bsgs,
-        Self::PairGiants,
+        Self::ComplexGiants,
         Self::InputExpansion,
         Self::BiasCorrection,
     ];
@@ -48,7 +48,7 @@ impl Pass {
             Self::Redistribute => "redistribute",
             Self::TowerReuse => "tower-reuse",
             Self::Bsgs => "bsgs",
-            Self::PairGiants => "pair-giants",
+            Self::ComplexGiants => "complex-giants",
             Self::InputExpansion => "input-expansion",
             Self::BiasCorrection => "bias-correction",
         }
@@ -65,6 +65,8 @@ impl FromStr for Pass {
     type Err = CompileError;
 
     fn from_str(name: &str) -> Result<Self, CompileError> {
+        // What it was called first.
+        let name = if name == "pair-giants" { Self::ComplexGiants.name() } else { name };
         Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| CompileError::Option {
             option: "pass",
             found: name.into(),
@@ -73,45 +75,47 @@ impl FromStr for Pass {
     }
 }
 
-/// Which layout a program is to have.
+/// Which packing a program is to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum LayoutChoice {
-    /// The channels of one picture side by side in a ciphertext: the shortest wait for one picture.
+pub enum PackingChoice {
+    /// The channels of one image next to one another in a ciphertext: the shortest wait for one image.
     #[default]
-    Cyclic,
-    /// One channel a ciphertext, many pictures or the members of an ensemble side by side: the most pictures a second.
+    Multiplexed,
+    /// One channel per ciphertext, many images or the members of an ensemble in its slots: the most images a second.
     Channel,
-    /// The one of the two that takes less time a picture.
+    /// The one of the two that takes less time an image.
     Auto,
 }
 
-impl LayoutChoice {
+impl PackingChoice {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cyclic, Self::Channel, Self::Auto];
+    pub const ALL: [Self; 3] = [Self::Multiplexed, Self::Channel, Self::Auto];
 
     /// The name on command lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Cyclic => "cyclic",
+            Self::Multiplexed => "multiplexed",
             Self::Channel => "channel",
             Self::Auto => "auto",
         }
     }
 }
 
-impl fmt::Display for LayoutChoice {
+impl fmt::Display for PackingChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for LayoutChoice {
+impl FromStr for PackingChoice {
     type Err = CompileError;
 
     fn from_str(name: &str) -> Result<Self, CompileError> {
-        Self::ALL.into_iter().find(|l| l.name() == name).ok_or_else(|| CompileError::Option {
+        // What it was called first.
+        let name = if name == "cyclic" { Self::Multiplexed.name() } else { name };
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| CompileError::Option {
             option: "layout",
             found: name.into(),
             expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
@@ -144,7 +148,7 @@ impl FromStr for Average {
     }
 }
 
-/// Whether steps of the channel layout add the inputs that share a weight before they multiply them.
+/// Whether steps add the inputs that share a weight before they multiply them, with one channel per ciphertext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AddFirst {
@@ -197,21 +201,25 @@ pub struct CompileOptions {
     pub without: BTreeSet<Pass>,
     /// Base-2 logarithm of the ring degree; the smallest that the network fits in where not given.
     pub log_n: Option<u32>,
-    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less exact. Where not
-    /// given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble, but 0.014 to 0.03.
+    /// Wanted standard deviation of a logit's error. Where security does not leave enough modulus, the result is less
+    /// exact. Where not given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble,
+    /// but 0.014 to 0.03.
     pub logit_error: Option<f64>,
     /// Wanted limit on the bytes of the evaluation-key file.
     pub key_bytes: u64,
     /// Rates for estimates and choices.
     pub cost: CostModel,
     /// What slots stand for.
-    pub layout: LayoutChoice,
-    /// Pictures at once in the channel layout; as many as there is room for where not given.
+    pub packing: PackingChoice,
+    /// Images at once with one channel per ciphertext; as many as there is room for where not given.
     pub batch: Option<usize>,
     /// Who averages over the members of an ensemble.
     pub average: Average,
     /// Whether inputs that share a weight are added before they are multiplied.
     pub add_first: AddFirst,
+    /// Parameters and keys of an earlier program to work with. What they cannot do is an error; `key_bytes` does not
+    /// matter then.
+    pub compatible_with: Option<Compatible>,
 }
 
 impl Default for CompileOptions {
@@ -222,20 +230,21 @@ impl Default for CompileOptions {
             logit_error: None,
             key_bytes: 900_000_000,
             cost: CostModel::default(),
-            layout: LayoutChoice::default(),
+            packing: PackingChoice::default(),
             batch: None,
             average: Average::default(),
             add_first: AddFirst::default(),
+            compatible_with: None,
         }
     }
 }
 
-/// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or without label
-/// smoothing has logits several times those of another, and larger differences between classes.
+/// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or
+/// without label smoothing has logits several times those of another, and larger differences between classes.
 const PART_OF_LOGITS: f64 = 0.001;
 
-/// Smallest and largest error that is wanted so; the smallest where no range is known. Classes that are close stay close in a wide range, and
-/// a larger error saves little.
+/// Smallest and largest error that is wanted so; the smallest where no range is known. Classes that are close stay
+/// close in a wide range, and a larger error saves little.
 const LOGIT_ERRORS: [f64; 2] = [0.014, 0.03];
 
 impl CompileOptions {
@@ -248,39 +257,31 @@ impl CompileOptions {
             .unwrap_or(narrowest.map_or(smallest, |width| (PART_OF_LOGITS * width).clamp(smallest, largest)))
     }
 
+    /// The error that is accepted with the levels of an earlier program, which were made for other gains: the one asked
+    /// for, or the largest that is wanted of any network by default.
+    pub(crate) fn accepted_error(&self) -> f64 {
+        self.logit_error.unwrap_or(LOGIT_ERRORS[1])
+    }
+
     /// Whether a pass is on.
     #[must_use]
     pub fn has(&self, pass: Pass) -> bool {
         !self.without.contains(&pass)
     }
 
-    /// Checks everything, for an ensemble of so many members, and networks with zero padding or without.
-    pub(crate) fn check(&self, members: usize, padded: bool) -> Result<(), CompileError> {
+    /// Checks what every packing asks for ([`crate::packing::Kind::check`] has the rest), for an ensemble of so many
+    /// members.
+    pub(crate) fn check(&self, members: usize) -> Result<(), CompileError> {
         let option =
             |option, found: String, expected: &str| CompileError::Option { option, found, expected: expected.into() };
-        match (self.layout, self.batch) {
-            (_, Some(0)) => return Err(option("batch", "0".into(), "at least 1 picture")),
-            (LayoutChoice::Cyclic, Some(batch)) => {
-                let expected = "none in the cyclic layout, which holds one picture; use the channel layout";
-                return Err(option("batch", batch.to_string(), expected));
-            }
-            _ => {}
+        if self.batch == Some(0) {
+            return Err(option("batch", "0".into(), "at least 1 image"));
+        }
+        if members == 0 {
+            return Err(option("members", "0".into(), "at least 1 network"));
         }
         if self.average == Average::Server && members < 2 {
             return Err(option("average", "server".into(), "an ensemble of at least 2 members"));
-        }
-        if self.add_first == AddFirst::Always {
-            let why = match self.layout {
-                LayoutChoice::Channel if padded => {
-                    "for a network with zero padding, whose weights differ at the border"
-                }
-                LayoutChoice::Channel if members > 1 => "for an ensemble, whose weights differ from lane to lane",
-                LayoutChoice::Channel => "",
-                _ => "outside the channel layout, in which alone a weight is one number; use that layout",
-            };
-            if !why.is_empty() {
-                return Err(option("add-first", "always".into(), &format!("auto or never {why}")));
-            }
         }
         if let Some(error) = self.logit_error.filter(|error| !(error.is_finite() && *error > 0.0)) {
             return Err(option("logit error", error.to_string(), "a positive number"));
@@ -300,7 +301,7 @@ impl CompileOptions {
         if !(positive && seconds_per_key_gigabyte.is_finite() && seconds_per_key_gigabyte >= 0.0) {
             return Err(option("cost model", format!("{:?}", self.cost), "positive rates"));
         }
-        Ok(())
+        self.compatible_with.as_ref().map_or(Ok(()), |earlier| earlier.check(self.log_n))
     }
 }
 
@@ -313,12 +314,26 @@ mod tests {
     /// A network with logits in that range.
     fn network(logits: Option<[f32; 2]>) -> Graph {
         let graph = ResNet { widths: vec![2], blocks: 1, ..ResNet::default() }.build().unwrap();
-        let mut builder = GraphBuilder::new(graph.geometry(), graph.input().clone()).unwrap();
+        let mut builder = GraphBuilder::new(graph.padding(), graph.input().clone()).unwrap();
         for node in graph.nodes().iter().skip(1) {
             builder.add(node.name(), node.operator().clone(), node.inputs()).unwrap();
         }
         let ranges = Ranges { logits, ..Ranges::default() };
         builder.finish_with(graph.description().clone(), ranges, graph.output()).unwrap()
+    }
+
+    #[test]
+    fn names_are_those_of_command_lines() {
+        assert!(Pass::ALL.iter().all(|pass| pass.to_string().parse() == Ok(*pass)));
+        assert!(PackingChoice::ALL.iter().all(|choice| choice.to_string().parse() == Ok(*choice)));
+        assert!(crate::Stage::ALL.iter().all(|stage| stage.to_string().parse() == Ok(*stage)));
+        // What they were called first.
+        assert_eq!("pair-giants".parse(), Ok(Pass::ComplexGiants));
+        assert_eq!("cyclic".parse(), Ok(PackingChoice::Multiplexed));
+        let unknown = |error: CompileError| error.to_string();
+        assert!(unknown("melt".parse::<Pass>().unwrap_err()).contains("complex-giants, input-expansion"));
+        assert!(unknown("spiral".parse::<PackingChoice>().unwrap_err()).contains("multiplexed, channel, auto"));
+        assert!(unknown("melt".parse::<crate::Stage>().unwrap_err()).contains("lower, fuse, redistribute"));
     }
 
     #[test]

@@ -2,35 +2,36 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use umbra_model::Graph;
-use umbra_model::zoo::random_picture;
-use umbra_program::layout::logit_step;
+use umbra_model::zoo::random_image;
 use umbra_ring::primes;
 
 use crate::bsgs::{self, Inputs, Split};
-use crate::chain::{self, Chain, log2_of};
+use crate::chain::{self, Chain};
 use crate::circuit::{Circuit, Operation};
+use crate::compatible::{KeysAtHand, Lack};
+use crate::gadgets;
 use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
-use crate::packing::{self, Diagonals, Packing};
+use crate::packing::{self, Diagonals, Kind, Packing, Wanted};
 use crate::precision::{self, Gain, Injected, Sample};
-use crate::{Average, CompileError, CompileOptions, Pass};
+use crate::{Average, Compatible, CompileError, CompileOptions, Pass};
 
 /// Ring degrees accepted when asked for.
 pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
 /// Special primes beyond the chain's own at most.
 const MAX_SPECIAL: usize = 12;
-/// Bits by which digits may exceed the special primes at the highest level, where the picture's scale pays for it.
+/// Bits by which digits may exceed the special primes at the highest level, where the image's scale pays for it.
 const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
-/// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and predictions
-/// are made on few.
+/// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and
+/// predictions are made on few.
 const SWAMPED: f64 = 10.0;
 /// Shares of the wanted error's variance that are aimed at.
 const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
@@ -43,7 +44,7 @@ const TIME_FOR_A_BIT: f64 = 1.6;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub circuit: Circuit,
-    pub packing: Packing,
+    pub packing: Arc<dyn Packing>,
     pub log_n: u32,
     pub limit: u32,
     pub places: Vec<Place>,
@@ -73,45 +74,33 @@ pub(crate) fn at_degree(
     circuit: &Circuit,
     options: &CompileOptions,
     log_n: u32,
-    channel: bool,
+    kind: Kind,
 ) -> Result<Plan, CompileError> {
-    let limit = security_limit(log_n)?;
-    let packing = if channel {
-        Packing::channel(circuit, log_n, options.batch, options.average == Average::Server)?
-    } else {
-        Packing::new(circuit, log_n)?
-    };
-    if circuit.others.is_empty() && options.average == Average::Client {
-        // Side by side.
-        let (step, room) = (logit_step(graphs.len()), packing.capacity(&circuit.values[circuit.output]));
-        if step > room {
-            return Err(CompileError::TooManyLanes { found: graphs.len(), limit: room, log_n });
-        }
-    }
-    let mut circuit = circuit.clone();
-    // The channel layout has no unused channels.
-    let expand = options.has(Pass::InputExpansion) && !channel;
-    let shifts = if expand { packing::expand_input(&mut circuit, &packing).len() } else { 1 };
+    // Whether this is a ring degree at all.
+    security_limit(log_n)?;
+    let averaged = options.average == Average::Server;
+    let shared = kind.pack(circuit, &Wanted { log_n, batch: options.batch, members: graphs.len(), averaged })?;
+    let packing = &*shared;
+    let (circuit, shifts) = expanded(circuit, packing, options);
     let samples = samples(graphs[0], &circuit);
-    let diagonals = all_diagonals(&circuit, &packing);
-    // At every position of a masked plaintext the rounding is another: there is no mean to take from biases.
-    let corrected = options.has(Pass::BiasCorrection) && !packing.is_padded();
-    let gains = all_gains(&circuit, &packing, &diagonals, (&samples, measured(graphs[0])), corrected);
+    let diagonals = packing::diagonals(packing, &circuit);
+    let corrected = corrects_biases(packing, options);
+    let gains = all_gains(&circuit, packing, &diagonals, (&samples, measured(graphs[0])), corrected);
     if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
     {
-        return Err(CompileError::Escapes { node: circuit.values[id].nodes.join(" + ") });
+        return Err(CompileError::OutOfRange { node: circuit.values[id].nodes.join(" + ") });
     }
-    let weight_noise = levels::weight_noise(&circuit, &packing, &diagonals, &gains);
+    let weight_noise = levels::weight_noise(&circuit, packing, &diagonals, &gains);
     let context = Context {
         circuit: &circuit,
-        packing: &packing,
+        packing,
         log_n,
         tower_reuse: options.has(Pass::TowerReuse),
         gains: &gains,
         weight_noise: &weight_noise,
         largest_logit: graphs.iter().map(|g| largest_logit(g, &gains[circuit.output])).fold(0.0, f64::max),
         excess: TOP_EXCESS,
-        parts: if options.has(Pass::Bsgs) && options.has(Pass::PairGiants) && !packing.is_channel() {
+        parts: if options.has(Pass::Bsgs) && options.has(Pass::ComplexGiants) && packing.packs_giants() {
             2.0
         } else {
             1.0
@@ -119,29 +108,95 @@ pub(crate) fn at_degree(
     };
     let logit_error = options.logit_error(graphs);
     let wanted = logit_error * logit_error / context.roundings().max(1) as f64;
-    let sizes = Sizes { context: &context, places: context.place(), limit, coarsest: wanted * 60f64.exp2() };
-    let known = Mutex::new(BTreeMap::new());
-    let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
-        let Some((places, chain)) = sizes.chain(special, aim)? else { return Ok(Vec::new()) };
-        let pools = extra_primes(&chain, log_n, limit)?.into_iter();
-        let finish = |extra| finish(&context, options, &chain, places.clone(), extra, (limit, shifts), &known);
-        Ok(pools.filter_map(finish).collect())
+    let mut plan = match &options.compatible_with {
+        Some(earlier) => kept(&context, options, earlier, wanted, (shifts, &shared))?,
+        None => free(&context, options, logit_error, wanted, (shifts, &shared))?,
     };
-    let found: Vec<Vec<Plan>> = sizes.aims(wanted).par_iter().map(plans).collect::<Result<_, _>>()?;
-    let Some(mut plan) = best(found.into_iter().flatten(), options, logit_error) else { return Err(sizes.too_deep()) };
     let samples = &samples[..samples.len().min(measured(graphs[0]))];
     let errors = |(member, circuit): (usize, &Circuit)| {
         let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
-        precision::errors(circuit, &plan.packing, &plan.diagonals, samples, &plan.injected, &means)
+        precision::errors(circuit, packing, &plan.diagonals, samples, &plan.injected, &means)
     };
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
     // Activations may amplify errors beyond what a linear prediction knows of, or without bound.
     let simulated = plan.errors[plan.circuit.output];
     let near = simulated < SWAMPED * plan.logit_error.max(logit_error);
     if !(near && plan.errors.iter().all(|e| e.is_finite())) {
-        return Err(CompileError::Swamped { predicted: plan.logit_error, simulated, log_n });
+        return Err(match options.compatible_with {
+            Some(_) => plan.imprecise(simulated, logit_error),
+            None => CompileError::Swamped { predicted: plan.logit_error, simulated, log_n },
+        });
     }
     Ok(plan)
+}
+
+/// The best plan of those whose chain is made for the circuit.
+fn free(
+    context: &Context<'_>,
+    options: &CompileOptions,
+    logit_error: f64,
+    wanted: f64,
+    (shifts, shared): (usize, &Arc<dyn Packing>),
+) -> Result<Plan, CompileError> {
+    let log_n = context.log_n;
+    let limit = security_limit(log_n)?;
+    let sizes = Sizes { context, places: context.place(), limit, coarsest: wanted * 60f64.exp2() };
+    let known = Mutex::new(BTreeMap::new());
+    let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
+        let Some((places, chain)) = sizes.chain(special, aim)? else { return Ok(Vec::new()) };
+        let pools = extra_primes(&chain, log_n, limit)?.into_iter();
+        let finish = |extra| finish(context, options, &chain, places.clone(), extra, (limit, shifts, shared), &known);
+        Ok(pools.filter_map(finish).collect())
+    };
+    let found: Vec<Vec<Plan>> = sizes.aims(wanted).par_iter().map(plans).collect::<Result<_, _>>()?;
+    best(found.into_iter().flatten(), options, logit_error).ok_or_else(|| sizes.too_deep())
+}
+
+/// The plan with the parameters and the keys of an earlier program: levels, gadgets and rotations are given, scales
+/// follow.
+fn kept(
+    context: &Context<'_>,
+    options: &CompileOptions,
+    earlier: &Compatible,
+    wanted: f64,
+    (shifts, shared): (usize, &Arc<dyn Packing>),
+) -> Result<Plan, CompileError> {
+    let (chain, pool) = (earlier.chain(), &earlier.parameters.primes);
+    let mut places = context.place();
+    let (needed, there) = (levels::count(&places), chain.levels.len());
+    if needed > there {
+        return Err(CompileError::IncompatibleLevels { needed, there });
+    }
+    context.allot(&mut places, wanted);
+    let draft = Draft::new(context, &chain, places);
+    draft.check_room(context, &chain)?;
+    let keys = KeysAtHand::new(earlier);
+    let splits = |set: &Inputs| keys.splits(set, context.packing, options);
+    let classes: Vec<Vec<Split>> = draft.sets.iter().map(splits).collect();
+    let limit = security_limit(context.log_n)?;
+    let steps = draft.steps();
+    let search = draft.search(context, options, (&chain, pool), (limit, &steps), &classes);
+    let choice = keys.choose(&search).map_err(|lack| draft.lacking(lack))?;
+    let plan = draft.plan(context, (chain, pool.clone()), classes, choice, (limit, shifts, shared));
+    let accepted = options.accepted_error();
+    if plan.logit_error > TOLERANCE * accepted {
+        return Err(plan.imprecise(plan.logit_error, accepted));
+    }
+    Ok(plan)
+}
+
+/// The circuit with as many shifted copies of the image as there is room for, and their number.
+pub(crate) fn expanded(circuit: &Circuit, packing: &dyn Packing, options: &CompileOptions) -> (Circuit, usize) {
+    let mut circuit = circuit.clone();
+    let expand = options.has(Pass::InputExpansion);
+    let shifts = if expand { packing::expand_input(&mut circuit, packing).len() } else { 1 };
+    (circuit, shifts)
+}
+
+/// Whether biases make up for what rounded weights add on average: where there is another error at every position, it
+/// has no mean.
+pub(crate) fn corrects_biases(packing: &dyn Packing, options: &CompileOptions) -> bool {
+    options.has(Pass::BiasCorrection) && !packing.rounds_by_position()
 }
 
 /// How large moduli must be for the errors that are allowed: a share of the logits' variance to each rounding.
@@ -175,8 +230,8 @@ impl Sizes<'_> {
 
     /// Numbers of special primes, and shares to aim at.
     ///
-    /// Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss their
-    /// targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
+    /// Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss
+    /// their targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
     fn aims(&self, wanted: f64) -> Vec<(usize, f64)> {
         let room = ((f64::from(self.limit) - self.top(wanted)) / 30.0).floor().max(1.0) as usize;
         (room..=(room + 6).min(MAX_SPECIAL.max(room)))
@@ -256,7 +311,7 @@ fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
 /// Gains, of an ensemble the largest over its members.
 fn all_gains(
     circuit: &Circuit,
-    packing: &Packing,
+    packing: &dyn Packing,
     diagonals: &[Diagonals],
     samples: (&[Sample], usize),
     corrected: bool,
@@ -273,8 +328,8 @@ fn all_gains(
         }
     }
     if packing.averages(&circuit.values[circuit.output]) {
-        // A logit has the errors of all members, each of which has its part of the weights. Those of the logits themselves were seen
-        // in every member: they make them together.
+        // A logit has the errors of all members, each of which has its part of the weights. Those of the logits
+        // themselves were seen in every member: they make them together.
         let members = circuit.members().len() as f64;
         for (_, gain) in gains.iter_mut().enumerate().filter(|(id, _)| *id != circuit.output) {
             gain.value *= members;
@@ -300,7 +355,8 @@ fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
 const SAMPLE_WORK: u64 = 500_000_000;
 /// Samples that means are taken over at most.
 const MEAN_SAMPLES: usize = 16;
-/// As many at least, random ones where the network has fewer. Of a single one, a pooled value would be its own mean, and weights that read it would seem to need no precision.
+/// As many at least, random ones where the network has fewer. Of a single one, a pooled value would be its own mean,
+/// and weights that read it would seem to need no precision.
 const FEWEST_SAMPLES: usize = 4;
 
 /// How many samples gains are measured on: a backward pass each.
@@ -308,7 +364,7 @@ fn measured(graph: &Graph) -> usize {
     (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, FEWEST_SAMPLES as u64) as usize
 }
 
-/// The pictures that precision is measured on: those of the network, or random ones that are as smooth as photographs.
+/// The images that precision is measured on: those of the network, or random ones that are as smooth as photographs.
 fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     let input = graph.input();
     // With zero padding, values have the pixels that there are, and no others.
@@ -317,30 +373,16 @@ fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     } else {
         (circuit.grid.pitch, circuit.grid.positions)
     };
-    let lay_out = |picture: &[f32]| Sample::new(picture, (input.height, input.width), pitch, positions);
+    let lay_out = |image: &[f32]| Sample::new(image, (input.height, input.width), pitch, positions);
     let own = &graph.description().samples;
     // Graphs have samples of the right size only.
     let own = own.iter().take(MEAN_SAMPLES).filter_map(|bytes| input.normalise(bytes).ok());
-    let mut samples: Vec<Sample> = own.map(|picture| lay_out(&picture)).collect();
+    let mut samples: Vec<Sample> = own.map(|image| lay_out(&image)).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     while samples.len() < FEWEST_SAMPLES {
-        samples.push(lay_out(&random_picture(input, &mut rng)));
+        samples.push(lay_out(&random_image(input, &mut rng)));
     }
     samples
-}
-
-fn all_diagonals<'c>(circuit: &'c Circuit, packing: &Packing) -> Vec<Diagonals> {
-    let of = |id: usize| {
-        let affine = |member: &'c Circuit| {
-            let value = &member.values[id];
-            match &value.operation {
-                Operation::Affine(affine) => Some((member, value, affine)),
-                _ => None,
-            }
-        };
-        packing.diagonals_of(&circuit.members().filter_map(affine).collect::<Vec<_>>())
-    };
-    (0..circuit.values.len()).map(of).collect()
 }
 
 /// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
@@ -363,95 +405,159 @@ fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, 
     Ok(pools)
 }
 
-/// Carries, scales, gadgets, splits and errors for a chain.
+/// Level alignment, scales, gadgets, splits and errors for a chain.
 fn finish(
     context: &Context<'_>,
     options: &CompileOptions,
     chain: &Chain,
-    mut places: Vec<Place>,
+    places: Vec<Place>,
     extra: Vec<u32>,
-    (limit, shifts): (u32, usize),
+    (limit, shifts, shared): (u32, usize, &Arc<dyn Packing>),
     known: &Mutex<BTreeMap<Inputs, Vec<Split>>>,
 ) -> Option<Plan> {
-    let (log_n, packing) = (context.log_n, *context.packing);
-    let mut circuit = context.circuit.clone();
-    let mut gains = context.gains.to_vec();
-    let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
-    levels::balance(context, &circuit, &gains, &mut places, chain);
-    let diagonals = all_diagonals(&circuit, &packing);
+    let draft = Draft::new(context, chain, places);
     let mut pool = chain.primes.clone();
     pool.extend(extra);
-
-    let mut sets: Vec<Inputs> = Vec::new();
-    let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
-        .map(|(id, _)| shape(&packing, chain, &places, (&circuit, id), &diagonals[id], &mut sets))
-        .collect();
-    let classes: Vec<Vec<Split>> = sets
-        .into_iter()
-        .map(|set| {
-            let splits = |set: &Inputs| match options.has(Pass::Bsgs) {
-                // In the channel layout rotations are few, and all outputs share those of an input: giants would be more. Only
-                // what moves results to their place is one.
-                true if packing.is_channel() => vec![Split::new(set, &packing, (1, 0), true)],
-                true => bsgs::candidates(set, &packing, options.has(Pass::PairGiants)),
-                false => vec![Split::none(set, &packing)],
-            };
-            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.entry(set).or_insert_with_key(splits).clone()
-        })
-        .collect();
-    let steps: Vec<Shape> = shapes.iter().flatten().cloned().collect();
-    let search = Search {
-        chain,
-        pool: &pool,
-        log_n,
-        limit: f64::from(limit) - SLACK,
-        excess: (TOP_EXCESS, (levels::switch_margin(&circuit, &places) - 8.0).clamp(0.0, 12.0)),
-        shapes: &steps,
-        classes: &classes,
-        model: &options.cost,
+    let splits = |set: &Inputs| {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(set.clone()).or_insert_with_key(|set| bsgs::splits(set, context.packing, options)).clone()
     };
+    let classes: Vec<Vec<Split>> = draft.sets.iter().map(splits).collect();
+    let steps = draft.steps();
+    let search = draft.search(context, options, (chain, &pool), (limit, &steps), &classes);
     let choice = search.run(options.key_bytes as f64)?;
+    Some(draft.plan(context, (chain.clone(), pool), classes, choice, (limit, shifts, shared)))
+}
 
-    let switch = |level: usize| {
-        let gadget = &choice.gadgets[choice.of_level[level]];
-        let kept = |d: &Vec<u16>| -> f64 {
-            d.iter().filter(|p| chain.levels[level].contains(p)).map(|&p| f64::from(pool[p as usize]).log2()).sum()
-        };
-        let largest = gadget.digits.iter().map(kept).fold(0.0, f64::max);
-        SwitchNoise {
-            digits: crate::gadgets::digits_at(gadget, &chain.levels[level]),
-            excess: largest - log2_of(&pool, &gadget.special),
+/// What a chain makes of a circuit, before gadgets and splits are chosen.
+struct Draft {
+    circuit: Circuit,
+    gains: Vec<Gain>,
+    places: Vec<Place>,
+    carries: usize,
+    diagonals: Vec<Diagonals>,
+    /// Different sets of rotations.
+    sets: Vec<Inputs>,
+    shapes: Vec<Option<Shape>>,
+}
+
+impl Draft {
+    fn new(context: &Context<'_>, chain: &Chain, mut places: Vec<Place>) -> Self {
+        let packing = context.packing;
+        let mut circuit = context.circuit.clone();
+        let mut gains = context.gains.to_vec();
+        let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
+        levels::balance(context, &circuit, &gains, &mut places, chain);
+        let diagonals = packing::diagonals(packing, &circuit);
+        let mut sets: Vec<Inputs> = Vec::new();
+        let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
+            .map(|(id, _)| shape(packing, chain, &places, (&circuit, id), &diagonals[id], &mut sets))
+            .collect();
+        Self { circuit, gains, places, carries, diagonals, sets, shapes }
+    }
+
+    fn steps(&self) -> Vec<Shape> {
+        self.shapes.iter().flatten().cloned().collect()
+    }
+
+    fn search<'a>(
+        &self,
+        context: &Context<'_>,
+        options: &'a CompileOptions,
+        (chain, pool): (&'a Chain, &'a [u32]),
+        (limit, shapes): (u32, &'a [Shape]),
+        classes: &'a [Vec<Split>],
+    ) -> Search<'a> {
+        Search {
+            chain,
+            pool,
+            log_n: context.log_n,
+            limit: f64::from(limit) - SLACK,
+            excess: (TOP_EXCESS, (levels::switch_margin(&self.circuit, &self.places) - 8.0).clamp(0.0, 12.0)),
+            shapes,
+            classes,
+            model: &options.cost,
         }
-    };
-    let injected = context.injected(&circuit, &places, switch);
-    let logit_variance: f64 = injected.iter().zip(&gains).map(|(i, g)| i.logit_variance(g)).sum();
-    let logit_error = logit_variance.sqrt();
-    let chain = chain.clone();
-    Some(Plan {
-        circuit,
-        packing,
-        log_n,
-        limit,
-        places,
-        chain,
-        pool,
-        diagonals,
-        classes,
-        shapes,
-        choice,
-        gains,
-        injected,
-        errors: Vec::new(),
-        logit_error,
-        shifts,
-        carries,
-    })
+    }
+
+    /// Checks that no level is too small for the values in it.
+    fn check_room(&self, context: &Context<'_>, chain: &Chain) -> Result<(), CompileError> {
+        let short = levels::short_of_room(context, &self.circuit, &self.gains, &self.places, chain);
+        short.map_or(Ok(()), |(id, needed)| {
+            let Place { level, .. } = self.places[id];
+            let there = chain.log_q(level);
+            Err(CompileError::IncompatibleModulus { node: self.node(id), level, needed, there })
+        })
+    }
+
+    /// The error for what a step lacks.
+    fn lacking(&self, (step, lack): (usize, Lack)) -> CompileError {
+        let mut ids = (0..self.shapes.len()).filter(|id| self.shapes[*id].is_some());
+        let node = ids.nth(step).map(|id| self.node(id)).unwrap_or_default();
+        match lack {
+            Lack::Gadget(level) => CompileError::IncompatibleGadget { node, level },
+            Lack::Key(key) => CompileError::IncompatibleKey { node, key },
+        }
+    }
+
+    fn node(&self, id: usize) -> String {
+        self.circuit.values[id].nodes.join(" + ")
+    }
+
+    /// Everything decided.
+    fn plan(
+        self,
+        context: &Context<'_>,
+        (chain, pool): (Chain, Vec<u32>),
+        classes: Vec<Vec<Split>>,
+        choice: Choice,
+        (limit, shifts, shared): (u32, usize, &Arc<dyn Packing>),
+    ) -> Plan {
+        let switch = |level: usize| {
+            let gadget = &choice.gadgets[choice.of_level[level]];
+            SwitchNoise {
+                digits: gadgets::digits_at(gadget, &chain.levels[level]),
+                excess: gadgets::excess(gadget, &chain.levels[level], &pool),
+            }
+        };
+        let injected = context.injected(&self.circuit, &self.places, switch);
+        let logit_variance: f64 = injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g)).sum();
+        let Self { circuit, gains, places, carries, diagonals, shapes, .. } = self;
+        Plan {
+            circuit,
+            packing: Arc::clone(shared),
+            log_n: context.log_n,
+            limit,
+            places,
+            chain,
+            pool,
+            diagonals,
+            classes,
+            shapes,
+            choice,
+            gains,
+            injected,
+            errors: Vec::new(),
+            logit_error: logit_variance.sqrt(),
+            shifts,
+            carries,
+        }
+    }
+}
+
+impl Plan {
+    /// The error that results are not as exact as wanted, which names the step that adds most to it.
+    fn imprecise(&self, predicted: f64, wanted: f64) -> CompileError {
+        let variances = self.injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g));
+        let id = variances.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(id, _)| id);
+        let (node, level) = (self.circuit.values[id].nodes.join(" + "), self.places[id].works);
+        CompileError::IncompatiblePrecision { predicted, wanted, node, level }
+    }
 }
 
 /// The shape of a value's step; sets of rotations are collected in `sets`.
 fn shape(
-    packing: &Packing,
+    packing: &dyn Packing,
     chain: &Chain,
     places: &[Place],
     (circuit, id): (&Circuit, usize),
@@ -463,7 +569,7 @@ fn shape(
         Operation::Input(_) | Operation::Polynomial(..) => return None,
         Operation::Square(_) => ShapeKind::Square(packing.ciphertexts(value)),
         Operation::Sum(source, window) => {
-            let rotations = packing.pooling(value, &circuit.values[*source], *window);
+            let rotations = packing.pooling(&circuit.values[*source], *window);
             ShapeKind::Rotations(rotations, packing.ciphertexts(value))
         }
         Operation::Affine(_) => {
@@ -481,5 +587,5 @@ fn shape(
 
 /// Primes in use, renumbered: those of the pool that no level and no gadget has are dropped.
 pub(crate) fn used_primes(plan: &Plan) -> BTreeMap<u16, u16> {
-    umbra_program::used_primes(&plan.chain.levels, &plan.choice.gadgets).into_iter().zip(0..).collect()
+    umbra_ckks::used_primes(&plan.chain.levels, &plan.choice.gadgets).into_iter().zip(0..).collect()
 }

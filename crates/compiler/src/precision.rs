@@ -1,9 +1,9 @@
 //! Predicted errors: how much every rounding shows in the logits.
 //!
-//! Quadratic networks multiply errors by twice the signal at every layer, and signals of a picture are large or small together:
-//! second moments of each layer alone (batch-norm statistics) miss that by an order of magnitude over twenty layers. So gains
-//! are measured on sample pictures: one pass forward, one backward from a random combination of the logits, whose
-//! expectation over signs is the sum over logits.
+//! Quadratic networks multiply errors by twice the signal at every layer, and signals of an image are large or small
+//! together: second moments of each layer alone (batch-norm statistics) miss that by an order of magnitude over twenty
+//! layers. So gains are measured on sample images: one pass forward, one backward from a random combination of the
+//! logits, whose expectation over signs is the sum over logits.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,9 +20,9 @@ use planes::{Planes, Reach, apply, apply_back, biases, extent, windows, zeros};
 
 use crate::circuit::{Circuit, Operation, Value, ValueId};
 use crate::noise;
-use crate::packing::{Diagonals, Packing, Rotation, sources};
+use crate::packing::{Diagonals, Packing, Product, Rotation, each_product, operands};
 
-/// The values of one picture; `disturb` may change each once it is computed.
+/// The values of one image; `disturb` may change each once it is computed.
 fn forward(
     circuit: &Circuit,
     sample: &Sample,
@@ -117,57 +117,9 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
     gradients
 }
 
-/// The distinct values that an affine map reads.
-fn operands(value: &Value) -> Vec<ValueId> {
-    match &value.operation {
-        Operation::Affine(affine) => sources(affine),
-        _ => Vec::new(),
-    }
-}
-
-/// Squares where weights have masks: there is another rounding at every position.
-fn where_rounded<'p>(packing: &Packing, planes: &'p Planes) -> Cow<'p, Planes> {
-    if packing.is_padded() { Cow::Owned(planes.pow2()) } else { Cow::Borrowed(planes) }
-}
-
-/// Visits what each rounded weight multiplies: `(diagonal, output channel, operand, input channel, tap, stride)`, also where the
-/// weight itself is 0: rounding noise is everywhere in a diagonal. Diagonals are counted in order.
-fn each_rounded(
-    circuit: &Circuit,
-    packing: &Packing,
-    value: &Value,
-    diagonals: &Diagonals,
-    mut visit: impl FnMut(usize, usize, usize, usize, i64, usize),
-) {
-    // Ciphertext of the operands to (operand, value, index in it).
-    let ciphertexts: Vec<(usize, ValueId, usize)> = (operands(value).into_iter().enumerate())
-        .flat_map(|(operand, s)| (0..packing.ciphertexts(&circuit.values[s])).map(move |i| (operand, s, i)))
-        .collect();
-    let capacity = packing.capacity(value);
-    for (diagonal, (o, i, rotation)) in diagonals.keys().enumerate() {
-        let Some(&(operand, source, index)) = ciphertexts.get(*i) else { continue };
-        let read = &circuit.values[source];
-        let (capacity_in, distance_in) = (packing.capacity(read), packing.distance(read));
-        if packing.is_padded() {
-            // One channel a ciphertext, but for the logits, whose place is the rest of the rotation.
-            let co = o * capacity + rotation.rest.unsigned_abs() as usize;
-            let stride = packing.distance(value) / distance_in;
-            visit(diagonal, co, operand, index, rotation.rows / distance_in as i64, stride.max(1));
-            continue;
-        }
-        let stride = if read.pooled { 1 } else { packing.distance(value) / distance_in };
-        for c in 0..capacity.min(value.channels.saturating_sub(o * capacity)) {
-            let rotated = rotation.rows + rotation.rest;
-            // The slot that is read, if the result is in slot c; a ciphertext of one channel has no others to read.
-            let slot = if packing.is_channel() { rotated } else { c as i64 + rotated };
-            let of = slot.rem_euclid(distance_in as i64) as usize;
-            let channel = index * capacity_in + if packing.is_channel() { 0 } else { of };
-            if channel < read.channels {
-                let tap = slot.div_euclid(distance_in as i64);
-                visit(diagonal, o * capacity + c, operand, channel, tap, stride.max(1));
-            }
-        }
-    }
+/// Squares where there is another rounding at every position: variances add up then.
+fn where_rounded<'p>(packing: &dyn Packing, planes: &'p Planes) -> Cow<'p, Planes> {
+    if packing.rounds_by_position() { Cow::Owned(planes.pow2()) } else { Cow::Borrowed(planes) }
 }
 
 /// What a value's errors do, and how large it is: means over samples.
@@ -176,7 +128,7 @@ pub struct Gain {
     /// Variance of a logit for each unit of variance of an error in every slot, all independent.
     pub value: f64,
     /// Variance of a logit for each unit of variance of an error in every rounded weight that makes the value: of the
-    /// weights of each operand, in the order of [`sources`]. Weights multiply what their operand has beyond its means.
+    /// weights of each operand, in the order of [`operands`]. Weights multiply what their operand has beyond its means.
     pub weights: Vec<f64>,
     /// Mean square of the value, over all slots of its ciphertexts.
     pub mean_square: f64,
@@ -186,12 +138,12 @@ pub struct Gain {
     pub means: Vec<Vec<f64>>,
 }
 
-/// Measures gains on the first so many samples. `corrected` says whether biases make up for what rounded weights add on average;
-/// the means for that are taken over all samples.
+/// Measures gains on the first so many samples. `corrected` says whether biases make up for what rounded weights add on
+/// average; the means for that are taken over all samples.
 #[must_use]
 pub fn gains(
     circuit: &Circuit,
-    packing: &Packing,
+    packing: &dyn Packing,
     diagonals: &[Diagonals],
     (samples, measured): (&[Sample], usize),
     corrected: bool,
@@ -216,13 +168,14 @@ pub fn gains(
                 let own = where_rounded(packing, &gradients[id]);
                 let read: Vec<_> = operands.iter().map(|source| where_rounded(packing, &values[*source])).collect();
                 let mut products = BTreeMap::new();
-                each_rounded(circuit, packing, value, &diagonals[id], |_, co, operand, ci, tap, stride| {
+                each_product(packing, circuit, value, &diagonals[id], |_, operand, of| {
+                    let Product { output: co, input: ci, tap, stride } = of;
                     let source = operands[operand];
                     let product = products.entry((operand, tap, stride)).or_insert_with(|| {
                         let reach = Reach::new(circuit.grid, value, &circuit.values[source], tap, stride);
                         reach.correlate(&own, &read[operand])
                     })[[co, ci]];
-                    weights[operand] += if packing.is_padded() {
+                    weights[operand] += if packing.rounds_by_position() {
                         product / logits as f64
                     } else {
                         let beyond = product - means[source][ci] * sums[co];
@@ -274,14 +227,14 @@ fn means(circuit: &Circuit, samples: &[Sample]) -> Vec<Vec<f64>> {
     each.into_iter().reduce(add).unwrap_or_default()
 }
 
-/// What rounded weights add to every slot of a value on average, for each ciphertext over one period: what its bias is to be
-/// less. `errors` are those of the diagonals in order, over one period. (Bias correction: Nagel et al., Data-free quantization
-/// through weight equalization and bias correction, 2019, section 4.2.) Strides read some positions only, whose means are taken
-/// to be those of all.
+/// What rounded weights add to every slot of a value on average, for each ciphertext over one period: what its bias is
+/// to be less. `errors` are those of the diagonals in order, over one period. (Bias correction: Nagel et al., Data-free
+/// quantization through weight equalization and bias correction, 2019, section 4.2.) Strides read some positions only,
+/// whose means are taken to be those of all.
 #[must_use]
 pub fn mean_error(
     circuit: &Circuit,
-    packing: &Packing,
+    packing: &dyn Packing,
     value: &Value,
     diagonals: &Diagonals,
     errors: &[Vec<f64>],
@@ -289,12 +242,13 @@ pub fn mean_error(
 ) -> Vec<Vec<f64>> {
     let operands = operands(value);
     let capacity = packing.capacity(value);
-    let rotations: Vec<&Rotation> = diagonals.keys().map(|(_, _, rotation)| rotation).collect();
+    let rotations: Vec<Rotation> = diagonals.keys().map(|(_, _, rotation)| *rotation).collect();
     let mut sums = vec![vec![0.0; packing.period(value)]; packing.ciphertexts(value)];
-    each_rounded(circuit, packing, value, diagonals, |diagonal, co, operand, ci, _, _| {
+    each_product(packing, circuit, value, diagonals, |diagonal, operand, Product { output: co, input: ci, .. }| {
         let members = gains[operands[operand]].means.iter().enumerate();
         for (member, means) in members.filter(|(member, _)| packing.belongs(value, *member, rotations[diagonal])) {
-            packing.put(value, member, co, |slot| sums[co / capacity][slot] += errors[diagonal][slot] * means[ci]);
+            let sums = &mut sums[co / capacity];
+            packing.visit_slots(value, member, co, &mut |slot| sums[slot] += errors[diagonal][slot] * means[ci]);
         }
     });
     sums
@@ -322,7 +276,7 @@ impl Injected {
 #[must_use]
 pub fn errors(
     circuit: &Circuit,
-    packing: &Packing,
+    packing: &dyn Packing,
     diagonals: &[Diagonals],
     samples: &[Sample],
     injected: &[Injected],
@@ -336,14 +290,16 @@ pub fn errors(
             own.iter_mut().for_each(|x| *x += value * normal(&mut rng));
             let operands = operands(&circuit.values[id]);
             let own_value = &circuit.values[id];
-            // Errors of the weights of each tap; where weights have masks their variances, as those of positions are independent.
+            // Errors of the weights of each tap; where weights have masks their variances, as those of positions are
+            // independent.
             let mut taps: BTreeMap<(usize, i64, usize), Array2<f64>> = BTreeMap::new();
             let mut corrections = vec![0.0; own.nrows()];
-            each_rounded(circuit, packing, own_value, &diagonals[id], |_, co, operand, ci, tap, stride| {
+            each_product(packing, circuit, own_value, &diagonals[id], |_, operand, of| {
+                let Product { output: co, input: ci, tap, stride } = of;
                 let source = operands[operand];
                 let zeros = || Array2::zeros((own_value.channels, circuit.values[source].channels));
                 let of_tap = taps.entry((operand, tap, stride)).or_insert_with(zeros);
-                if packing.is_padded() {
+                if packing.rounds_by_position() {
                     of_tap[[co, ci]] += weights[operand] * weights[operand];
                 } else {
                     let error = weights[operand] * normal(&mut rng);
@@ -356,7 +312,7 @@ pub fn errors(
                 let reach = Reach::new(circuit.grid, own_value, &circuit.values[source], *tap, *stride);
                 (reach, errors, &values[source])
             });
-            if packing.is_padded() {
+            if packing.rounds_by_position() {
                 let mut variances = zeros(own_value);
                 each.for_each(|(reach, errors, x)| reach.multiply(errors, &x.pow2(), &mut variances));
                 let each = own.iter_mut().zip(&variances);
@@ -384,24 +340,27 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
 
 /// Deviation of one rounded weight, in units of `1 / scale`.
 #[must_use]
-pub fn weight_rounding(packing: &Packing, value: &Value) -> f64 {
+pub fn weight_rounding(packing: &dyn Packing, value: &Value) -> f64 {
     noise::encoding(packing.plaintext_period(value))
 }
 
 #[cfg(test)]
 mod tests {
     use rand::{RngExt, SeedableRng};
-    use umbra_model::zoo::{ResNet, Vgg, random_picture};
+    use umbra_model::zoo::{ResNet, Vgg, random_image};
 
     use super::*;
     use crate::circuit::Kernel;
-    use crate::circuit::lower;
+    use crate::lower::lower;
+    use crate::packing::{self, Multiplexed, Wanted};
 
     #[test]
     fn derivatives_are_those_of_differences() {
         let common = ResNet { height: 16, width: 8, classes: 5, ..ResNet::default() };
-        let vgg =
-            |cyclic| Vgg { stages: vec![vec![3, 4], vec![5], vec![6]], common: ResNet { cyclic, ..common.clone() } };
+        let vgg = |circular| Vgg {
+            stages: vec![vec![3, 4], vec![5], vec![6]],
+            common: ResNet { circular, ..common.clone() },
+        };
         let residual = ResNet { widths: vec![4, 8], blocks: 1, ..common.clone() };
         for graph in [vgg(true).build(), vgg(false).build(), residual.build()] {
             let graph = graph.unwrap();
@@ -410,7 +369,7 @@ mod tests {
             crate::redistribute::redistribute(&mut circuit).unwrap();
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let positions = circuit.values.iter().map(|v| v.positions).max().unwrap();
-            let sample = Sample::new(&random_picture(graph.input(), &mut rng), (16, 8), 8, positions);
+            let sample = Sample::new(&random_image(graph.input(), &mut rng), (16, 8), 8, positions);
             let signs = vec![1.0; circuit.values[circuit.output].channels];
             let exact = forward(&circuit, &sample, |_, _, _| ());
             let gradients = backward(&circuit, &exact, &signs);
@@ -438,17 +397,12 @@ mod tests {
         let mut circuit = lower(&graph).unwrap();
         crate::fuse::fuse(&mut circuit);
         crate::redistribute::redistribute(&mut circuit).unwrap();
-        let packing = Packing::new(&circuit, 12).unwrap();
+        let packing = Multiplexed::new(&circuit, &Wanted::at(12)).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let positions = circuit.values.iter().map(|v| v.positions).max().unwrap();
-        let picture = |rng: &mut ChaCha8Rng| Sample::new(&random_picture(graph.input(), rng), (8, 8), 8, positions);
-        let samples: Vec<Sample> = (0..3).map(|_| picture(&mut rng)).collect();
-        let diagonals: Vec<Diagonals> = (circuit.values.iter())
-            .map(|value| match &value.operation {
-                Operation::Affine(affine) => packing.diagonals(&circuit, value, affine),
-                _ => Diagonals::new(),
-            })
-            .collect();
+        let image = |rng: &mut ChaCha8Rng| Sample::new(&random_image(graph.input(), rng), (8, 8), 8, positions);
+        let samples: Vec<Sample> = (0..3).map(|_| image(&mut rng)).collect();
+        let diagonals = packing::diagonals(&packing, &circuit);
         let gains = gains(&circuit, &packing, &diagonals, (&samples, 1), true);
         let mut seen = 0;
         for id in 0..circuit.values.len() {
@@ -462,7 +416,7 @@ mod tests {
             let Operation::Affine(affine) = &other.values[id].operation else { continue };
             let strided =
                 affine.terms.iter().any(|t| circuit.values[t.source].positions != circuit.values[id].positions);
-            let changed = packing.diagonals(&circuit, &other.values[id], affine);
+            let changed = packing::diagonals(&packing, &other).swap_remove(id);
             assert!(changed.keys().eq(diagonals[id].keys()));
             let errors: Vec<Vec<f64>> = (changed.values().zip(diagonals[id].values()))
                 .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect())
@@ -479,5 +433,39 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 5);
+    }
+
+    #[test]
+    fn gains_by_hand() {
+        use crate::testing::{affine, circuit, dense, diagonal, input, ring};
+        // Pixels 3 and 5, three times each, added up, halved.
+        let circuit = circuit(
+            2,
+            2,
+            vec![
+                ring(1, 2, input(1)),
+                ring(1, 2, affine(vec![diagonal(0, &[3.0])], &[0.0])),
+                Value { pooled: true, ..ring(1, 2, Operation::Sum(1, [1, 2])) },
+                Value { pooled: true, ..ring(1, 2, affine(vec![dense(2, 1, &[0], 1, vec![0.5])], &[0.0])) },
+            ],
+        );
+        let packing = Multiplexed::new(&circuit, &Wanted::at(3)).unwrap();
+        let diagonals = packing::diagonals(&packing, &circuit);
+        let samples = [Sample::new(&[3.0, 5.0], (1, 2), 2, 2)];
+        let exact = gains(&circuit, &packing, &diagonals, (&samples, 1), false);
+        // An error in each pixel is 1.5 of the logit, one in the sum a half.
+        assert_eq!(exact.iter().map(|g| g.value).collect::<Vec<_>>(), [4.5, 0.5, 0.25, 1.0]);
+        // The first weight multiplies both pixels: half of 3 + 5; the second the sum.
+        assert_eq!([&exact[1].weights, &exact[3].weights], [&[16.0], &[576.0]]);
+        // Of four slots with two channels, one of which is empty; pooled values are told apart once.
+        assert_eq!(exact.iter().map(|g| g.mean_square).collect::<Vec<_>>(), [8.5, 76.5, 288.0, 72.0]);
+        assert_eq!(exact.iter().map(|g| g.largest).collect::<Vec<_>>(), [5.0, 15.0, 24.0, 12.0]);
+        // What weights add on average is taken from biases: of a single sample nothing is left.
+        let corrected = gains(&circuit, &packing, &diagonals, (&samples, 1), true);
+        assert_eq!([&corrected[1].weights, &corrected[3].weights], [&[0.0], &[0.0]]);
+        assert_eq!(corrected.iter().map(|g| g.means.concat()).collect::<Vec<_>>(), [[4.0], [12.0], [24.0], [12.0]]);
+        // Errors of 2 in each pixel's slot and of 1 in the last weight.
+        let injected = Injected { value: 2.0, weights: vec![] }.logit_variance(&exact[0]);
+        assert_eq!(injected + Injected { value: 0.0, weights: vec![1.0] }.logit_variance(&exact[3]), 18.0 + 576.0);
     }
 }

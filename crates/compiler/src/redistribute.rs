@@ -1,12 +1,12 @@
 //! Weight redistribution: every quadratic becomes a bare square (paper, "weight redistribution").
 //!
 //! Completing the square, `a x^2 + b x + c = sgn(a) z^2 + k` with `z = sqrt|a| x + sgn(a) b / (2 sqrt|a|)` and
-//! `k = c - b^2 / (4a)`. `z` is what the affine map before computes once its rows are scaled; `sgn(a)` and `k` go into whatever
-//! reads the activation. Through cyclic convolutions constants pass as they are; where there is zero padding, less of them at the
-//! border ([`Affine::border`]).
+//! `k = c - b^2 / (4a)`. `z` is what the affine map before computes once its rows are scaled; `sgn(a)` and `k` go into
+//! whatever reads the activation. Through convolutions with circular padding constants pass as they are; where there is
+//! zero padding, less of them at the border ([`Affine::border`]).
 
-use crate::CompileError;
 use crate::circuit::{Affine, Circuit, Kernel, Operation, Term, Value, ValueId};
+use crate::error::CompileError;
 
 /// Quadratics closer to a line than this cannot be completed to a square with any precision.
 const SMALLEST_LEADING: f64 = 1e-6;
@@ -83,4 +83,111 @@ pub fn evaluate_directly(circuit: &mut Circuit) {
         circuit.values[id].operation = Operation::Affine(Affine::new(terms, coefficient(0)));
     }
     circuit.sort();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TAPS, affine, circuit, dense, diagonal, image, input, logits, plane, random, ring};
+
+    fn same(before: &Circuit, after: &Circuit) {
+        for seed in 0..3 {
+            let image = image(before, seed);
+            let (a, b) = (logits(before, &image), logits(after, &image));
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} {b:?}");
+        }
+    }
+
+    /// A convolution, quadratics with another coefficient each channel, a convolution.
+    fn network(coefficients: Vec<[f64; 3]>) -> Circuit {
+        circuit(
+            2,
+            4,
+            vec![
+                ring(1, 4, input(1)),
+                ring(2, 4, affine(vec![dense(0, 1, &[0, 1], 1, vec![1.0, 2.0, 3.0, 4.0])], &[0.5, 0.25])),
+                ring(2, 4, Operation::Polynomial(1, coefficients)),
+                ring(1, 4, affine(vec![dense(2, 1, &[-1, 0], 2, vec![1.0, 2.0, 3.0, 4.0])], &[10.0])),
+            ],
+        )
+    }
+
+    #[test]
+    fn quadratics_become_bare_squares() {
+        // 1 + 2 x + x^2 = (x + 1)^2, and 3 + 8 x - 4 x^2 = 7 - (2 x - 2)^2.
+        let before = network(vec![[1.0, 2.0, 1.0], [3.0, 8.0, -4.0]]);
+        let mut after = before.clone();
+        redistribute(&mut after).unwrap();
+        let expected = [
+            input(1),
+            affine(vec![dense(0, 1, &[0, 1], 1, vec![1.0, 2.0, 6.0, 8.0])], &[1.5, -1.5]),
+            Operation::Square(1),
+            // The second channel is subtracted, and 7 of it added under each tap.
+            affine(vec![dense(2, 1, &[-1, 0], 2, vec![1.0, 2.0, -3.0, -4.0])], &[10.0 + 7.0 * (3.0 + 4.0)]),
+        ];
+        assert!(after.values.iter().map(|value| &value.operation).eq(&expected), "{after}");
+        same(&before, &after);
+    }
+
+    #[test]
+    fn what_cannot_change_is_copied() {
+        // The image, a value with two quadratics, one of these read by another quadratic; a bare square stays.
+        let quadratic = |source, seed| Operation::Polynomial(source, vec![[random(1, seed)[0], 0.5, 0.25]; 2]);
+        let before = circuit(
+            2,
+            4,
+            vec![
+                ring(2, 4, input(2)),
+                ring(2, 4, quadratic(0, 1)),
+                ring(2, 4, affine(vec![dense(1, 1, &[0, 1], 2, random(8, 2))], &random(2, 3))),
+                ring(2, 4, quadratic(2, 4)),
+                ring(2, 4, quadratic(3, 5)),
+                ring(2, 4, Operation::Polynomial(2, vec![[0.0, 0.0, 1.0]; 2])),
+                ring(2, 4, affine(vec![diagonal(4, &[1.0, 2.0]), diagonal(5, &[1.0, 1.0])], &[0.0, 0.0])),
+            ],
+        );
+        let mut after = before.clone();
+        redistribute(&mut after).unwrap();
+        assert!(!after.values.iter().any(|value| matches!(value.operation, Operation::Polynomial(..))));
+        assert_eq!(after.values.iter().filter(|value| matches!(value.operation, Operation::Square(_))).count(), 4);
+        same(&before, &after);
+    }
+
+    #[test]
+    fn constants_behind_zero_padding_are_less_at_the_border() {
+        let before = circuit(
+            4,
+            8,
+            vec![
+                plane(1, [2, 2], 1, input(1)),
+                plane(1, [2, 2], 1, affine(vec![dense(0, 1, &[-1, 0, 1], 1, random(3, 1))], &[0.5])),
+                plane(1, [2, 2], 1, Operation::Polynomial(1, vec![[0.3, 0.5, -0.25]])),
+                plane(1, [2, 2], 1, affine(vec![dense(2, 1, &TAPS, 1, random(9, 2))], &[0.0])),
+            ],
+        );
+        let mut after = before.clone();
+        redistribute(&mut after).unwrap();
+        let Operation::Affine(last) = &after.values[3].operation else { panic!() };
+        assert!(last.border.is_some());
+        same(&before, &after);
+    }
+
+    #[test]
+    fn without_the_pass_coefficients_are_a_map() {
+        let before = network(vec![[1.0, 2.0, 1.0], [3.0, 8.0, -4.0]]);
+        let mut after = before.clone();
+        evaluate_directly(&mut after);
+        assert_eq!(after.values[2].operation, Operation::Square(1));
+        assert_eq!(
+            after.values[3].operation,
+            affine(vec![diagonal(2, &[1.0, -4.0]), diagonal(1, &[2.0, 8.0])], &[1.0, 3.0])
+        );
+        same(&before, &after);
+        // A line, too.
+        let mut line = network(vec![[1.0, 2.0, 0.0], [3.0, 8.0, -4.0]]);
+        let mut direct = line.clone();
+        evaluate_directly(&mut direct);
+        same(&line, &direct);
+        assert_eq!(redistribute(&mut line), Err(CompileError::Leading { node: "c".into(), channel: 0, found: 0.0 }));
+    }
 }

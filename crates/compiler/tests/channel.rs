@@ -1,48 +1,51 @@
-//! The channel layout: every lane computes what the network computes on its picture, or what its member computes.
+//! One channel per ciphertext: every batch slot has what the network computes on its image, or what its member
+//! computes.
 
 mod common;
 
-use common::{Mode, exact, lanes, run_batch};
+use common::{Mode, exact, run_batch, vectors};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
-use umbra_compiler::{AddFirst, Average, CompileError, CompileOptions, LayoutChoice, Pass, compile, compile_ensemble};
-use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
+use umbra_compiler::{AddFirst, Average, CompileError, CompileOptions, PackingChoice, Pass, compile, compile_ensemble};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_image};
 use umbra_model::{Graph, Reference};
-use umbra_program::{Layout, Operation, Program};
+use umbra_program::{Layout, Operation, Packing, Program};
+
+fn layout(packing: Packing, images: usize, members: usize, averaged: bool) -> Layout {
+    Layout { packing, images, members, averaged }
+}
 
 fn options(batch: Option<usize>) -> CompileOptions {
-    CompileOptions { layout: LayoutChoice::Channel, batch, logit_error: Some(0.05), ..CompileOptions::default() }
+    CompileOptions { packing: PackingChoice::Channel, batch, logit_error: Some(0.05), ..CompileOptions::default() }
 }
 
-fn pictures(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<f32>> {
+fn images(graph: &Graph, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..count).map(|_| random_picture(graph.input(), &mut rng)).collect()
+    (0..count).map(|_| random_image(graph.input(), &mut rng)).collect()
 }
 
-fn plain(graph: &Graph, picture: &[f32]) -> Vec<f64> {
-    Reference::<f64>::new(graph).forward(picture).unwrap()
+fn plain(graph: &Graph, image: &[f32]) -> Vec<f64> {
+    Reference::<f64>::new(graph).forward(image).unwrap()
 }
 
 fn close(a: &[f64], b: &[f64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
 }
 
-/// Compiles, and compares each lane with the reference on a picture of its own.
+/// Compiles, and compares each batch slot with the reference on an image of its own.
 fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
     program.check().unwrap();
-    let (Layout::Batch { lanes: count } | Layout::Padded { lanes: count, members: 1, averaged: false }) =
-        program.layout
-    else {
-        panic!("{:?}", program.layout)
-    };
-    let pictures = pictures(graph, count, 5);
+    let layout = program.client.layout;
+    assert!(layout.is_batched() && layout.members == 1, "{layout:?}");
+    let count = layout.images;
+    let images = images(graph, count, 5);
     let uncorrected = compile(graph, &exact(options)).unwrap();
-    let (found, rest) = lanes(&uncorrected, &run_batch(&uncorrected, &pictures, Mode::Exact));
+    let (found, rest) = vectors(&uncorrected, &run_batch(&uncorrected, &images, Mode::Exact));
     assert_eq!(found.len(), count);
-    for (picture, found) in pictures.iter().zip(&found) {
-        let plain = plain(graph, picture);
+    for (image, found) in images.iter().zip(&found) {
+        let plain = plain(graph, image);
         assert!(close(&plain, found), "{}: {plain:?} {found:?}", graph.name());
     }
     assert!(rest < 1e-6, "{rest}");
@@ -54,7 +57,7 @@ fn tiny() -> ResNet {
 }
 
 #[test]
-fn every_lane_is_the_network_on_its_picture() {
+fn every_batch_slot_is_the_network_on_its_image() {
     let networks = [
         (tiny(), Some(3)),
         (
@@ -68,7 +71,7 @@ fn every_lane_is_the_network_on_its_picture() {
             Some(1),
         ),
         (ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..tiny() }, Some(2)),
-        // Padded pictures, gray, more classes than channels; all lanes there are.
+        // Padded images, gray, more classes than channels; all batch slots there are.
         (ResNet { height: 15, width: 24, channels: 1, classes: 20, seed: 4, ..tiny() }, None),
         // Three stages, odd widths.
         (ResNet { widths: vec![3, 5, 7], height: 16, width: 8, seed: 5, ..tiny() }, Some(2)),
@@ -78,14 +81,14 @@ fn every_lane_is_the_network_on_its_picture() {
     for (network, batch) in networks {
         let program = agree(&network.build().unwrap(), &options(batch));
         if let Some(batch) = batch {
-            assert_eq!(program.layout.pictures(), batch);
+            assert_eq!(program.client.layout.images, batch);
         }
     }
 }
 
 #[test]
 fn zero_padding_is_exact() {
-    let padded = || ResNet { cyclic: false, ..tiny() };
+    let padded = || ResNet { circular: false, ..tiny() };
     let networks = [
         (padded(), Some(3)),
         (
@@ -107,7 +110,7 @@ fn zero_padding_is_exact() {
     ];
     for (network, batch) in networks {
         let program = agree(&network.build().unwrap(), &options(batch));
-        assert_eq!(program.layout, Layout::Padded { lanes: batch.unwrap(), members: 1, averaged: false });
+        assert_eq!(program.client.layout, layout(Packing::Padded, batch.unwrap(), 1, false));
     }
     // Pooling between convolutions, a linear layer over several positions, windows of 2 x 2 and of 3 x 6.
     for common in [ResNet { height: 8, width: 12, ..padded() }, ResNet { height: 4, width: 4, bias: true, ..padded() }]
@@ -126,15 +129,15 @@ fn squares_are_pooled_on_the_ring() {
     let network = Vgg { stages: vec![vec![3, 4], vec![5]], common: ResNet { blocks: 0, ..tiny() } };
     let graph = network.build().unwrap();
     let program = agree(&graph, &options(Some(2)));
-    assert_eq!(program.layout, Layout::Batch { lanes: 2 });
+    assert_eq!(program.client.layout, layout(Packing::Channel, 2, 1, false));
     agree(&graph, &CompileOptions { without: [Pass::Fuse].into(), ..options(Some(2)) });
 }
 
 #[test]
 fn logits_share_a_ciphertext() {
     let program = agree(&tiny().build().unwrap(), &options(Some(2)));
-    assert_eq!(program.output.ciphertexts(), 1);
-    assert_eq!(program.input.ciphertexts.len(), 3);
+    assert_eq!(program.client.output.ciphertexts(), 1);
+    assert_eq!(program.client.input.ciphertexts.len(), 3);
     // One hoisted rotation a tap and stage, no giants; nothing is rotated to be masked.
     let giants = program.steps.iter().any(|step| match &step.operation {
         Operation::Linear(linear) => linear.plan.inner.len() + linear.plan.outer.len() > 2,
@@ -152,42 +155,42 @@ fn passes_may_be_switched_off() {
 }
 
 #[test]
-fn lanes_do_not_touch_each_other() {
-    for cyclic in [true, false] {
-        lanes_are_apart(&ResNet { cyclic, ..tiny() }.build().unwrap());
+fn batch_slots_do_not_touch_each_other() {
+    for circular in [true, false] {
+        batch_slots_are_apart(&ResNet { circular, ..tiny() }.build().unwrap());
     }
 }
 
-fn lanes_are_apart(graph: &Graph) {
+fn batch_slots_are_apart(graph: &Graph) {
     let program = compile(graph, &options(Some(4))).unwrap();
-    let mut batch = pictures(graph, 4, 9);
-    let (before, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
-    batch[2] = pictures(graph, 1, 10).remove(0);
-    let (after, _) = lanes(&program, &run_batch(&program, &batch, Mode::Exact));
-    for lane in [0, 1, 3] {
-        assert_eq!(before[lane], after[lane]);
+    let mut batch = images(graph, 4, 9);
+    let (before, _) = vectors(&program, &run_batch(&program, &batch, Mode::Exact));
+    batch[2] = images(graph, 1, 10).remove(0);
+    let (after, _) = vectors(&program, &run_batch(&program, &batch, Mode::Exact));
+    for slot in [0, 1, 3] {
+        assert_eq!(before[slot], after[slot]);
     }
     assert!(!close(&before[2], &after[2]));
-    // Fewer pictures than lanes.
-    let (fewer, _) = lanes(&program, &run_batch(&program, &batch[..2], Mode::Exact));
+    // Fewer images than batch slots.
+    let (fewer, _) = vectors(&program, &run_batch(&program, &batch[..2], Mode::Exact));
     assert_eq!(fewer[..2], after[..2]);
 }
 
 #[test]
 fn the_predicted_error_is_what_comes_out() {
-    for cyclic in [true, false] {
-        let network = ResNet { widths: vec![4, 8], blocks: 2, height: 16, width: 16, seed: 11, cyclic, ..tiny() };
+    for circular in [true, false] {
+        let network = ResNet { widths: vec![4, 8], blocks: 2, height: 16, width: 16, seed: 11, circular, ..tiny() };
         predicts_errors(&network.build().unwrap());
     }
 }
 
 fn predicts_errors(graph: &Graph) {
     let program = compile(graph, &options(Some(8))).unwrap();
-    let pictures = pictures(graph, 8, 12);
-    let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
+    let images = images(graph, 8, 12);
+    let (found, _) = vectors(&program, &run_batch(&program, &images, Mode::Noisy(3)));
     let (mut squares, mut count) = (0.0f64, 0.0f64);
-    for (picture, found) in pictures.iter().zip(&found) {
-        for (a, b) in plain(graph, picture).iter().zip(found) {
+    for (image, found) in images.iter().zip(&found) {
+        for (a, b) in plain(graph, image).iter().zip(found) {
             squares += (a - b) * (a - b);
             count += 1.0;
         }
@@ -197,16 +200,16 @@ fn predicts_errors(graph: &Graph) {
 }
 
 #[test]
-fn auto_takes_what_costs_less_a_picture() {
+fn auto_takes_what_costs_less_an_image() {
     let graph = tiny().build().unwrap();
-    let with = |layout, batch| compile(&graph, &CompileOptions { layout, batch, ..options(None) }).unwrap();
-    let time = |p: &Program| p.report.seconds / p.layout.pictures() as f64;
-    let cyclic = with(LayoutChoice::Cyclic, None);
+    let with = |packing, batch| compile(&graph, &CompileOptions { packing, batch, ..options(None) }).unwrap();
+    let time = |p: &Program| p.report.seconds / p.client.layout.images as f64;
+    let circular = with(PackingChoice::Multiplexed, None);
     for batch in [Some(1), None] {
-        let (channel, auto) = (with(LayoutChoice::Channel, batch), with(LayoutChoice::Auto, batch));
-        assert!((time(&auto) - time(&cyclic).min(time(&channel))).abs() < 1e-12);
+        let (channel, auto) = (with(PackingChoice::Channel, batch), with(PackingChoice::Auto, batch));
+        assert!((time(&auto) - time(&circular).min(time(&channel))).abs() < 1e-12);
     }
-    assert!(!with(LayoutChoice::Auto, None).layout.is_cyclic());
+    assert!(with(PackingChoice::Auto, None).client.layout.is_batched());
 }
 
 fn members(count: u64) -> Vec<Graph> {
@@ -215,21 +218,21 @@ fn members(count: u64) -> Vec<Graph> {
 }
 
 #[test]
-fn members_of_an_ensemble_see_every_picture_of_a_batch() {
+fn members_of_an_ensemble_see_every_image_of_a_batch() {
     let all = members(3);
     for (count, batch) in [(3, Some(1)), (3, Some(2)), (2, Some(5)), (3, None)] {
         let graphs: Vec<&Graph> = all.iter().take(count).collect();
         let options = |batch| exact(&options(batch));
         let client = compile_ensemble(&graphs, &options(batch)).unwrap();
         client.check().unwrap();
-        // As many as fit where there is no other number: N = 2^16 has 512 lanes of 64 positions, and a picture takes four for three.
+        // As many as fit where there is no other number: N = 2^16 has 512 batch slots of 64 positions, and an image
+        // takes four for three.
         let fit = (client.slots() / 64) / count.next_power_of_two();
         let filled = batch.unwrap_or(fit);
-        assert_eq!(client.layout, Layout::Ensemble { pictures: filled, members: count, averaged: false });
-        let pictures = pictures(graphs[0], filled, 13);
-        let plains: Vec<Vec<Vec<f64>>> =
-            pictures.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
-        let (found, rest) = lanes(&client, &run_batch(&client, &pictures, Mode::Exact));
+        assert_eq!(client.client.layout, layout(Packing::Channel, filled, count, false));
+        let images = images(graphs[0], filled, 13);
+        let plains: Vec<Vec<Vec<f64>>> = images.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
+        let (found, rest) = vectors(&client, &run_batch(&client, &images, Mode::Exact));
         assert!(rest < 1e-6, "{rest}");
         assert_eq!(found.len(), filled * count);
         for (plain, found) in plains.iter().flatten().zip(&found) {
@@ -239,8 +242,8 @@ fn members_of_an_ensemble_see_every_picture_of_a_batch() {
         let averaged = CompileOptions { average: Average::Server, ..options(batch) };
         let server = compile_ensemble(&graphs, &averaged).unwrap();
         server.check().unwrap();
-        assert_eq!(server.layout, Layout::Ensemble { pictures: filled, members: count, averaged: true });
-        let (found, rest) = lanes(&server, &run_batch(&server, &pictures, Mode::Exact));
+        assert_eq!(server.client.layout, layout(Packing::Channel, filled, count, true));
+        let (found, rest) = vectors(&server, &run_batch(&server, &images, Mode::Exact));
         // There is nothing of single members.
         assert!(rest < 1e-6, "{rest}");
         assert_eq!(found.len(), filled);
@@ -259,16 +262,16 @@ fn errors_of_ensembles_are_predicted() {
     let graphs: Vec<&Graph> = graphs.iter().collect();
     for average in [Average::Client, Average::Server] {
         let program = compile_ensemble(&graphs, &CompileOptions { average, ..options(Some(8)) }).unwrap();
-        let pictures = pictures(graphs[0], 8, 12);
-        let (found, _) = lanes(&program, &run_batch(&program, &pictures, Mode::Noisy(3)));
-        let exact = |picture: &Vec<f32>| -> Vec<Vec<f64>> {
-            let members: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, picture)).collect();
+        let images = images(graphs[0], 8, 12);
+        let (found, _) = vectors(&program, &run_batch(&program, &images, Mode::Noisy(3)));
+        let exact = |image: &Vec<f32>| -> Vec<Vec<f64>> {
+            let members: Vec<Vec<f64>> = graphs.iter().map(|g| plain(g, image)).collect();
             if average == Average::Client {
                 return members;
             }
             vec![(0..5).map(|j| members.iter().map(|m| m[j] / 3.0).sum()).collect()]
         };
-        let exact: Vec<f64> = pictures.iter().flat_map(exact).flatten().collect();
+        let exact: Vec<f64> = images.iter().flat_map(exact).flatten().collect();
         let found: Vec<f64> = found.into_iter().flatten().collect();
         assert_eq!(exact.len(), found.len());
         let square = exact.iter().zip(&found).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / exact.len() as f64;
@@ -278,22 +281,21 @@ fn errors_of_ensembles_are_predicted() {
 }
 
 #[test]
-fn members_with_zero_padding_see_every_picture_of_a_batch() {
-    let network = |seed| ResNet { cyclic: false, activation: Activation::PerChannel, bias: true, seed, ..tiny() };
+fn members_with_zero_padding_see_every_image_of_a_batch() {
+    let network = |seed| ResNet { circular: false, activation: Activation::PerChannel, bias: true, seed, ..tiny() };
     // A side that is no power of two, and more classes than one ciphertext's slots have room for.
     for base in
         [network(0), ResNet { height: 6, width: 12, ..network(0) }, ResNet { height: 4, width: 4, ..network(0) }]
     {
         let graphs: Vec<Graph> = (20..23).map(|seed| ResNet { seed, ..base.clone() }.build().unwrap()).collect();
-        let pictures = pictures(&graphs[0], 2, 14);
-        let plains: Vec<Vec<Vec<f64>>> =
-            pictures.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
+        let images = images(&graphs[0], 2, 14);
+        let plains: Vec<Vec<Vec<f64>>> = images.iter().map(|p| graphs.iter().map(|g| plain(g, p)).collect()).collect();
         let compiled = |average, without: &[Pass]| {
             let options = CompileOptions { average, without: without.iter().copied().collect(), ..options(Some(2)) };
             let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &exact(&options)).unwrap();
             program.check().unwrap();
-            assert_eq!((program.layout.members(), program.layout.pictures()), (3, 2));
-            let (found, rest) = lanes(&program, &run_batch(&program, &pictures, Mode::Exact));
+            assert_eq!((program.client.layout.members, program.client.layout.images), (3, 2));
+            let (found, rest) = vectors(&program, &run_batch(&program, &images, Mode::Exact));
             assert!(rest < 1e-6, "{rest}");
             found
         };
@@ -375,40 +377,42 @@ fn adding_first_where_it_cannot_be_had_is_refused() {
         error.to_string()
     };
     let graph = tiny().build().unwrap();
-    for layout in [LayoutChoice::Cyclic, LayoutChoice::Auto] {
-        assert!(refused(&[&graph], CompileOptions { layout, ..options(None) }).contains("channel layout"));
+    for packing in [PackingChoice::Multiplexed, PackingChoice::Auto] {
+        let error = refused(&[&graph], CompileOptions { packing, ..options(None) });
+        assert!(error.contains("one channel per ciphertext"), "{error}");
     }
-    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
-    assert!(refused(&[&textbook], options(None)).contains("zero padding"));
+    let zero_padded = ResNet { circular: false, ..tiny() }.build().unwrap();
+    assert!(refused(&[&zero_padded], options(None)).contains("zero padding"));
     let two = members(2);
     assert!(refused(&two.iter().collect::<Vec<_>>(), options(None)).contains("ensemble"));
     assert!("sometimes".parse::<AddFirst>().unwrap_err().to_string().contains("always, never"));
 }
 
 #[test]
-fn what_the_layout_cannot_have_is_named() {
+fn what_the_packing_cannot_have_is_named() {
     let graph = tiny().build().unwrap();
     let refused = |options: CompileOptions| compile(&graph, &options).unwrap_err();
     assert!(matches!(refused(options(Some(0))), CompileError::Option { option: "batch", .. }));
-    let cyclic = CompileOptions { layout: LayoutChoice::Cyclic, ..options(Some(2)) };
-    assert!(matches!(refused(cyclic), CompileError::Option { option: "batch", .. }));
-    // At N = 2^16 there are 512 lanes of 64 positions.
-    assert_eq!(refused(options(Some(513))), CompileError::TooManyLanes { found: 513, limit: 512, log_n: 16 });
+    let circular = CompileOptions { packing: PackingChoice::Multiplexed, ..options(Some(2)) };
+    assert!(matches!(refused(circular), CompileError::Option { option: "batch", .. }));
+    // At N = 2^16 there are 512 batch slots of 64 positions.
+    assert_eq!(refused(options(Some(513))), CompileError::TooManyBatchSlots { found: 513, limit: 512, log_n: 16 });
     let average = CompileOptions { average: Average::Server, ..options(None) };
     assert!(matches!(refused(average), CompileError::Option { option: "average", .. }));
-    // Three members take four lanes a picture.
+    // Three members take four batch slots an image.
     let three = members(3);
     let three: Vec<&Graph> = three.iter().collect();
     let error = compile_ensemble(&three, &options(Some(129))).unwrap_err();
-    assert_eq!(error, CompileError::TooManyLanes { found: 516, limit: 512, log_n: 16 });
+    assert_eq!(error, CompileError::TooManyBatchSlots { found: 516, limit: 512, log_n: 16 });
     let wide = ResNet { widths: vec![600], height: 2, width: 2, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &options(None)), Err(CompileError::TooWide { found: 600, .. })));
-    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
-    assert!(matches!(compile(&textbook, &CompileOptions::default()), Err(CompileError::Unsupported { .. })));
-    let cyclic = compile_ensemble(&[&textbook, &textbook], &CompileOptions::default());
-    assert!(matches!(cyclic, Err(CompileError::Unsupported { .. })));
-    // The logits of nine members take 16 slots a class, and a picture has eight: 2 x 2 pixels, and as much room to their right.
-    let small = ResNet { cyclic: false, height: 2, width: 2, ..tiny() }.build().unwrap();
+    let zero_padded = ResNet { circular: false, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&zero_padded, &CompileOptions::default()), Err(CompileError::Unsupported { .. })));
+    let circular = compile_ensemble(&[&zero_padded, &zero_padded], &CompileOptions::default());
+    assert!(matches!(circular, Err(CompileError::Unsupported { .. })));
+    // The logits of nine members take 16 slots a class, and an image has eight: 2 x 2 pixels, and as much room to
+    // their right.
+    let small = ResNet { circular: false, height: 2, width: 2, ..tiny() }.build().unwrap();
     let error = compile_ensemble(&[&small; 9], &options(None)).unwrap_err();
-    assert_eq!(error, CompileError::TooManyLanes { found: 9, limit: 8, log_n: 16 });
+    assert_eq!(error, CompileError::TooManyBatchSlots { found: 9, limit: 8, log_n: 16 });
 }

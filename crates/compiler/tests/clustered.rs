@@ -1,11 +1,11 @@
-//! Clustering outlives the passes: after fusing and redistribution an output channel still has no more distinct weights than
-//! clustering counted.
+//! Clustering outlives the passes: after fusing and redistribution an output channel still has no more distinct weights
+//! than clustering counted.
 
 use std::collections::BTreeSet;
 
 use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
-use umbra_compiler::circuit::{Kernel, Operation, lower};
-use umbra_compiler::{fuse::fuse, redistribute::redistribute};
+use umbra_compiler::circuit::{Kernel, Operation};
+use umbra_compiler::{fuse::fuse, lower::lower, redistribute::redistribute};
 use umbra_model::zoo::{Activation, NormPlacement, ResNet};
 
 /// Distinct magnitudes of each row of each convolution after the passes, added up.

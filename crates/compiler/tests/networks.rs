@@ -4,13 +4,13 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Mode, exact, lanes, logits, run};
+use common::{Mode, exact, logits, run, vectors};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use umbra_compiler::{Average, CompileError, CompileOptions, LayoutChoice, Pass, compile, compile_ensemble};
-use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_picture};
+use umbra_compiler::{Average, CompileError, CompileOptions, PackingChoice, Pass, compile, compile_ensemble};
+use umbra_model::zoo::{Activation, NormPlacement, ResNet, Shortcut, Vgg, random_image};
 use umbra_model::{
-    Convolution, Geometry, Graph, GraphBuilder, ImageSpec, Linear, NodeId, Normalisation, Operator, Polynomial, Pool,
+    Convolution, Graph, GraphBuilder, ImageSpec, Linear, NodeId, Normalisation, Operator, Padding, Polynomial, Pool,
     Reference, Tensor,
 };
 use umbra_program::{Operation, Program};
@@ -23,16 +23,16 @@ fn options(without: &[Pass]) -> CompileOptions {
     }
 }
 
-/// Compiles, checks, and compares with the reference on a picture.
+/// Compiles, checks, and compares with the reference on an image.
 fn agree(graph: &Graph, options: &CompileOptions) -> Program {
     let program = compile(graph, options).unwrap_or_else(|e| panic!("{}: {e}", graph.name()));
     program.check().unwrap();
     assert!(program.report.log_qp <= f64::from(program.report.log_qp_limit));
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let picture = random_picture(graph.input(), &mut rng);
-    let plain = Reference::<f64>::new(graph).forward(&picture).unwrap();
+    let image = random_image(graph.input(), &mut rng);
+    let plain = Reference::<f64>::new(graph).forward(&image).unwrap();
     let uncorrected = compile(graph, &exact(options)).unwrap();
-    let (found, rest) = logits(&uncorrected, &run(&uncorrected, &picture, Mode::Exact));
+    let (found, rest) = logits(&uncorrected, &run(&uncorrected, &image, Mode::Exact));
     for (a, b) in plain.iter().zip(&found) {
         assert!((a - b).abs() < 1e-4, "{} without {:?}: {plain:?} {found:?}", graph.name(), options.without);
     }
@@ -50,7 +50,7 @@ fn shapes() {
         tiny(),
         ResNet { activation: Activation::PerChannel, norm: NormPlacement::BeforeSum, bias: true, seed: 2, ..tiny() },
         ResNet { shortcut: Shortcut::ProjectionEverywhere, seed: 3, ..tiny() },
-        // Padded pictures, gray, more classes than channels.
+        // Padded images, gray, more classes than channels.
         ResNet { height: 7, width: 12, channels: 1, classes: 20, seed: 4, ..tiny() },
         // Three stages, odd widths.
         ResNet { widths: vec![3, 7, 9], height: 16, width: 8, seed: 5, ..tiny() },
@@ -75,7 +75,7 @@ fn several_ciphertexts() {
 fn every_pass_may_be_switched_off_and_is_worth_something() {
     let graph = ResNet { activation: Activation::PerChannel, bias: true, seed: 8, ..tiny() }.build().unwrap();
     let full = agree(&graph, &options(&[]));
-    let levels = |p: &Program| p.parameters.levels.len();
+    let levels = |p: &Program| p.client.parameters.levels.len();
     for pass in Pass::ALL {
         let program = agree(&graph, &options(&[pass]));
         assert_eq!(program.report.without, [pass.name()]);
@@ -86,19 +86,19 @@ fn every_pass_may_be_switched_off_and_is_worth_something() {
                 assert!(program.report.seconds > full.report.seconds);
             }
             Pass::Bsgs => assert!(program.key_set().len() > 2 * full.key_set().len(), "{pass}"),
-            Pass::PairGiants => {
+            Pass::ComplexGiants => {
                 let pairs = |p: &Program| {
                     let linear = p.steps.iter().filter_map(|s| match &s.operation {
                         Operation::Linear(linear) => Some(linear),
                         _ => None,
                     });
-                    linear.filter(|l| l.plan.pair.is_some()).count()
+                    linear.filter(|l| l.plan.imaginary_steps.is_some()).count()
                 };
                 assert!(pairs(&program) == 0 && pairs(&full) > 3, "{}", pairs(&full));
                 assert!(program.report.seconds > full.report.seconds);
             }
             Pass::InputExpansion => {
-                let colours = |p: &Program| p.input.ciphertexts.iter().flatten().flatten().count();
+                let colours = |p: &Program| p.client.input.ciphertexts.iter().flatten().flatten().count();
                 assert!(colours(&program) == 3 && colours(&full) == 9);
             }
             Pass::BiasCorrection => assert!(program.report.log_qp > full.report.log_qp + 1.0, "{pass}"),
@@ -114,9 +114,9 @@ fn tensor(shape: &[usize], seed: u64) -> Tensor {
     Tensor::new("t", shape.to_vec(), (0..count).map(|i| value(i) * 0.4).collect()).unwrap()
 }
 
-fn small_input() -> (Geometry, ImageSpec) {
+fn small_input() -> (Padding, ImageSpec) {
     let normalisation = Normalisation::PerChannel { mean: vec![0.5; 2], std: vec![0.25; 2] };
-    (Geometry::cyclic(4, 8), ImageSpec { channels: 2, height: 4, width: 8, normalisation, clip: None })
+    (Padding::circular(4, 8), ImageSpec { channels: 2, height: 4, width: 8, normalisation, clip: None })
 }
 
 fn convolution(outputs: usize, inputs: usize, kernel: usize, stride: usize, seed: u64) -> Operator {
@@ -127,10 +127,10 @@ fn convolution(outputs: usize, inputs: usize, kernel: usize, stride: usize, seed
 #[test]
 fn unusual_graphs() {
     let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
-    // A quadratic of the picture, one of a quadratic, two of one value, a value added to itself, a negative coefficient, no
-    // activation before the pool, a hidden linear layer behind it, pooling as the last node.
-    let (geometry, input) = small_input();
-    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    // A quadratic of the image, one of a quadratic, two of one value, a value added to itself, a negative
+    // coefficient, no activation before the pool, a hidden linear layer behind it, pooling as the last node.
+    let (padding, input) = small_input();
+    let mut b = GraphBuilder::new(padding, input).unwrap();
     let x = b.add("input square", square(), &[NodeId::INPUT]).unwrap();
     let x = b.add("conv", convolution(6, 2, 5, 1, 1), &[x]).unwrap();
     let x = b.add("negative", Operator::Polynomial(Polynomial::Shared([0.0, 0.2, -0.3])), &[x]).unwrap();
@@ -152,17 +152,17 @@ fn unusual_graphs() {
     agree(&graph, &options(&[Pass::Redistribute]));
     agree(&graph, &options(&[Pass::Fuse]));
 
-    let (geometry, input) = small_input();
-    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let (padding, input) = small_input();
+    let mut b = GraphBuilder::new(padding, input).unwrap();
     let x = b.add("conv", convolution(3, 2, 1, 2, 1), &[NodeId::INPUT]).unwrap();
     let x = b.add("square", square(), &[x]).unwrap();
     let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
     let program = agree(&b.finish("pool last", x).unwrap(), &options(&[]));
-    assert_eq!(program.parameters.log_n, 13);
+    assert_eq!(program.client.parameters.log_n, 13);
 
     // Pre-activation: sums are read by a quadratic and by the next sum.
-    let (geometry, input) = small_input();
-    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let (padding, input) = small_input();
+    let mut b = GraphBuilder::new(padding, input).unwrap();
     let mut x = b.add("stem", convolution(4, 2, 3, 1, 1), &[NodeId::INPUT]).unwrap();
     for i in 0..3 {
         let y = b.add(&format!("square {i}"), square(), &[x]).unwrap();
@@ -177,9 +177,9 @@ fn unusual_graphs() {
 #[test]
 fn means_of_different_stages_add_up() {
     let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
-    let build = |cyclic: bool, order: [usize; 3], summed: bool| {
-        let (geometry, input) = small_input();
-        let mut b = GraphBuilder::new(if cyclic { geometry } else { Geometry::Textbook }, input).unwrap();
+    let build = |circular: bool, order: [usize; 3], summed: bool| {
+        let (padding, input) = small_input();
+        let mut b = GraphBuilder::new(if circular { padding } else { Padding::Zero }, input).unwrap();
         let mut x = NodeId::INPUT;
         let mut means = Vec::new();
         // 32 positions, 8, and 2.
@@ -200,16 +200,16 @@ fn means_of_different_stages_add_up() {
             let last = Linear { weight: tensor(&[3, 6], 11), bias: Some(tensor(&[3], 12)) };
             x = b.add("last", Operator::Linear(last), &[x]).unwrap();
         }
-        b.finish(&format!("{cyclic} {order:?} {summed}"), x).unwrap()
+        b.finish(&format!("{circular} {order:?} {summed}"), x).unwrap()
     };
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         for summed in [true, false] {
-            for cyclic in [true, false] {
-                let graph = build(cyclic, order, summed);
+            for circular in [true, false] {
+                let graph = build(circular, order, summed);
                 let channel =
-                    CompileOptions { layout: LayoutChoice::Channel, batch: Some(1), ..options(&[Pass::Bsgs]) };
+                    CompileOptions { packing: PackingChoice::Channel, batch: Some(1), ..options(&[Pass::Bsgs]) };
                 agree(&graph, &channel);
-                if cyclic {
+                if circular {
                     agree(&graph, &options(&[]));
                     agree(&graph, &options(&[Pass::Fuse]));
                 }
@@ -220,18 +220,19 @@ fn means_of_different_stages_add_up() {
 
 #[test]
 fn pools_of_squares_are_left_to_the_convolution_after_them() {
-    // Three convolutions, two pools of squares, of which the last one ends in the mean of all, one linear layer: a level each.
+    // Three convolutions, two pools of squares, of which the last one ends in the mean of all, one linear layer: a
+    // level each.
     let network = Vgg { stages: vec![vec![3, 4], vec![5]], common: ResNet { blocks: 0, ..tiny() } };
     let program = agree(&network.build().unwrap(), &options(&[]));
-    assert_eq!(program.parameters.levels.len(), 4);
+    assert_eq!(program.client.parameters.levels.len(), 4);
     let unfused = agree(&network.build().unwrap(), &options(&[Pass::Fuse]));
-    assert!(unfused.parameters.levels.len() > 4);
+    assert!(unfused.client.parameters.levels.len() > 4);
     agree(&network.build().unwrap(), &options(&[Pass::Redistribute, Pass::TowerReuse, Pass::Bsgs]));
     agree(&Vgg { stages: vec![vec![3], vec![20], vec![33]], ..network }.build().unwrap(), &options(&[]));
 
-    // The picture pooled, a pool of a pool, two readers, one of them a batch norm, a stride and a sum behind it.
-    let (geometry, input) = small_input();
-    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    // The image pooled, a pool of a pool, two readers, one of them a batch norm, a stride and a sum behind it.
+    let (padding, input) = small_input();
+    let mut b = GraphBuilder::new(padding, input).unwrap();
     let pool = || Operator::AveragePool(Pool::Square(2));
     let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25]));
     let x = b.add("pool", pool(), &[NodeId::INPUT]).unwrap();
@@ -252,15 +253,16 @@ fn pools_of_squares_are_left_to_the_convolution_after_them() {
 
 #[test]
 fn networks_run_side_by_side() {
-    // Small ones share ciphertexts; the others have three at first, of ten channels each, and the picture squared before any weights.
+    // Small ones share ciphertexts; the others have three at first, of ten channels each, and the image squared
+    // before any weights.
     let small = |seed| ResNet { activation: Activation::PerChannel, bias: true, seed, ..tiny() }.build().unwrap();
     let wide = |seed| {
         let spec = ResNet { widths: vec![10, 18], blocks: 1, height: 32, width: 32, classes: 30, ..tiny() };
         ResNet { shortcut: Shortcut::ProjectionEverywhere, seed, ..spec }.build().unwrap()
     };
     let squared = |seed| {
-        let (geometry, input) = small_input();
-        let mut b = GraphBuilder::new(geometry, input).unwrap();
+        let (padding, input) = small_input();
+        let mut b = GraphBuilder::new(padding, input).unwrap();
         let square = || Operator::Polynomial(Polynomial::Shared([0.1, 0.5, 0.25 + 0.01 * seed as f64]));
         let x = b.add("input square", square(), &[NodeId::INPUT]).unwrap();
         let x = b.add("conv", convolution(2, 2, 3, 1, seed), &[x]).unwrap();
@@ -273,37 +275,36 @@ fn networks_run_side_by_side() {
         [(1..4).map(small).collect(), (1..3).map(wide).collect(), (1..4).map(squared).collect()];
     for graphs in &ensembles {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let picture = random_picture(graphs[0].input(), &mut rng);
-        let plains: Vec<Vec<f64>> =
-            graphs.iter().map(|g| Reference::<f64>::new(g).forward(&picture).unwrap()).collect();
+        let image = random_image(graphs[0].input(), &mut rng);
+        let plains: Vec<Vec<f64>> = graphs.iter().map(|g| Reference::<f64>::new(g).forward(&image).unwrap()).collect();
         let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
         let compiled = |graphs: &[Graph], average, without: &[Pass]| {
             let options = CompileOptions { average, logit_error: Some(1.0), ..exact(&options(without)) };
             let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
             program.check().unwrap();
-            assert_eq!(program.layout.members(), graphs.len());
+            assert_eq!(program.client.layout.members, graphs.len());
             program
         };
         for without in [&[][..], &[Pass::Fuse], &[Pass::Redistribute]] {
             let client = compiled(graphs, Average::Client, without);
-            let (found, rest) = lanes(&client, &run(&client, &picture, Mode::Exact));
+            let (found, rest) = vectors(&client, &run(&client, &image, Mode::Exact));
             assert!(rest < 1e-6 && found.len() == graphs.len(), "{rest}");
             assert!(plains.iter().zip(&found).all(|(a, b)| close(a, b)), "{plains:?} {found:?}");
         }
         let server = compiled(graphs, Average::Server, &[]);
         let members = graphs.len() as f64;
         let mean: Vec<f64> = (0..plains[0].len()).map(|j| plains.iter().map(|p| p[j]).sum::<f64>() / members).collect();
-        let (found, rest) = logits(&server, &run(&server, &picture, Mode::Exact));
+        let (found, rest) = logits(&server, &run(&server, &image, Mode::Exact));
         assert!(rest < 1e-6 && close(&mean, &found), "{mean:?} {found:?}");
     }
     // Another last member does not move the logits of the others.
     let mut others: Vec<Graph> = (1..3).map(small).collect();
     others.push(small(9));
-    let picture = random_picture(others[0].input(), &mut ChaCha8Rng::seed_from_u64(6));
+    let image = random_image(others[0].input(), &mut ChaCha8Rng::seed_from_u64(6));
     let of = |graphs: &[Graph]| {
         let options = CompileOptions { logit_error: Some(0.05), ..exact(&options(&[])) };
         let program = compile_ensemble(&graphs.iter().collect::<Vec<_>>(), &options).unwrap();
-        lanes(&program, &run(&program, &picture, Mode::Exact)).0
+        vectors(&program, &run(&program, &image, Mode::Exact)).0
     };
     let (before, after) = (of(&ensembles[0]), of(&others));
     for (a, b) in before.iter().zip(&after).take(2) {
@@ -313,7 +314,7 @@ fn networks_run_side_by_side() {
 }
 
 #[test]
-fn a_squared_value_is_relinearised_once_per_ciphertext() {
+fn a_squared_value_is_relinearized_once_per_ciphertext() {
     let program = compile(&tiny().build().unwrap(), &options(&[])).unwrap();
     let squares = program.steps.iter().filter(|s| matches!(s.operation, Operation::Square { .. })).count();
     assert_eq!(squares, 5);
@@ -323,17 +324,17 @@ fn a_squared_value_is_relinearised_once_per_ciphertext() {
 
 #[test]
 fn what_cannot_be_compiled_is_named() {
-    let textbook = ResNet { cyclic: false, ..tiny() }.build().unwrap();
-    assert!(matches!(compile(&textbook, &options(&[])), Err(CompileError::Unsupported { .. })));
+    let zero_padded = ResNet { circular: false, ..tiny() }.build().unwrap();
+    assert!(matches!(compile(&zero_padded, &options(&[])), Err(CompileError::Unsupported { .. })));
 
-    let (geometry, input) = small_input();
-    let mut b = GraphBuilder::new(geometry, input.clone()).unwrap();
+    let (padding, input) = small_input();
+    let mut b = GraphBuilder::new(padding, input.clone()).unwrap();
     let flat = Linear { weight: tensor(&[3, 64], 1), bias: None };
     let x = b.add("flat", Operator::Linear(flat), &[NodeId::INPUT]).unwrap();
     let error = compile(&b.finish("flat", x).unwrap(), &options(&[])).unwrap_err();
     assert!(error.to_string().contains("\"flat\"") && error.to_string().contains("average_pool"), "{error}");
 
-    let mut b = GraphBuilder::new(geometry, input).unwrap();
+    let mut b = GraphBuilder::new(padding, input).unwrap();
     let x = b.add("conv", convolution(3, 2, 3, 1, 1), &[NodeId::INPUT]).unwrap();
     let line = Polynomial::PerChannel(vec![[0.0, 1.0, 0.2], [0.0, 1.0, 0.0], [0.0, 1.0, 0.2]]);
     let x = b.add("line", Operator::Polynomial(line), &[x]).unwrap();

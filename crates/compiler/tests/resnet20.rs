@@ -13,12 +13,12 @@ fn zoo() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo/r20-16-cifar10-cyclic")
 }
 
-/// The pictures of the test vectors, normalised.
-fn pictures(graph: &Graph, count: usize) -> Vec<Vec<f32>> {
+/// The images of the test vectors, normalised.
+fn images(graph: &Graph, count: usize) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(zoo().join("r20-16.vectors.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let pictures = tensors.tensor("pictures").unwrap();
-    pictures.data().chunks(graph.input().len()).take(count).map(|p| graph.input().normalise(p).unwrap()).collect()
+    let images = tensors.tensor("pictures").unwrap();
+    images.data().chunks(graph.input().len()).take(count).map(|p| graph.input().normalise(p).unwrap()).collect()
 }
 
 #[test]
@@ -26,24 +26,24 @@ fn r20_16_fits_at_2_15_and_keeps_its_promise() {
     let graph = Graph::load(zoo()).unwrap();
     let program = compile(&graph, &CompileOptions::default()).unwrap();
     println!("{program}");
-    assert_eq!(program.parameters.log_n, 15);
+    assert_eq!(program.client.parameters.log_n, 15);
     assert!(program.report.log_qp <= 868.0);
-    assert_eq!(program.parameters.levels.len(), 20);
+    assert_eq!(program.client.parameters.levels.len(), 20);
     assert!(program.report.key_bytes < 1_000_000_000);
 
     let reference = Reference::<f64>::new(&graph);
     let (mut squares, mut count, mut worst) = (0.0, 0, 0.0f64);
-    for (i, picture) in pictures(&graph, 6).iter().enumerate() {
-        let plain = reference.forward(picture).unwrap();
+    for (i, image) in images(&graph, 6).iter().enumerate() {
+        let plain = reference.forward(image).unwrap();
         if i == 0 {
             let uncorrected = compile(&graph, &common::exact(&CompileOptions::default())).unwrap();
-            let (exact, rest) = logits(&uncorrected, &run(&uncorrected, picture, Mode::Exact));
+            let (exact, rest) = logits(&uncorrected, &run(&uncorrected, image, Mode::Exact));
             for (a, b) in plain.iter().zip(&exact) {
                 assert!((a - b).abs() < 1e-4, "{plain:?} {exact:?}");
             }
             assert!(rest < 1e-9);
         }
-        let (noisy, _) = logits(&program, &run(&program, picture, Mode::Noisy(i as u64)));
+        let (noisy, _) = logits(&program, &run(&program, image, Mode::Noisy(i as u64)));
         for (a, b) in plain.iter().zip(&noisy) {
             squares += (a - b).powi(2);
             count += 1;

@@ -10,9 +10,9 @@ use umbra_file::read_file;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DatasetKind {
-    /// 10 classes; a record is 1 label byte and 3,072 of picture.
+    /// 10 classes; a record is 1 label byte and 3,072 of image.
     Cifar10,
-    /// 100 classes; a record is a coarse label, a fine label and 3,072 bytes of picture. The fine label is the class.
+    /// 100 classes; a record is a coarse label, a fine label and 3,072 bytes of image. The fine label is the class.
     Cifar100,
 }
 
@@ -35,7 +35,7 @@ const CIFAR_100: [&str; 100] = [
     "willow_tree", "wolf", "woman", "worm",
 ];
 
-/// Which pictures of it.
+/// Which images of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// The 50,000 for training.
@@ -44,9 +44,9 @@ pub enum Split {
     Test,
 }
 
-/// Bytes of a picture: 1,024 red, 1,024 green, 1,024 blue, row by row.
-const PICTURE: usize = 3 * 32 * 32;
-/// Both data sets have 60,000 pictures, 184 MB, in all.
+/// Bytes of an image: 1,024 red, 1,024 green, 1,024 blue, row by row.
+const IMAGE: usize = 3 * 32 * 32;
+/// Both data sets have 60,000 images, 184 MB, in all.
 const MAX_FILE: u64 = 1 << 28;
 
 impl DatasetKind {
@@ -78,7 +78,7 @@ impl DatasetKind {
         }
     }
 
-    /// Upper bounds of the label bytes before each picture; the last is the class.
+    /// Upper bounds of the label bytes before each image; the last is the class.
     fn labels(self) -> &'static [u8] {
         match self {
             Self::Cifar10 => &[10],
@@ -115,7 +115,8 @@ impl fmt::Display for DatasetKind {
 pub enum DatasetError {
     /// Not a whole number of records.
     #[error(
-        "{found} bytes are not a whole number of {kind} records of {record} bytes; use the official binary version, complete"
+        "{found} bytes are not a whole number of {kind} records of {record} bytes; use the official binary version, \
+         complete"
     )]
     Length {
         /// What it was read as.
@@ -139,11 +140,11 @@ pub enum DatasetError {
     },
 }
 
-/// Pictures with their classes, in memory.
+/// Images with their classes, in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     kind: DatasetKind,
-    pictures: Vec<u8>,
+    images: Vec<u8>,
     labels: Vec<u8>,
 }
 
@@ -154,28 +155,27 @@ impl Dataset {
     /// [`DatasetError`]: a wrong length, a wrong label.
     pub fn decode(kind: DatasetKind, bytes: &[u8]) -> Result<Self, DatasetError> {
         let limits = kind.labels();
-        let record = limits.len() + PICTURE;
+        let record = limits.len() + IMAGE;
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             return Err(DatasetError::Length { kind, found: bytes.len(), record });
         }
         let count = bytes.len() / record;
-        let mut dataset =
-            Self { kind, pictures: Vec::with_capacity(count * PICTURE), labels: Vec::with_capacity(count) };
+        let mut dataset = Self { kind, images: Vec::with_capacity(count * IMAGE), labels: Vec::with_capacity(count) };
         for (number, bytes) in bytes.chunks_exact(record).enumerate() {
-            let (labels, picture) = bytes.split_at(limits.len());
+            let (labels, image) = bytes.split_at(limits.len());
             for (&found, &limit) in labels.iter().zip(limits) {
                 if found >= limit {
                     return Err(DatasetError::Label { kind, record: number, found, limit });
                 }
             }
             dataset.labels.extend(labels.last());
-            dataset.pictures.extend_from_slice(picture);
+            dataset.images.extend_from_slice(image);
         }
         Ok(dataset)
     }
 
-    /// Reads a file of records, or the official files of `split` from a folder (or from the folder that the official archive
-    /// makes inside it).
+    /// Reads a file of records, or the official files of `split` from a folder (or from the folder that the official
+    /// archive makes inside it).
     ///
     /// # Errors
     /// [`ModelError`].
@@ -189,11 +189,11 @@ impl Dataset {
         } else {
             vec![path.to_path_buf()]
         };
-        let mut all = Self { kind, pictures: Vec::new(), labels: Vec::new() };
+        let mut all = Self { kind, images: Vec::new(), labels: Vec::new() };
         for path in files {
             let bytes = read_file(&path, "a file of a data set", MAX_FILE)?;
             let part = Self::decode(kind, &bytes).map_err(|reason| ModelError::Dataset { path, reason })?;
-            all.pictures.extend(part.pictures);
+            all.images.extend(part.images);
             all.labels.extend(part.labels);
         }
         Ok(all)
@@ -205,7 +205,7 @@ impl Dataset {
         self.kind
     }
 
-    /// Number of pictures.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -217,20 +217,21 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// One picture, `[3, 32, 32]` bytes, if there are so many: the input of [`ImageSpec::normalise`](crate::ImageSpec::normalise).
+    /// One image, `[3, 32, 32]` bytes, if there are so many: the input of
+    /// [`ImageSpec::normalise`](crate::ImageSpec::normalise).
     #[must_use]
-    pub fn picture(&self, index: usize) -> Option<&[u8]> {
-        self.pictures.chunks_exact(PICTURE).nth(index)
+    pub fn image(&self, index: usize) -> Option<&[u8]> {
+        self.images.chunks_exact(IMAGE).nth(index)
     }
 
-    /// The class of a picture.
+    /// The class of an image.
     #[must_use]
     pub fn label(&self, index: usize) -> Option<usize> {
         self.labels.get(index).map(|&label| label.into())
     }
 
-    /// All pictures with their classes.
+    /// All images with their classes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], usize)> {
-        self.pictures.chunks_exact(PICTURE).zip(self.labels.iter().map(|&label| usize::from(label)))
+        self.images.chunks_exact(IMAGE).zip(self.labels.iter().map(|&label| usize::from(label)))
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with networks, data sets and pictures.
+//! What can be wrong with networks, data sets and images.
 //!
 //! Every message is one complete line that says where, what was found, what was expected and what to do.
 
@@ -37,7 +37,8 @@ pub enum GraphError {
     },
     /// An empty, overlong or reserved name.
     #[error(
-        "{node:?} cannot be the name of a node; use 1 to 256 printable characters, and not \"input\", which is the picture"
+        "{node:?} cannot be the name of a node; use 1 to 256 printable characters, and not \"input\", which is the \
+         image"
     )]
     BadName {
         /// The name.
@@ -117,7 +118,8 @@ pub enum GraphError {
     },
     /// A weight that is NaN or infinite.
     #[error(
-        "tensor {tensor:?}: value {index} is {found}; weights must be finite, export them from a training that converged"
+        "tensor {tensor:?}: value {index} is {found}; weights must be finite, export them from a training that \
+         converged"
     )]
     NotFinite {
         /// The tensor.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use umbra_file::is_printable;
 
 use crate::operator::output_shape;
-use crate::{Geometry, GraphError, ImageSpec, Operator, Shape};
+use crate::{GraphError, ImageSpec, Operator, Padding, Shape};
 
 /// The index of a node in its [`Graph`]; inputs come before the nodes that read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
 
 impl NodeId {
-    /// The picture: the first node of every graph.
+    /// The image: the first node of every graph.
     pub const INPUT: Self = Self(0);
 
     pub(crate) fn new(index: usize) -> Self {
@@ -36,7 +36,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Unique in the graph; `"input"` is the picture.
+    /// Unique in the graph; `"input"` is the image.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -84,8 +84,8 @@ pub struct Description {
     pub classes: Vec<String>,
     /// How it was trained: free form, `Null` where unknown.
     pub training: serde_json::Value,
-    /// Pictures like those it will see, bytes `[C, H, W]`, at most [`Self::MAX_SAMPLES`]: what rounding and noise do to the
-    /// network is measured on them. May be none.
+    /// Images like those it will see, bytes `[C, H, W]`, at most [`Self::MAX_SAMPLES`]: what rounding and noise do to
+    /// the network is measured on them. May be none.
     pub samples: Vec<Vec<u8>>,
 }
 
@@ -99,7 +99,7 @@ impl Description {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     description: Description,
-    geometry: Geometry,
+    padding: Padding,
     input: ImageSpec,
     nodes: Vec<Node>,
     output: NodeId,
@@ -127,11 +127,11 @@ impl Graph {
 
     /// What positions mean.
     #[must_use]
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn padding(&self) -> Padding {
+        self.padding
     }
 
-    /// The pictures it takes.
+    /// The images it takes.
     #[must_use]
     pub fn input(&self) -> &ImageSpec {
         &self.input
@@ -184,7 +184,7 @@ impl Graph {
         &self.ranges
     }
 
-    /// Multiplications and additions of convolutions and linear layers for one picture.
+    /// Multiplications and additions of convolutions and linear layers for one image.
     #[must_use]
     pub fn multiply_accumulates(&self) -> u64 {
         self.nodes
@@ -225,8 +225,9 @@ const MAX_CHANNELS: usize = 1 << 14;
 ///
 /// ```
 /// use umbra_model::*;
-/// let input = ImageSpec { channels: 3, height: 8, width: 8, normalisation: Normalisation::PerImage { min_std: 0.05 }, clip: None };
-/// let mut builder = GraphBuilder::new(Geometry::cyclic(8, 8), input)?;
+/// let normalisation = Normalisation::PerImage { min_std: 0.05 };
+/// let input = ImageSpec { channels: 3, height: 8, width: 8, normalisation, clip: None };
+/// let mut builder = GraphBuilder::new(Padding::circular(8, 8), input)?;
 /// let weight = Tensor::new("weight", [4, 3, 3, 3], vec![0.1; 108])?;
 /// let convolution = Operator::Convolution(Convolution { weight, bias: None, stride: 2 });
 /// let x = builder.add("conv", convolution, &[NodeId::INPUT])?;
@@ -238,7 +239,7 @@ const MAX_CHANNELS: usize = 1 << 14;
 /// ```
 #[derive(Clone, Debug)]
 pub struct GraphBuilder {
-    geometry: Geometry,
+    padding: Padding,
     input: ImageSpec,
     nodes: Vec<Node>,
     names: HashMap<String, NodeId>,
@@ -249,25 +250,25 @@ impl GraphBuilder {
     ///
     /// # Errors
     /// [`GraphError::Invalid`] where the input is empty or huge or does not fit the geometry.
-    pub fn new(geometry: Geometry, input: ImageSpec) -> Result<Self, GraphError> {
+    pub fn new(padding: Padding, input: ImageSpec) -> Result<Self, GraphError> {
         input.check()?;
         let ImageSpec { channels, height, width, .. } = input;
-        let shape = match geometry {
-            Geometry::Cyclic { pitch, positions } => {
-                if geometry != Geometry::cyclic(height, width) {
+        let shape = match padding {
+            Padding::Circular { pitch, positions } => {
+                if padding != Padding::circular(height, width) {
                     return Err(GraphError::Invalid {
                         what: "cyclic geometry".into(),
                         found: format!("pitch {pitch}, {positions} positions"),
-                        expected: format!("{:?}", Geometry::cyclic(height, width)),
+                        expected: format!("{:?}", Padding::circular(height, width)),
                     });
                 }
-                Shape::Cyclic { channels, positions }
+                Shape::Ring { channels, positions }
             }
-            Geometry::Textbook => Shape::Planar { channels, height, width },
+            Padding::Zero => Shape::Planar { channels, height, width },
         };
         let name = String::from("input");
         let node = Node { name: name.clone(), operator: Operator::Input, inputs: Vec::new(), shape };
-        Ok(Self { geometry, input, nodes: vec![node], names: HashMap::from([(name, NodeId::INPUT)]) })
+        Ok(Self { padding, input, nodes: vec![node], names: HashMap::from([(name, NodeId::INPUT)]) })
     }
 
     /// Adds a node that reads nodes added before.
@@ -348,9 +349,9 @@ impl GraphBuilder {
     /// The graph whose logits `output` computes.
     ///
     /// # Errors
-    /// [`GraphError`]: nodes that do not contribute; an output that still has positions, or another number of classes than
-    /// logits; names with control characters, which would reach a terminal; samples of another size than the input's, or too
-    /// many; ranges of other nodes than polynomials, or empty ones.
+    /// [`GraphError`]: nodes that do not contribute; an output that still has positions, or another number of classes
+    /// than logits; names with control characters, which would reach a terminal; samples of another size than the
+    /// input's, or too many; ranges of other nodes than polynomials, or empty ones.
     pub fn finish_with(self, description: Description, ranges: Ranges, output: NodeId) -> Result<Graph, GraphError> {
         let invalid =
             |what: &str, found: String, expected: String| GraphError::Invalid { what: what.into(), found, expected };
@@ -410,7 +411,7 @@ impl GraphBuilder {
             let expected = "[min, max]".into();
             return Err(invalid("ranges: logits", format!("{range:?}"), expected));
         }
-        Ok(Graph { description, geometry: self.geometry, input: self.input, nodes: self.nodes, output, ranges })
+        Ok(Graph { description, padding: self.padding, input: self.input, nodes: self.nodes, output, ranges })
     }
 }
 

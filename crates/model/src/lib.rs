@@ -1,7 +1,7 @@
-//! Networks in the clear: the graph and its weights, the pictures it takes, and a reference forward to compare with.
+//! Networks in the clear: the graph and its weights, the images it takes, and a reference forward to compare with.
 //!
-//! A [`Graph`] is parsed, not validated: whoever holds one knows that its nodes are in order, its shapes fit and its weights
-//! are finite.
+//! A [`Graph`] is parsed, not validated: whoever holds one knows that its nodes are in order, its shapes fit and its
+//! weights are finite.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,6 @@ pub use graph::{Description, Graph, GraphBuilder, Node, NodeId, Range, Ranges};
 pub use manifest::Manifest;
 pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
 pub use reference::{Embedding, Layer, Real, Reference};
-pub use shape::{Geometry, Shape};
+pub use shape::{Padding, Shape};
 pub use tensor::Tensor;
 pub use umbra_image::{ImageSpec, Normalisation};

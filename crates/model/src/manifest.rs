@@ -1,7 +1,7 @@
 //! The manifest: a network as JSON beside a safetensors file of weights (`docs/network-format.md`).
 //!
-//! Decoding is in two pure steps, [`Manifest::decode`] and [`Manifest::graph`], because the first says which file the second
-//! needs; [`Graph::load`] does both.
+//! Decoding is in two pure steps, [`Manifest::decode`] and [`Manifest::graph`], because the first says which file the
+//! second needs; [`Graph::load`] does both.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BatchNorm, Convolution, Description, Geometry, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId,
-    Operator, Polynomial, Pool, Range, Ranges, Tensor,
+    BatchNorm, Convolution, Description, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Operator, Padding,
+    Polynomial, Pool, Range, Ranges, Tensor,
 };
 
 pub(crate) const FORMAT: &str = "umbra-network";
 pub(crate) const VERSION: u64 = 1;
 
-/// A manifest whose syntax is right and whose nodes are known operators in topological order; shapes and weights are checked
-/// by [`Manifest::graph`].
+/// A manifest whose syntax is right and whose nodes are known operators in topological order; shapes and weights are
+/// checked by [`Manifest::graph`].
 #[derive(Clone, Debug)]
 pub struct Manifest {
     head: Head,
@@ -36,7 +36,8 @@ pub(crate) struct Head {
     #[serde(default)]
     pub dataset: String,
     pub classes: Vec<String>,
-    pub geometry: GeometryName,
+    #[serde(alias = "geometry")]
+    pub padding: PaddingName,
     pub input: ImageSpec,
     pub weights: String,
     pub nodes: Vec<Map<String, Value>>,
@@ -51,9 +52,11 @@ pub(crate) struct Head {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum GeometryName {
-    Cyclic,
-    Textbook,
+pub(crate) enum PaddingName {
+    #[serde(alias = "cyclic")]
+    Circular,
+    #[serde(alias = "textbook")]
+    Zero,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -209,19 +212,19 @@ impl Manifest {
     /// The network with its weights, read from the bytes of a safetensors file. Tensors that no node names are ignored.
     ///
     /// # Errors
-    /// [`GraphError`]: not a safetensors file, missing tensors, other types than F32 and F16, values that are not finite,
-    /// shapes that do not fit, and all else that a [`GraphBuilder`] refuses.
+    /// [`GraphError`]: not a safetensors file, missing tensors, other types than F32 and F16, values that are not
+    /// finite, shapes that do not fit, and all else that a [`GraphBuilder`] refuses.
     pub fn graph(&self, weights: &[u8]) -> Result<Graph, GraphError> {
         let head = &self.head;
         let tensors =
             SafeTensors::deserialize(weights).map_err(|e| GraphError::WeightsFormat { reason: e.to_string() })?;
         let input = head.input.clone();
         input.check()?;
-        let geometry = match head.geometry {
-            GeometryName::Cyclic => Geometry::cyclic(input.height, input.width),
-            GeometryName::Textbook => Geometry::Textbook,
+        let padding = match head.padding {
+            PaddingName::Circular => Padding::circular(input.height, input.width),
+            PaddingName::Zero => Padding::Zero,
         };
-        let mut builder = GraphBuilder::new(geometry, input)?;
+        let mut builder = GraphBuilder::new(padding, input)?;
         let mut read = HashMap::new();
         for entry in &self.nodes {
             let mut loader = Loader { node: &entry.name, weights: &head.weights, tensors: &tensors, read: &mut read };
@@ -260,7 +263,7 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// The pictures of a tensor U8 `[pictures, C, H, W]`.
+    /// The images of a tensor U8 `[images, C, H, W]`.
     fn samples(&self, key: &str, tensors: &SafeTensors<'_>) -> Result<Vec<Vec<u8>>, GraphError> {
         const MOST: usize = Description::MAX_SAMPLES;
         let invalid = |found: String| GraphError::Invalid {

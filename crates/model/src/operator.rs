@@ -8,7 +8,7 @@ use crate::{GraphError, Shape, Tensor};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Operator {
-    /// The normalised picture. Every graph has exactly one, as its first node.
+    /// The normalised image. Every graph has exactly one, as its first node.
     Input,
     /// Convolution, stride 1 or 2, odd kernel. One input.
     Convolution(Convolution),
@@ -28,7 +28,7 @@ pub enum Operator {
 pub const SUPPORTED_OPERATORS: [&str; 6] = ["convolution", "batch_norm", "polynomial", "add", "average_pool", "linear"];
 
 impl Operator {
-    /// The name used in manifests; `"input"` for the picture.
+    /// The name used in manifests; `"input"` for the image.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -132,10 +132,10 @@ impl Polynomial {
 /// What an average is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// All positions of a channel (in the cyclic geometry also those of the zero padding).
+    /// All positions of a channel (in circular padding also those of the zero padding).
     Global,
-    /// Squares of `k x k` at stride `k`. In the cyclic geometry `k` is 2: position `p` is the mean of `2 p + {0, 1, W, W + 1}`, and positions
-    /// are halved.
+    /// Squares of `k x k` at stride `k`. In circular padding `k` is 2: position `p` is the mean of `2 p + {0, 1, W, W +
+    /// 1}`, and positions are halved.
     Square(usize),
 }
 
@@ -274,10 +274,8 @@ impl Check<'_> {
             _ => return Err(self.mismatch("stride", stride, "1 or 2")),
         };
         match input {
-            Shape::Cyclic { positions: 1, .. } => {
-                Err(self.mismatch("input of stride 2", input, "at least 2 positions"))
-            }
-            Shape::Cyclic { positions, .. } => Ok(Shape::Cyclic { channels: co, positions: positions / 2 }),
+            Shape::Ring { positions: 1, .. } => Err(self.mismatch("input of stride 2", input, "at least 2 positions")),
+            Shape::Ring { positions, .. } => Ok(Shape::Ring { channels: co, positions: positions / 2 }),
             Shape::Planar { height, width, .. } => {
                 Ok(Shape::Planar { channels: co, height: halve(height), width: halve(width) })
             }
@@ -292,12 +290,12 @@ impl Check<'_> {
             Shape::Planar { .. } => {
                 Err(self.mismatch("average_pool kernel", k, format!("a divisor of both sides of the input ({input})")))
             }
-            Shape::Cyclic { channels, positions } if k == 2 && positions > 1 => {
-                Ok(Shape::Cyclic { channels, positions: positions / 2 })
+            Shape::Ring { channels, positions } if k == 2 && positions > 1 => {
+                Ok(Shape::Ring { channels, positions: positions / 2 })
             }
-            Shape::Cyclic { .. } => {
+            Shape::Ring { .. } => {
                 let expected =
-                    format!("\"global\", or 2 where there are positions to halve ({input}), in the cyclic geometry");
+                    format!("\"global\", or 2 where there are positions to halve ({input}), in the circular padding");
                 Err(self.mismatch("average_pool kernel", k, expected))
             }
         }

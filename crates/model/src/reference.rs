@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::{Geometry, Graph, GraphError, NodeId, Operator, Pool, Shape};
+use crate::{Graph, GraphError, NodeId, Operator, Padding, Pool, Shape};
 
 /// The arithmetic of a [`Reference`]: `f32` (fast, as PyTorch does it) or `f64` (exact next to any encrypted error).
 pub trait Real: sealed::Real {}
@@ -57,7 +57,7 @@ impl<T: Real> Reference<T> {
             .map(|node| {
                 let input = node.inputs().first().map(|&i| graph.node(i).shape());
                 let input = input.unwrap_or(node.shape());
-                let step = Step::new(node.operator(), graph.geometry(), input, node.shape());
+                let step = Step::new(node.operator(), graph.padding(), input, node.shape());
                 (step, node.inputs().to_vec())
             })
             .collect();
@@ -71,14 +71,14 @@ impl<T: Real> Reference<T> {
         Self { input: (Embedding::new(graph), graph.input().len()), steps, output: graph.output(), uses, polynomials }
     }
 
-    /// The logits of one normalised picture `[C, H, W]` (see [`Input::normalise`](crate::Input::normalise)).
+    /// The logits of one normalised image `[C, H, W]` (see [`ImageSpec::normalise`](crate::ImageSpec::normalise)).
     ///
     /// Logits may be infinite or NaN where activations escape their range.
     ///
     /// # Errors
-    /// [`GraphError::Invalid`] where the picture has another number of values.
-    pub fn forward(&self, picture: &[f32]) -> Result<Vec<T>, GraphError> {
-        self.forward_observed(picture, |_, _| ())
+    /// [`GraphError::Invalid`] where the image has another number of values.
+    pub fn forward(&self, image: &[f32]) -> Result<Vec<T>, GraphError> {
+        self.forward_observed(image, |_, _| ())
     }
 
     /// As [`Reference::forward`]; hands every node's output, in order, to `observe`: channel by channel, within one by
@@ -86,16 +86,12 @@ impl<T: Real> Reference<T> {
     ///
     /// # Errors
     /// As [`Reference::forward`].
-    pub fn forward_observed(
-        &self,
-        picture: &[f32],
-        mut observe: impl FnMut(NodeId, &[T]),
-    ) -> Result<Vec<T>, GraphError> {
+    pub fn forward_observed(&self, image: &[f32], mut observe: impl FnMut(NodeId, &[T])) -> Result<Vec<T>, GraphError> {
         let (embedding, expected) = &self.input;
-        if picture.len() != *expected {
+        if image.len() != *expected {
             return Err(GraphError::Invalid {
-                what: "number of values of the picture".into(),
-                found: picture.len().to_string(),
+                what: "number of values of the image".into(),
+                found: image.len().to_string(),
                 expected: expected.to_string(),
             });
         }
@@ -104,7 +100,7 @@ impl<T: Real> Reference<T> {
         let mut values: Vec<Vec<T>> = Vec::with_capacity(self.steps.len());
         for (index, (step, inputs)) in self.steps.iter().enumerate() {
             let result = match inputs.as_slice() {
-                [] => embedding.embed(picture),
+                [] => embedding.embed(image),
                 [first, rest @ ..] => {
                     left[first.index()] -= 1;
                     // The last reader takes the buffer. A sum of a node with itself still needs the original.
@@ -128,14 +124,14 @@ impl<T: Real> Reference<T> {
         Ok(std::mem::take(&mut values[self.output.index()]))
     }
 
-    /// The logits of one picture and the input of every polynomial node, `[C, positions]`.
+    /// The logits of one image and the input of every polynomial node, `[C, positions]`.
     ///
     /// # Errors
     /// As [`Reference::forward`].
     #[allow(clippy::type_complexity)]
-    pub fn activations(&self, picture: &[f32]) -> Result<(Vec<T>, BTreeMap<NodeId, Vec<T>>), GraphError> {
+    pub fn activations(&self, image: &[f32]) -> Result<(Vec<T>, BTreeMap<NodeId, Vec<T>>), GraphError> {
         let mut activations = BTreeMap::new();
-        let logits = self.forward_observed(picture, |id, values| {
+        let logits = self.forward_observed(image, |id, values| {
             for (_, polynomial) in self.polynomials.iter().filter(|(source, _)| *source == id) {
                 activations.insert(*polynomial, values.to_vec());
             }
@@ -144,7 +140,7 @@ impl<T: Real> Reference<T> {
     }
 }
 
-/// Where the pixels of a picture go: cyclic rows are padded up to the pitch.
+/// Where the pixels of an image go: circular rows are padded up to the pitch.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedding {
     channels: usize,
@@ -159,22 +155,22 @@ impl Embedding {
     #[must_use]
     pub fn new(graph: &Graph) -> Self {
         let input = graph.input();
-        Self::of(graph.geometry(), input)
+        Self::of(graph.padding(), input)
     }
 
-    pub(crate) fn of(geometry: Geometry, input: &crate::ImageSpec) -> Self {
-        let (pitch, positions) = match geometry {
-            Geometry::Cyclic { pitch, positions } => (pitch, positions),
-            Geometry::Textbook => (input.width, input.height * input.width),
+    pub(crate) fn of(padding: Padding, input: &crate::ImageSpec) -> Self {
+        let (pitch, positions) = match padding {
+            Padding::Circular { pitch, positions } => (pitch, positions),
+            Padding::Zero => (input.width, input.height * input.width),
         };
         Self { channels: input.channels, width: input.width, height: input.height, pitch, positions }
     }
 
     /// The planes of a normalised image `[C, H, W]` on their positions: `[C, positions]`.
     #[must_use]
-    pub fn embed<T: Real>(&self, picture: &[f32]) -> Vec<T> {
+    pub fn embed<T: Real>(&self, image: &[f32]) -> Vec<T> {
         let mut values = vec![T::of(0.0); self.channels * self.positions];
-        let planes = picture.chunks_exact(self.width * self.height);
+        let planes = image.chunks_exact(self.width * self.height);
         for (plane, out) in planes.zip(values.chunks_exact_mut(self.positions)) {
             let rows = plane.chunks_exact(self.width);
             for (row, out) in rows.zip(out.chunks_exact_mut(self.pitch)) {
@@ -194,8 +190,8 @@ pub struct Layer<T>(Step<T>);
 impl<T: Real> Layer<T> {
     /// An operator between the shapes of its first operand and of its result, which must be those of a checked graph.
     #[must_use]
-    pub fn new(operator: &Operator, geometry: Geometry, input: Shape, output: Shape) -> Self {
-        Self(Step::new(operator, geometry, input, output))
+    pub fn new(operator: &Operator, padding: Padding, input: Shape, output: Shape) -> Self {
+        Self(Step::new(operator, padding, input, output))
     }
 
     /// What a convolution multiplies, `[Ci k k, positions]`; of other nodes, the input.
@@ -225,7 +221,7 @@ pub(crate) enum Step<T> {
 }
 
 impl<T: Real> Step<T> {
-    pub(crate) fn new(operator: &Operator, geometry: Geometry, input: Shape, output: Shape) -> Self {
+    pub(crate) fn new(operator: &Operator, padding: Padding, input: Shape, output: Shape) -> Self {
         let vector = |t: &crate::Tensor| -> Vec<T> { t.values().iter().map(|&v| T::of(f64::from(v))).collect() };
         let matrix = |t: &crate::Tensor| {
             let rows = t.shape()[0];
@@ -236,7 +232,7 @@ impl<T: Real> Step<T> {
         match operator {
             Operator::Input => Self::Input,
             Operator::Convolution(c) => Self::Convolution(
-                Window { kernel: c.kernel(), stride: c.stride, geometry, input, output },
+                Window { kernel: c.kernel(), stride: c.stride, padding, input, output },
                 matrix(&c.weight),
                 c.bias.as_ref().map(vector),
             ),
@@ -250,8 +246,8 @@ impl<T: Real> Step<T> {
             Operator::AveragePool(Pool::Global) => Self::GlobalPool(input.positions()),
             Operator::AveragePool(Pool::Square(k)) => match input {
                 Shape::Planar { height, width, .. } => Self::SquarePool { k: *k, height, width },
-                Shape::Cyclic { positions, .. } => {
-                    let pitch = if let Geometry::Cyclic { pitch, .. } = geometry { pitch } else { positions };
+                Shape::Ring { positions, .. } => {
+                    let pitch = if let Padding::Circular { pitch, .. } = padding { pitch } else { positions };
                     Self::RingPool { pitch, positions }
                 }
             },
@@ -354,7 +350,7 @@ fn product<T: Real>(weight: &Array2<T>, x: &[T], positions: usize, bias: Option<
 pub(crate) struct Window {
     kernel: usize,
     stride: usize,
-    geometry: Geometry,
+    padding: Padding,
     input: Shape,
     output: Shape,
 }
@@ -370,17 +366,17 @@ impl Window {
         for (plane, block) in x.chunks_exact(positions).zip(blocks) {
             for (tap, row) in block.chunks_exact_mut(out).enumerate() {
                 let (dr, dc) = (tap / self.kernel, tap % self.kernel);
-                match (self.geometry, self.input) {
-                    (Geometry::Cyclic { pitch, .. }, _) => {
+                match (self.padding, self.input) {
+                    (Padding::Circular { pitch, .. }, _) => {
                         let half = (self.kernel / 2) as i64;
                         let shift = pitch as i64 * (dr as i64 - half) + dc as i64 - half;
                         self.cyclic_tap(shift.rem_euclid(positions as i64) as usize, plane, row);
                     }
-                    (Geometry::Textbook, Shape::Planar { height, width, .. }) => {
+                    (Padding::Zero, Shape::Planar { height, width, .. }) => {
                         self.planar_tap(dr, dc, (height, width), plane, row);
                     }
-                    // Textbook graphs have planar shapes only.
-                    (Geometry::Textbook, Shape::Cyclic { .. }) => {}
+                    // ZeroPadded graphs have planar shapes only.
+                    (Padding::Zero, Shape::Ring { .. }) => {}
                 }
             }
         }

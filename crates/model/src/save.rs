@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use umbra_file::AtomicFile;
 
 use crate::manifest::{
-    AddEntry, AveragePoolEntry, BatchNormEntry, CoefficientsEntry, ConvolutionEntry, FORMAT, GeometryName, GlobalName,
-    Head, KernelEntry, LinearEntry, PolynomialEntry, RangesEntry, VERSION,
+    AddEntry, AveragePoolEntry, BatchNormEntry, CoefficientsEntry, ConvolutionEntry, FORMAT, GlobalName, Head,
+    KernelEntry, LinearEntry, PaddingName, PolynomialEntry, RangesEntry, VERSION,
 };
-use crate::{Geometry, Graph, GraphError, ModelError, Node, Operator, Polynomial, Pool, Tensor};
+use crate::{Graph, GraphError, ModelError, Node, Operator, Padding, Polynomial, Pool, Tensor};
 
 /// The tensor of [`crate::Description::samples`]: no node is called so, as theirs end in the name of a field.
 const SAMPLES: &str = "samples";
@@ -42,10 +42,12 @@ impl Graph {
         )?)
     }
 
-    /// The manifest and the safetensors file that it calls `weights_name`. Per-channel coefficients are rounded to `f32`.
+    /// The manifest and the safetensors file that it calls `weights_name`. Per-channel coefficients are rounded to
+    /// `f32`.
     ///
     /// # Errors
-    /// [`GraphError::WeightsFormat`] or [`GraphError::Syntax`] where the libraries refuse; they do not for a valid graph.
+    /// [`GraphError::WeightsFormat`] or [`GraphError::Syntax`] where the libraries refuse; they do not for a valid
+    /// graph.
     pub fn encode(&self, weights_name: &str) -> Result<(String, Vec<u8>), GraphError> {
         let mut tensors = Tensors::default();
         let nodes = self.nodes().iter().skip(1).map(|node| self.entry(node, &mut tensors));
@@ -58,9 +60,9 @@ impl Graph {
             name: description.name.clone(),
             dataset: description.dataset.clone(),
             classes: description.classes.clone(),
-            geometry: match self.geometry() {
-                Geometry::Cyclic { .. } => GeometryName::Cyclic,
-                Geometry::Textbook => GeometryName::Textbook,
+            padding: match self.padding() {
+                Padding::Circular { .. } => PaddingName::Circular,
+                Padding::Zero => PaddingName::Zero,
             },
             input: input.clone(),
             weights: weights_name.into(),

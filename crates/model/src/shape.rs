@@ -2,35 +2,35 @@
 
 use std::fmt;
 
-/// How a network treats pixel positions (see `docs/network-format.md`).
+/// How a network pads its convolutions, and what pixel positions mean (see `docs/network-format.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Geometry {
+pub enum Padding {
     /// Pixel `p = pitch * row + column` on the ring `Z_P`. A `k x k` kernel is the set of taps `pitch * dr + dc`, where
     /// `pitch` is that of the *input* at every stage; stride 2 keeps every second position and halves `P`.
-    Cyclic {
+    Circular {
         /// Positions a row of the input: its width, padded to a power of two.
         pitch: usize,
         /// `P` at the input: the pitch times the height, padded to a power of two.
         positions: usize,
     },
     /// The usual one: zero padding of `k / 2` on all sides, stride 2 halves rows and columns.
-    Textbook,
+    Zero,
 }
 
-impl Geometry {
-    /// The cyclic geometry of a picture of `height` x `width`, both padded (with zeros) up to powers of two.
+impl Padding {
+    /// Circular padding of an image of `height` x `width`, both padded (with zeros) up to powers of two.
     #[must_use]
-    pub fn cyclic(height: usize, width: usize) -> Self {
+    pub fn circular(height: usize, width: usize) -> Self {
         let pitch = width.next_power_of_two();
-        Self::Cyclic { pitch, positions: pitch * height.next_power_of_two() }
+        Self::Circular { pitch, positions: pitch * height.next_power_of_two() }
     }
 
-    /// `"cyclic"` or `"textbook"`, as in manifests.
+    /// `"circular"` or `"zero"`, as in manifests.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Cyclic { .. } => "cyclic",
-            Self::Textbook => "textbook",
+            Self::Circular { .. } => "circular",
+            Self::Zero => "zero",
         }
     }
 }
@@ -39,7 +39,7 @@ impl Geometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// Channels on a ring of positions.
-    Cyclic {
+    Ring {
         /// Number of channels.
         channels: usize,
         /// Number of positions `P`.
@@ -61,7 +61,7 @@ impl Shape {
     #[must_use]
     pub fn channels(self) -> usize {
         match self {
-            Self::Cyclic { channels, .. } | Self::Planar { channels, .. } => channels,
+            Self::Ring { channels, .. } | Self::Planar { channels, .. } => channels,
         }
     }
 
@@ -69,7 +69,7 @@ impl Shape {
     #[must_use]
     pub fn positions(self) -> usize {
         match self {
-            Self::Cyclic { positions, .. } => positions,
+            Self::Ring { positions, .. } => positions,
             Self::Planar { height, width, .. } => height * width,
         }
     }
@@ -85,7 +85,7 @@ impl Shape {
     #[must_use]
     pub fn with_channels(self, channels: usize) -> Self {
         match self {
-            Self::Cyclic { positions, .. } => Self::Cyclic { channels, positions },
+            Self::Ring { positions, .. } => Self::Ring { channels, positions },
             Self::Planar { height, width, .. } => Self::Planar { channels, height, width },
         }
     }
@@ -94,7 +94,7 @@ impl Shape {
     #[must_use]
     pub fn pooled(self, channels: usize) -> Self {
         match self {
-            Self::Cyclic { .. } => Self::Cyclic { channels, positions: 1 },
+            Self::Ring { .. } => Self::Ring { channels, positions: 1 },
             Self::Planar { .. } => Self::Planar { channels, height: 1, width: 1 },
         }
     }
@@ -103,7 +103,7 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Cyclic { channels, positions } => write!(f, "{channels} channels x {positions} positions"),
+            Self::Ring { channels, positions } => write!(f, "{channels} channels x {positions} positions"),
             Self::Planar { channels, height, width } => write!(f, "{channels} channels x {height} x {width}"),
         }
     }

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::reference::{Embedding, Step};
 use crate::{
-    BatchNorm, Convolution, Geometry, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation,
-    Operator, Polynomial, Pool, Tensor,
+    BatchNorm, Convolution, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation, Operator,
+    Padding, Polynomial, Pool, Tensor,
 };
 
 /// The least-squares quadratic of ReLU on [-2, 2], `[c, b, a]` (paper, section on quadratic activations).
@@ -44,7 +44,7 @@ pub enum Shortcut {
 
 /// The description of a random residual network; [`ResNet::build`] makes it.
 ///
-/// Batch-norm statistics are measured on random pictures while the network is built, so that activations of such pictures
+/// Batch-norm statistics are measured on random images while the network is built, so that activations of such images
 /// stay in about [-2, 2], as in a trained one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResNet {
@@ -54,14 +54,14 @@ pub struct ResNet {
     pub blocks: usize,
     /// Number of logits.
     pub classes: usize,
-    /// Channels of the picture.
+    /// Channels of the image.
     pub channels: usize,
-    /// Rows of the picture.
+    /// Rows of the image.
     pub height: usize,
-    /// Columns of the picture.
+    /// Columns of the image.
     pub width: usize,
-    /// Cyclic (default) or textbook geometry.
-    pub cyclic: bool,
+    /// Cyclic (default) or zero padding.
+    pub circular: bool,
     /// Default: shared.
     pub activation: Activation,
     /// Default: after the sum.
@@ -83,7 +83,7 @@ impl Default for ResNet {
             channels: 3,
             height: 32,
             width: 32,
-            cyclic: true,
+            circular: true,
             activation: Activation::Shared,
             norm: NormPlacement::AfterSum,
             shortcut: Shortcut::ProjectionWhereNeeded,
@@ -93,17 +93,17 @@ impl Default for ResNet {
     }
 }
 
-/// Pictures that batch-norm statistics are measured on.
-const CALIBRATION_PICTURES: usize = 16;
+/// Images that batch-norm statistics are measured on.
+const CALIBRATION_IMAGES: usize = 16;
 /// Standard deviation of a polynomial's inputs at most.
 const TYPICAL: f64 = 0.2;
-/// Their largest value on the calibration pictures at most (before the random shift).
+/// Their largest value on the calibration images at most (before the random shift).
 const LARGEST: f64 = 0.8;
 
 impl ResNet {
-    /// The network of `depth = 6n + 2` layers on 32 x 32 pictures with `width`, `2 width` and `4 width` channels:
-    /// `cifar(20, 16)` is R20-16, `cifar(20, 64)` is R20-64. Depths in between are rounded down, but for 18: four stages of two
-    /// blocks, as ResNet-18.
+    /// The network of `depth = 6n + 2` layers on 32 x 32 images with `width`, `2 width` and `4 width` channels:
+    /// `cifar(20, 16)` is R20-16, `cifar(20, 64)` is R20-64. Depths in between are rounded down, but for 18: four
+    /// stages of two blocks, as ResNet-18.
     #[must_use]
     pub fn cifar(depth: usize, width: usize) -> Self {
         let stages = if depth == 18 { 4 } else { 3 };
@@ -154,22 +154,23 @@ impl ResNet {
     }
 }
 
-/// A VGG network (Simonyan and Zisserman) with quadratics, random weights and average pooling: stages of 3 x 3 convolutions, each with
-/// a batch norm, 2 x 2 pooling after every stage, one linear layer; in the cyclic geometry, where rows are left, after global pooling.
+/// A VGG network (Simonyan and Zisserman) with quadratics, random weights and average pooling: stages of 3 x 3
+/// convolutions, each with a batch norm, 2 x 2 pooling after every stage, one linear layer; in circular padding, where
+/// rows are left, after global pooling.
 #[derive(Clone, Debug)]
 pub struct Vgg {
     /// Channels of the convolutions, stage by stage.
     pub stages: Vec<Vec<usize>>,
-    /// Classes, pictures, geometry, activation and seed; its other fields say nothing here.
+    /// Classes, images, padding, activation and seed; its other fields say nothing here.
     pub common: ResNet,
 }
 
 impl Vgg {
     /// VGG-16 as it is for CIFAR: 13 convolutions and one linear layer.
     #[must_use]
-    pub fn vgg16(cyclic: bool) -> Self {
+    pub fn vgg16(circular: bool) -> Self {
         let stages = vec![vec![64; 2], vec![128; 2], vec![256; 3], vec![512; 3], vec![512; 3]];
-        Self { stages, common: ResNet { cyclic, ..ResNet::default() } }
+        Self { stages, common: ResNet { circular, ..ResNet::default() } }
     }
 
     /// Makes the network; the same description always gives the same one.
@@ -188,7 +189,7 @@ impl Vgg {
             }
             x = net.add(&format!("s{stage}.pool"), Operator::AveragePool(Pool::Square(2)), &[x])?;
         }
-        if self.common.cyclic {
+        if self.common.circular {
             x = net.add("pool", Operator::AveragePool(Pool::Global), &[x])?;
         }
         x = net.linear("fc", x)?;
@@ -197,24 +198,24 @@ impl Vgg {
     }
 }
 
-/// A graph under construction, evaluated on the calibration pictures as it grows.
+/// A graph under construction, evaluated on the calibration images as it grows.
 struct Calibrated<'a> {
     spec: &'a ResNet,
     builder: GraphBuilder,
-    geometry: Geometry,
+    padding: Padding,
     rng: ChaCha8Rng,
-    /// `[node][picture]`.
+    /// `[node][image]`.
     values: Vec<Vec<Vec<f32>>>,
 }
 
 impl<'a> Calibrated<'a> {
     fn new(spec: &'a ResNet, input: ImageSpec) -> Result<Self, GraphError> {
         input.check()?;
-        let geometry = if spec.cyclic { Geometry::cyclic(input.height, input.width) } else { Geometry::Textbook };
+        let padding = if spec.circular { Padding::circular(input.height, input.width) } else { Padding::Zero };
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        let embedding = Embedding::of(geometry, &input);
-        let pictures = (0..CALIBRATION_PICTURES).map(|_| embedding.embed(&random_picture(&input, &mut rng))).collect();
-        Ok(Self { spec, builder: GraphBuilder::new(geometry, input)?, geometry, rng, values: vec![pictures] })
+        let embedding = Embedding::of(padding, &input);
+        let images = (0..CALIBRATION_IMAGES).map(|_| embedding.embed(&random_image(&input, &mut rng))).collect();
+        Ok(Self { spec, builder: GraphBuilder::new(padding, input)?, padding, rng, values: vec![images] })
     }
 
     fn add(&mut self, name: &str, operator: Operator, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
@@ -222,13 +223,13 @@ impl<'a> Calibrated<'a> {
         let shapes = inputs.first().and_then(|&i| self.builder.shape(i)).zip(self.builder.shape(id));
         let results = match (shapes, inputs) {
             (Some((input, output)), [first, rest @ ..]) => {
-                let step = Step::new(&operator, self.geometry, input, output);
+                let step = Step::new(&operator, self.padding, input, output);
                 let other = rest.first().map(|r| &self.values[r.index()]);
                 self.values[first.index()]
                     .par_iter()
                     .enumerate()
-                    .map(|(picture, x)| {
-                        let other = other.map(|o| o[picture].as_slice());
+                    .map(|(image, x)| {
+                        let other = other.map(|o| o[image].as_slice());
                         step.apply(Cow::Borrowed(x), other, &mut Vec::new())
                     })
                     .collect()
@@ -287,18 +288,18 @@ impl<'a> Calibrated<'a> {
         self.add(name, Operator::Convolution(convolution), &[x])
     }
 
-    /// Statistics as measured; the scale keeps the calibration pictures well inside [-2, 2].
+    /// Statistics as measured; the scale keeps the calibration images well inside [-2, 2].
     ///
-    /// A quadratic network feeds each picture's own scale back, squared at every layer, so that a picture which stands out
+    /// A quadratic network feeds each image's own scale back, squared at every layer, so that an image which stands out
     /// here would escape many layers later: hence the bound on the largest value and not only on the deviation.
     fn batch_norm(&mut self, name: &str, x: NodeId) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
         let (mut scale, mut mean, mut variance) = (Vec::new(), Vec::new(), Vec::new());
         for channel in 0..channels {
             let samples = || {
-                self.values[x.index()].iter().flat_map(|picture| {
-                    let positions = picture.len() / channels;
-                    &picture[channel * positions..(channel + 1) * positions]
+                self.values[x.index()].iter().flat_map(|image| {
+                    let positions = image.len() / channels;
+                    &image[channel * positions..(channel + 1) * positions]
                 })
             };
             let n = samples().count().max(1) as f64;
@@ -362,8 +363,8 @@ impl<'a> Calibrated<'a> {
     }
 }
 
-/// A normalised random picture `[C, H, W]`: neighbouring pixels are alike, as in photographs; mean 0, variance 1.
-pub fn random_picture(input: &ImageSpec, rng: &mut impl rand::Rng) -> Vec<f32> {
+/// A normalised random image `[C, H, W]`: neighbouring pixels are alike, as in photographs; mean 0, variance 1.
+pub fn random_image(input: &ImageSpec, rng: &mut impl rand::Rng) -> Vec<f32> {
     let (h, w) = (input.height, input.width);
     let noise: Vec<f64> = (0..input.len()).map(|_| gaussian(rng)).collect();
     let smooth: Vec<f64> = (0..input.len())
@@ -399,9 +400,9 @@ mod tests {
         let r20 = ResNet::cifar(20, 16).build()?;
         let convolutions = r20.nodes().iter().filter(|n| n.operator().name() == "convolution");
         assert_eq!(convolutions.count(), 19 + 2);
-        // 41 M multiply-accumulates in the textbook geometry; the cyclic one keeps rows, so that later stages are wider.
-        let textbook = ResNet { cyclic: false, ..ResNet::cifar(20, 16) }.build()?;
-        assert_eq!(textbook.multiply_accumulates() / 1_000_000, 40);
+        // 41 M multiply-accumulates in zero padding; circular padding keeps rows, so that later stages are wider.
+        let zero_padded = ResNet { circular: false, ..ResNet::cifar(20, 16) }.build()?;
+        assert_eq!(zero_padded.multiply_accumulates() / 1_000_000, 40);
         assert_eq!(r20.classes().len(), 10);
         assert_eq!(r20, ResNet::cifar(20, 16).build()?);
         Ok(())
@@ -409,10 +410,10 @@ mod tests {
 
     #[test]
     fn activations_stay_in_range() -> Result<(), GraphError> {
-        for cyclic in [true, false] {
+        for circular in [true, false] {
             for (norm, bias) in [(NormPlacement::AfterSum, false), (NormPlacement::BeforeSum, true)] {
                 let spec = ResNet {
-                    cyclic,
+                    circular,
                     norm,
                     bias,
                     activation: Activation::PerChannel,
@@ -425,8 +426,8 @@ mod tests {
                 let mut rng = ChaCha8Rng::seed_from_u64(99);
                 let (mut outside, mut all) = (0, 0);
                 for _ in 0..10 {
-                    let picture = random_picture(graph.input(), &mut rng);
-                    let (logits, activations) = Reference::<f64>::new(&graph).activations(&picture)?;
+                    let image = random_image(graph.input(), &mut rng);
+                    let (logits, activations) = Reference::<f64>::new(&graph).activations(&image)?;
                     assert!(logits.iter().all(|l| l.abs() < 50.0), "{logits:?}");
                     for v in activations.values().flatten() {
                         assert!(v.abs() < 3.0, "{spec:?}: {v}");

@@ -1,4 +1,4 @@
-//! Picture files and data sets.
+//! Image files and data sets.
 
 use std::fs;
 use std::io::Cursor;
@@ -23,18 +23,18 @@ fn repository(path: &str) -> PathBuf {
 }
 
 #[test]
-fn shipped_pictures_are_what_their_names_say() -> Result<(), ModelError> {
+fn shipped_images_are_what_their_names_say() -> Result<(), ModelError> {
     let graph = Graph::load(repository("zoo/r20-16-cifar10-cyclic"))?;
     let reference = Reference::<f32>::new(&graph);
     let mut count = 0;
-    for entry in fs::read_dir(repository("assets/pictures")).expect("the folder") {
+    for entry in fs::read_dir(repository("assets/images")).expect("the folder") {
         let path = entry.expect("an entry").path();
         if path.extension().is_none_or(|e| e != "png") {
             continue;
         }
-        let picture = Image::load(&path, graph.input()).expect("an image");
-        assert!(picture.notes().is_empty(), "{:?}", picture.notes());
-        let input = graph.input().normalise(picture.bytes()).expect("a picture");
+        let read = Image::load(&path, graph.input()).expect("an image");
+        assert!(read.notes().is_empty(), "{:?}", read.notes());
+        let input = graph.input().normalise(read.bytes()).expect("an image");
         let logits = reference.forward(&input).expect("logits");
         let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
         let class = top_class(&logits).expect("a class");
@@ -42,23 +42,23 @@ fn shipped_pictures_are_what_their_names_say() -> Result<(), ModelError> {
         assert!(softmax(&logits)[class] > 0.5);
         count += 1;
     }
-    assert!(count >= 5, "{count} pictures");
+    assert!(count >= 5, "{count} images");
     Ok(())
 }
 
 #[test]
-fn pictures_of_the_right_size_keep_every_byte() {
+fn images_of_the_right_size_keep_every_byte() {
     let image = image::RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8, y as u8 * 10, 200 + x as u8]));
-    let picture = Image::decode(&file(image.clone(), ImageFormat::Png), &input(3, 3, 5)).expect("a picture");
-    assert!(picture.notes().is_empty());
+    let read = Image::decode(&file(image.clone(), ImageFormat::Png), &input(3, 3, 5)).expect("an image");
+    assert!(read.notes().is_empty());
     for (x, y, pixel) in image.enumerate_pixels() {
         for channel in 0..3 {
-            assert_eq!(picture.bytes()[channel * 15 + y as usize * 5 + x as usize], pixel[channel]);
+            assert_eq!(read.bytes()[channel * 15 + y as usize * 5 + x as usize], pixel[channel]);
         }
-        assert_eq!(picture.rgb(y as usize, x as usize), pixel.0);
+        assert_eq!(read.rgb(y as usize, x as usize), pixel.0);
     }
-    assert_eq!(picture.rgb(3, 0), [0; 3]);
-    assert_eq!(Image::from_bytes(picture.bytes(), &input(3, 3, 5)).as_ref(), Ok(&picture));
+    assert_eq!(read.rgb(3, 0), [0; 3]);
+    assert_eq!(Image::from_bytes(read.bytes(), &input(3, 3, 5)).as_ref(), Ok(&read));
     assert!(Image::from_bytes(&[0; 44], &input(3, 3, 5)).is_err());
 }
 
@@ -68,13 +68,12 @@ fn other_sizes_are_cropped_in_the_middle_and_resized() {
     let image =
         image::RgbImage::from_fn(80, 40, |x, _| if (20..60).contains(&x) { Rgb([255; 3]) } else { Rgb([0; 3]) });
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
-        let picture = Image::decode(&file(image.clone(), format), &input(3, 8, 8)).expect("a picture");
-        assert_eq!(picture.notes(), ["80 x 40 pixels cropped to 40 x 40 and resized to 8 x 8"]);
-        let middle = picture.rgb(4, 4);
+        let read = Image::decode(&file(image.clone(), format), &input(3, 8, 8)).expect("an image");
+        assert_eq!(read.notes(), ["80 x 40 pixels cropped to 40 x 40 and resized to 8 x 8"]);
+        let middle = read.rgb(4, 4);
         assert!(middle.iter().all(|&v| v > 250), "{middle:?}");
     }
-    let tall =
-        Image::decode(&file(image::RgbImage::new(1, 1), ImageFormat::Png), &input(3, 64, 16)).expect("a picture");
+    let tall = Image::decode(&file(image::RgbImage::new(1, 1), ImageFormat::Png), &input(3, 64, 16)).expect("an image");
     assert_eq!(tall.notes(), ["1 x 1 pixels resized to 16 x 64"]);
     assert_eq!(tall.bytes().len(), 3 * 64 * 16);
 }
@@ -82,30 +81,30 @@ fn other_sizes_are_cropped_in_the_middle_and_resized() {
 #[test]
 fn gray_alpha_and_depth_are_turned_into_what_the_network_takes() {
     let gray = image::GrayImage::from_pixel(4, 4, Luma([77]));
-    let picture = Image::decode(&file(gray.clone(), ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
-    assert_eq!((picture.rgb(1, 1), picture.notes()), ([77; 3], &["gray shown as colour".to_string()][..]));
-    let picture = Image::decode(&file(gray, ImageFormat::Jpeg), &input(1, 4, 4)).expect("a picture");
-    assert_eq!((picture.bytes().len(), picture.notes().len()), (16, 0));
+    let read = Image::decode(&file(gray.clone(), ImageFormat::Png), &input(3, 4, 4)).expect("an image");
+    assert_eq!((read.rgb(1, 1), read.notes()), ([77; 3], &["gray shown as colour".to_string()][..]));
+    let read = Image::decode(&file(gray, ImageFormat::Jpeg), &input(1, 4, 4)).expect("an image");
+    assert_eq!((read.bytes().len(), read.notes().len()), (16, 0));
 
     let red = image::RgbaImage::from_pixel(4, 4, Rgba([255, 0, 0, 0]));
-    let picture = Image::decode(&file(red, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
-    assert_eq!((picture.rgb(0, 0), picture.notes().len()), ([255; 3], 1));
+    let read = Image::decode(&file(red, ImageFormat::Png), &input(3, 4, 4)).expect("an image");
+    assert_eq!((read.rgb(0, 0), read.notes().len()), ([255; 3], 1));
     let half = image::GrayAlphaImage::from_pixel(4, 4, LumaA([0, 128]));
-    let picture = Image::decode(&file(half, ImageFormat::Png), &input(1, 4, 4)).expect("a picture");
-    assert!(picture.bytes().iter().all(|v| v.abs_diff(127) <= 1), "{:?}", picture.bytes());
+    let read = Image::decode(&file(half, ImageFormat::Png), &input(1, 4, 4)).expect("an image");
+    assert!(read.bytes().iter().all(|v| v.abs_diff(127) <= 1), "{:?}", read.bytes());
     let opaque = image::RgbaImage::from_pixel(4, 4, Rgba([1, 2, 3, 255]));
-    let picture = Image::decode(&file(opaque, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
-    assert_eq!((picture.rgb(0, 0), picture.notes().len()), ([1, 2, 3], 0));
+    let read = Image::decode(&file(opaque, ImageFormat::Png), &input(3, 4, 4)).expect("an image");
+    assert_eq!((read.rgb(0, 0), read.notes().len()), ([1, 2, 3], 0));
 
     let deep: image::ImageBuffer<Rgb<u16>, _> = image::ImageBuffer::from_pixel(4, 4, Rgb([65_535, 0, 32_768]));
-    let picture = Image::decode(&file(deep, ImageFormat::Png), &input(3, 4, 4)).expect("a picture");
-    assert_eq!(picture.rgb(2, 2), [255, 0, 128]);
-    let picture = Image::decode(&file(image::RgbImage::new(4, 4), ImageFormat::Png), &input(1, 4, 4));
-    assert_eq!(picture.expect("a picture").notes(), ["colours turned to gray"]);
+    let read = Image::decode(&file(deep, ImageFormat::Png), &input(3, 4, 4)).expect("an image");
+    assert_eq!(read.rgb(2, 2), [255, 0, 128]);
+    let read = Image::decode(&file(image::RgbImage::new(4, 4), ImageFormat::Png), &input(1, 4, 4));
+    assert_eq!(read.expect("an image").notes(), ["colours turned to gray"]);
 }
 
 #[test]
-fn what_is_no_picture_is_refused() {
+fn what_is_no_image_is_refused() {
     let square = input(3, 4, 4);
     for bytes in [&b""[..], b"GIF89a", b"umbra", &[0; 100]] {
         assert_eq!(Image::decode(bytes, &square), Err(DecodeError::UnknownFormat));
@@ -133,8 +132,8 @@ fn what_is_no_picture_is_refused() {
     assert!(matches!(Image::decode(&bomb, &square), Err(DecodeError::TooLarge { .. })));
     assert_eq!(Image::decode(&good, &input(4, 4, 4)), Err(DecodeError::Channels { channels: 4 }));
 
-    let error = Image::load(repository("Cargo.toml"), &square).expect_err("no picture").to_string();
-    assert!(error.contains("Cargo.toml: not a PNG or JPEG picture"), "{error}");
+    let error = Image::load(repository("Cargo.toml"), &square).expect_err("no image").to_string();
+    assert!(error.contains("Cargo.toml: not a PNG or JPEG read"), "{error}");
 }
 
 /// The checksum of PNG chunks.
@@ -147,8 +146,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 /// `count` records whose bytes count up from their number.
 fn records(labels: &[&[u8]]) -> Vec<u8> {
     let record = |(number, labels): (usize, &&[u8])| {
-        let picture = (0..3072).map(move |i| (number + i) as u8);
-        labels.iter().copied().chain(picture).collect::<Vec<u8>>()
+        let read = (0..3072).map(move |i| (number + i) as u8);
+        labels.iter().copied().chain(read).collect::<Vec<u8>>()
     };
     labels.iter().enumerate().flat_map(record).collect()
 }
@@ -168,14 +167,14 @@ fn data_sets_are_read_in_their_official_formats() -> Result<(), ModelError> {
         assert_eq!(labels, [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
         let test = Dataset::open(DatasetKind::Cifar10, path, Split::Test)?;
         assert_eq!((test.len(), test.label(0), test.label(1)), (1, Some(3), None));
-        assert_eq!(test.picture(0).map(|p| (p.len(), p[5])), Some((3072, 5)));
-        assert_eq!(test.picture(1), None);
+        assert_eq!(test.image(0).map(|p| (p.len(), p[5])), Some((3072, 5)));
+        assert_eq!(test.image(1), None);
     }
     let hundred = folder.path().join("test.bin");
     fs::write(&hundred, records(&[&[19, 99], &[0, 7]])).expect("a file");
     let test = Dataset::open(DatasetKind::Cifar100, &hundred, Split::Test)?;
     assert_eq!((test.label(0), test.label(1)), (Some(99), Some(7)));
-    assert_eq!(test.picture(1).map(|p| p[0]), Some(1));
+    assert_eq!(test.image(1).map(|p| p[0]), Some(1));
     assert_eq!(DatasetKind::from_name("CIFAR-100"), Some(DatasetKind::Cifar100));
 
     let message = |kind, path: PathBuf| Dataset::open(kind, path, Split::Test).expect_err("no data set").to_string();
@@ -193,10 +192,10 @@ fn data_sets_are_read_in_their_official_formats() -> Result<(), ModelError> {
 #[test]
 fn normalisations_follow_their_formulas() {
     let bytes: Vec<u8> = (0..24).map(|i| (i * 11) as u8).collect();
-    let per_picture = input(2, 3, 4).normalise(&bytes).expect("a picture");
+    let per_image = input(2, 3, 4).normalise(&bytes).expect("an image");
     let n = 24.0;
-    let mean = per_picture.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-    let variance = per_picture.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let mean = per_image.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let variance = per_image.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
     assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{mean} {variance}");
     // One colour: divided by the bound, not by zero.
     assert_eq!(input(1, 2, 2).normalise(&[9; 4]), Ok(vec![0.0; 4]));

@@ -53,7 +53,7 @@ fn saved_networks_are_loaded_as_they_were() -> Result<(), ModelError> {
     let variants = [
         small(),
         ResNet { activation: Activation::PerChannel, norm: NormPlacement::BeforeSum, bias: true, ..small() },
-        ResNet { cyclic: false, shortcut: Shortcut::ProjectionEverywhere, height: 7, width: 5, ..small() },
+        ResNet { circular: false, shortcut: Shortcut::ProjectionEverywhere, height: 7, width: 5, ..small() },
     ];
     for (number, spec) in variants.iter().enumerate() {
         let graph = spec.build().expect("a network");
@@ -80,8 +80,8 @@ fn nodes_may_come_in_any_order() {
     let expected = graph(&manifest, &weights).expect("a network");
     manifest["nodes"].as_array_mut().expect("nodes").reverse();
     let found = graph(&manifest, &weights).expect("a network");
-    let picture = vec![0.5; found.input().len()];
-    let logits = |graph: &Graph| Reference::<f64>::new(graph).forward(&picture).expect("logits");
+    let image = vec![0.5; found.input().len()];
+    let logits = |graph: &Graph| Reference::<f64>::new(graph).forward(&image).expect("logits");
     assert_eq!(logits(&found), logits(&expected));
     for (id, node) in found.iter() {
         assert!(node.inputs().iter().all(|input| *input < id));
@@ -91,7 +91,7 @@ fn nodes_may_come_in_any_order() {
 #[test]
 fn half_precision_and_tensors_of_coefficients_are_read() {
     let manifest = json!({
-        "format": "umbra-network", "version": 1, "name": "half", "classes": ["a", "b"], "geometry": "cyclic",
+        "format": "umbra-network", "version": 1, "name": "half", "classes": ["a", "b"], "padding": "circular",
         "input": {"channels": 2, "height": 1, "width": 1,
                   "normalisation": {"kind": "per_channel", "mean": [0.5, 0.5], "std": [0.25, 0.5]}},
         "weights": "w.safetensors",
@@ -109,7 +109,7 @@ fn half_precision_and_tensors_of_coefficients_are_read() {
     let graph = graph(&manifest, &weights).expect("a network");
     assert_eq!(graph.ranges().logits, Some([-1.0, 2.0]));
     assert_eq!(graph.ranges().activations[&graph.find("act").expect("act")], [-2.0, 2.0]);
-    let input = graph.input().normalise(&[255, 0]).expect("a picture");
+    let input = graph.input().normalise(&[255, 0]).expect("an image");
     assert_eq!(input, [2.0, -1.0]);
     // act: [1 + 2 * 4, -1]; fc: [9 - 2, -9 - 0.5].
     assert_eq!(Reference::<f64>::new(&graph).forward(&input).expect("logits"), [7.0, -9.5]);
@@ -167,7 +167,7 @@ fn shapes_and_values_that_do_not_fit_are_named() {
     is(|m| m["input"]["width"] = json!(0), &["input: width is 0"]);
     is(|m| m["input"]["normalisation"]["min_std"] = json!(0), &["min_std"]);
     is(|m| m["input"]["normalisation"]["clip"] = json!(-5), &["input: clip is -5, expected a positive number"]);
-    is(|m| m["geometry"] = json!("hexagonal"), &["hexagonal", "cyclic", "textbook"]);
+    is(|m| m["padding"] = json!("hexagonal"), &["hexagonal", "circular", "zero"]);
     is(|m| m["weights"] = json!("../secret"), &["\"weights\"", "same folder"]);
     is(|m| m["weights"] = json!("/etc/passwd"), &["\"weights\"", "same folder"]);
     is(|m| m["ranges"]["logits"] = json!([2.0, 1.0]), &["ranges: logits"]);
@@ -259,13 +259,13 @@ fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
     let (mut manifest, mut tensors) = (encoded().0, Vec::new());
     let weights = encoded().1;
     let file = safetensors::SafeTensors::deserialize(&weights).expect("weights");
-    let pictures: Vec<u8> = (0..2 * 3 * 8 * 8).map(|i| (i * 7 % 256) as u8).collect();
+    let images: Vec<u8> = (0..2 * 3 * 8 * 8).map(|i| (i * 7 % 256) as u8).collect();
     let named = file.tensors();
     for (key, view) in &named {
         tensors.push((key.as_str(), "F32", view.shape(), view.data()));
     }
-    tensors.push(("samples", "U8", &[2, 3, 8, 8], &pictures[..]));
-    tensors.push(("wide", "U8", &[3, 2, 8, 8], &pictures[..]));
+    tensors.push(("samples", "U8", &[2, 3, 8, 8], &images[..]));
+    tensors.push(("wide", "U8", &[3, 2, 8, 8], &images[..]));
     tensors.push(("none", "U8", &[0, 3, 8, 8], &[]));
     let many = vec![0; 65 * 192];
     tensors.push(("many", "U8", &[65, 3, 8, 8], &many));
@@ -275,7 +275,7 @@ fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
         graph(&manifest, &weights)
     };
     let found = with("samples")?;
-    assert_eq!(found.description().samples, [&pictures[..192], &pictures[192..]]);
+    assert_eq!(found.description().samples, [&images[..192], &images[192..]]);
     // Saved, they come back.
     let (saved, bytes) = found.encode("w.safetensors")?;
     assert_eq!(Manifest::decode(saved.as_bytes())?.graph(&bytes)?, found);
@@ -283,7 +283,7 @@ fn samples_are_kept_and_wrong_ones_named() -> Result<(), GraphError> {
     for (key, what) in
         [("missing", "lacks"), ("stem.conv.weight", "F32"), ("wide", "[3, 2, 8, 8]"), ("many", "U8 [65, 3, 8, 8]")]
     {
-        // The tensor is named: it is looked at before its pictures are copied.
+        // The tensor is named: it is looked at before its images are copied.
         let error = with(key).expect_err(key).to_string();
         assert!(error.contains(what) && error.contains("at most 64, C") && !error.contains('\n'), "{key}: {error}");
     }
@@ -303,4 +303,24 @@ fn control_characters_are_refused_in_whatever_is_shown() {
     let (mut manifest, weights) = encoded();
     manifest["classes"][0] = json!("Känguru \u{1f998}");
     assert!(graph(&manifest, &weights).is_ok());
+}
+
+/// Manifests of version 0.1 named their padding and normalisation otherwise; those of the zoo still do.
+#[test]
+fn names_of_version_0_1_are_read_and_the_new_ones_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (circular, old, new) in [(true, "cyclic", "circular"), (false, "textbook", "zero")] {
+        let graph = ResNet { circular, widths: vec![4], blocks: 1, height: 8, width: 8, ..ResNet::default() }.build();
+        let graph = graph.unwrap();
+        graph.save(folder.path()).unwrap();
+        let path = folder.path().join("manifest.json");
+        let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&manifest["padding"], &manifest["geometry"]), (&json!(new), &Value::Null));
+        assert_eq!(manifest["input"]["normalisation"]["kind"], "per_image");
+        manifest.as_object_mut().unwrap().remove("padding");
+        manifest["geometry"] = json!(old);
+        manifest["input"]["normalisation"]["kind"] = json!("per_picture");
+        fs::write(&path, manifest.to_string()).unwrap();
+        assert_eq!(Graph::load(folder.path()).unwrap(), graph);
+    }
 }

@@ -3,7 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_model::{
-    Convolution, Geometry, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation, Operator, Pool,
+    Convolution, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation, Operator, Padding, Pool,
     Reference, Shape, Tensor,
 };
 
@@ -18,7 +18,7 @@ fn input(channels: usize, height: usize, width: usize) -> ImageSpec {
 }
 
 /// `y[p, co] = bias[co] + sum_{t, ci} K[co, ci, t] x[stride p + t mod P, ci]`, `t = pitch dr + dc`.
-fn cyclic(c: &Convolution, pitch: usize, positions: usize, x: &[f64]) -> Vec<f64> {
+fn circular(c: &Convolution, pitch: usize, positions: usize, x: &[f64]) -> Vec<f64> {
     let (k, stride) = (c.kernel() as i64, c.stride);
     let mut y = Vec::new();
     for co in 0..c.out_channels() {
@@ -39,7 +39,7 @@ fn cyclic(c: &Convolution, pitch: usize, positions: usize, x: &[f64]) -> Vec<f64
 }
 
 /// Zero padding of `k / 2`.
-fn textbook(c: &Convolution, height: usize, width: usize, x: &[f64]) -> Vec<f64> {
+fn zero_padded(c: &Convolution, height: usize, width: usize, x: &[f64]) -> Vec<f64> {
     let (k, stride) = (c.kernel() as i64, c.stride as i64);
     let (h, w) = (height as i64, width as i64);
     let mut y = Vec::new();
@@ -76,11 +76,11 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
             bias: rng.random::<bool>().then(|| tensor(&[out], &mut rng)),
             stride,
         };
-        let geometry = match rng.random() {
-            true => Geometry::cyclic(height, width),
-            false => Geometry::Textbook,
+        let padding = match rng.random() {
+            true => Padding::circular(height, width),
+            false => Padding::Zero,
         };
-        let mut builder = GraphBuilder::new(geometry, input(channels, height, width))?;
+        let mut builder = GraphBuilder::new(padding, input(channels, height, width))?;
         let y = builder.add("conv", Operator::Convolution(convolution.clone()), &[NodeId::INPUT])?;
         let features = builder.shape(y).map_or(0, Shape::len);
         // The identity as a linear layer, to see every value.
@@ -90,27 +90,27 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
         let y = builder.add("fc", Operator::Linear(Linear { weight, bias: None }), &[y])?;
         let graph = builder.finish("case", y)?;
 
-        let picture: Vec<f32> = (0..channels * height * width).map(|_| rng.random_range(-1.0..1.0)).collect();
-        let expected = match geometry {
-            Geometry::Cyclic { pitch, positions } => {
+        let image: Vec<f32> = (0..channels * height * width).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let expected = match padding {
+            Padding::Circular { pitch, positions } => {
                 let mut x = vec![0.0; channels * positions];
-                for (i, v) in picture.iter().enumerate() {
+                for (i, v) in image.iter().enumerate() {
                     let (plane, row, column) = (i / (height * width), i / width % height, i % width);
                     x[plane * positions + row * pitch + column] = f64::from(*v);
                 }
-                cyclic(&convolution, pitch, positions, &x)
+                circular(&convolution, pitch, positions, &x)
             }
-            Geometry::Textbook => {
-                let x: Vec<f64> = picture.iter().map(|v| f64::from(*v)).collect();
-                textbook(&convolution, height, width, &x)
+            Padding::Zero => {
+                let x: Vec<f64> = image.iter().map(|v| f64::from(*v)).collect();
+                zero_padded(&convolution, height, width, &x)
             }
         };
-        let found = Reference::<f64>::new(&graph).forward(&picture)?;
-        assert_eq!(found.len(), expected.len(), "case {case}: {geometry:?} {stride}");
+        let found = Reference::<f64>::new(&graph).forward(&image)?;
+        assert_eq!(found.len(), expected.len(), "case {case}: {padding:?} {stride}");
         for (f, e) in found.iter().zip(&expected) {
-            assert!((f - e).abs() < 1e-12, "case {case}: {geometry:?}, stride {stride}: {f} {e}");
+            assert!((f - e).abs() < 1e-12, "case {case}: {padding:?}, stride {stride}: {f} {e}");
         }
-        let single = Reference::<f32>::new(&graph).forward(&picture)?;
+        let single = Reference::<f32>::new(&graph).forward(&image)?;
         for (f, e) in single.iter().zip(&expected) {
             assert!((f64::from(*f) - e).abs() < 1e-4);
         }
@@ -120,8 +120,8 @@ fn convolutions_are_the_sums_they_stand_for() -> Result<(), GraphError> {
 
 #[test]
 fn pools_are_means() -> Result<(), GraphError> {
-    let picture: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
-    let mut builder = GraphBuilder::new(Geometry::Textbook, input(2, 4, 6))?;
+    let image: Vec<f32> = (0..2 * 4 * 6).map(|v| v as f32).collect();
+    let mut builder = GraphBuilder::new(Padding::Zero, input(2, 4, 6))?;
     let x = builder.add("square", Operator::AveragePool(Pool::Square(2)), &[NodeId::INPUT])?;
     assert_eq!(builder.shape(x), Some(Shape::Planar { channels: 2, height: 2, width: 3 }));
     let weight = Tensor::new(
@@ -130,24 +130,24 @@ fn pools_are_means() -> Result<(), GraphError> {
         vec![0., 1., 0., 0., 1., 0., 0., 1., 0., 0., 1., 0.],
     )?;
     let x = builder.add("fc", Operator::Linear(Linear { weight, bias: None }), &[x])?;
-    let found = Reference::<f64>::new(&builder.finish("squares", x)?).forward(&picture)?;
+    let found = Reference::<f64>::new(&builder.finish("squares", x)?).forward(&image)?;
     // Columns 2 and 3: 2.5 + rows 0, 1: 3 -> 5.5; rows 2, 3: 17.5; the second channel is 24 more.
     assert_eq!(found, [5.5 + 17.5 + 29.5 + 41.5]);
 
     // Cyclic: 4 x 6 becomes 4 x 8, and the padding counts.
-    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 6), input(2, 4, 6))?;
+    let mut builder = GraphBuilder::new(Padding::circular(4, 6), input(2, 4, 6))?;
     let x = builder.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT])?;
-    let found = Reference::<f64>::new(&builder.finish("global", x)?).forward(&picture)?;
+    let found = Reference::<f64>::new(&builder.finish("global", x)?).forward(&image)?;
     assert_eq!(found, [11.5 * 24.0 / 32.0, 35.5 * 24.0 / 32.0]);
 
     // Squares on the ring, twice: 32 positions become 16, then 8.
-    let plane: Vec<f32> = picture[..32].to_vec();
-    let mut builder = GraphBuilder::new(Geometry::cyclic(4, 8), input(1, 4, 8))?;
+    let plane: Vec<f32> = image[..32].to_vec();
+    let mut builder = GraphBuilder::new(Padding::circular(4, 8), input(1, 4, 8))?;
     let mut x = NodeId::INPUT;
     let mut expected: Vec<f64> = plane.iter().map(|v| f64::from(*v)).collect();
     for (name, left) in [("first", 16), ("second", 8)] {
         x = builder.add(name, Operator::AveragePool(Pool::Square(2)), &[x])?;
-        assert_eq!(builder.shape(x), Some(Shape::Cyclic { channels: 1, positions: left }));
+        assert_eq!(builder.shape(x), Some(Shape::Ring { channels: 1, positions: left }));
         let square = |p: usize| (0..4).map(|i| expected[(2 * p + 8 * (i / 2) + i % 2) % (2 * left)]).sum::<f64>() / 4.0;
         expected = (0..left).map(square).collect();
     }
@@ -162,7 +162,7 @@ fn pools_are_means() -> Result<(), GraphError> {
     assert_eq!((found, mean), (expected, vec![15.5]));
 
     // Other squares there are none, nor is there half of a position.
-    let mut builder = GraphBuilder::new(Geometry::cyclic(1, 2), input(1, 1, 2))?;
+    let mut builder = GraphBuilder::new(Padding::circular(1, 2), input(1, 1, 2))?;
     assert!(builder.add("four", Operator::AveragePool(Pool::Square(4)), &[NodeId::INPUT]).is_err());
     let x = builder.add("two", Operator::AveragePool(Pool::Square(2)), &[NodeId::INPUT])?;
     assert!(builder.add("half", Operator::AveragePool(Pool::Square(2)), &[x]).is_err());
@@ -171,7 +171,7 @@ fn pools_are_means() -> Result<(), GraphError> {
 
 #[test]
 fn sums_reuse_no_buffer_that_is_still_read() -> Result<(), GraphError> {
-    let mut builder = GraphBuilder::new(Geometry::cyclic(1, 2), input(1, 1, 2))?;
+    let mut builder = GraphBuilder::new(Padding::circular(1, 2), input(1, 1, 2))?;
     let twice = builder.add("twice", Operator::Add, &[NodeId::INPUT, NodeId::INPUT])?;
     let thrice = builder.add("thrice", Operator::Add, &[twice, NodeId::INPUT])?;
     let five = builder.add("five", Operator::Add, &[thrice, twice])?;

@@ -36,30 +36,31 @@ fn the_zoo_agrees_with_pytorch() {
         for file in files.filter(|f| f.to_string_lossy().ends_with(".vectors.safetensors")) {
             let bytes = fs::read(&file).expect("vectors");
             let vectors = SafeTensors::deserialize(&bytes).expect("vectors");
-            let pictures = vectors.tensor("pictures").expect("pictures");
+            // Networks that were exported by version 0.1 have the old name.
+            let images = vectors.tensor("images").or_else(|_| vectors.tensor("pictures")).expect("images");
             let (inputs, logits) = (floats(&vectors, "inputs"), floats(&vectors, "logits"));
-            let n = pictures.shape()[0];
+            let n = images.shape()[0];
             assert!(n > 0);
             for i in 0..n {
                 let size = graph.input().len();
-                let picture = &pictures.data()[i * size..(i + 1) * size];
-                let input = graph.input().normalise(picture).expect("a picture");
+                let image = &images.data()[i * size..(i + 1) * size];
+                let input = graph.input().normalise(image).expect("an image");
                 assert!(difference(&input, &inputs[i * size..(i + 1) * size]) < 1e-5);
 
                 let (found, activations) = reference.activations(&input).expect("a forward");
                 let classes = graph.classes().len();
                 let error = difference(&found, &logits[i * classes..(i + 1) * classes]);
-                assert!(error < 1e-4, "{}: logits of picture {i} differ by {error}", graph.name());
+                assert!(error < 1e-4, "{}: logits of image {i} differ by {error}", graph.name());
                 for (id, found) in activations.iter().filter(|_| i < 2) {
                     let key = format!("activation.{}", graph.node(*id).name());
                     let expected = floats(&vectors, &key);
                     let part = &expected[i * found.len()..(i + 1) * found.len()];
                     let error = difference(found, part);
-                    assert!(error < 1e-4, "{}: {key} of picture {i} differs by {error}", graph.name());
+                    assert!(error < 1e-4, "{}: {key} of image {i} differs by {error}", graph.name());
                 }
                 compared += 1;
             }
         }
     }
-    assert!(compared >= 20, "only {compared} pictures in {}", zoo.display());
+    assert!(compared >= 20, "only {compared} images in {}", zoo.display());
 }

@@ -1,21 +1,21 @@
-//! Values of a picture: channels times positions, and which positions of one are read for another.
+//! Values of an image: channels times positions, and which positions of one are read for another.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 
 use crate::circuit::{Affine, Circuit, Grid, Kernel, Plane, Value};
 
-/// A picture on the ring of positions: colours times positions.
+/// An image on the ring of positions: colours times positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub(super) colours: Planes,
 }
 
 impl Sample {
-    /// Lays out a normalised picture `[C, H, W]` on rows of `pitch` and `positions` in all.
+    /// Lays out a normalised image `[C, H, W]` on rows of `pitch` and `positions` in all.
     #[must_use]
-    pub fn new(picture: &[f32], (height, width): (usize, usize), pitch: usize, positions: usize) -> Self {
-        let planes = picture.chunks_exact((height * width).max(1));
+    pub fn new(image: &[f32], (height, width): (usize, usize), pitch: usize, positions: usize) -> Self {
+        let planes = image.chunks_exact((height * width).max(1));
         let mut colours = Planes::zeros((planes.len(), positions));
         for (plane, mut ring) in planes.zip(colours.rows_mut()) {
             for (row, from) in plane.chunks_exact(width.max(1)).zip((0..).step_by(pitch)) {
@@ -38,8 +38,8 @@ pub(super) fn zeros(value: &Value) -> Planes {
     Planes::zeros((value.channels, extent(value)))
 }
 
-/// How a kernel reads under each of its taps, with the weights `[output channel, input channel]` of that tap; a diagonal has one
-/// tap, and no weights but those on the diagonal.
+/// How a kernel reads under each of its taps, with the weights `[output channel, input channel]` of that tap; a
+/// diagonal has one tap, and no weights but those on the diagonal.
 enum Taps {
     Diagonal(Reach, Array2<f64>),
     Dense(Vec<(Reach, Array2<f64>)>),
@@ -255,7 +255,8 @@ mod tests {
             (reach, outputs, inputs) in reach(), own in 1..5usize, read in 1..5usize, seed in any::<u64>(),
         ) {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut random = |rows, columns| Planes::from_shape_simple_fn((rows, columns), || rng.random_range(-1.0..1.0));
+            let mut random =
+                |rows, columns| Planes::from_shape_simple_fn((rows, columns), || rng.random_range(-1.0..1.0));
             let (x, y, weights) = (random(read, inputs), random(own, outputs), random(own, read));
             let (mut forward, mut products) = (y.clone(), Planes::zeros((own, read)));
             let (mut back, part) = (x.clone(), random(read, outputs));

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use umbra_ckks::Encoder;
 use umbra_compiler::{CompileOptions, Pass};
-use umbra_program::{Layout, Operation, Program};
+use umbra_program::{Operation, Packing, Program};
 
 /// Ciphertexts of a register: slots.
 type Register = Vec<Vec<f64>>;
@@ -38,14 +38,14 @@ fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// The pictures `[C, H, W]` in slots.
-pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
-    let layout = &program.input;
-    let (height, width) = (program.picture.height, program.picture.width);
+/// The images `[C, H, W]` in slots.
+pub fn pack(program: &Program, images: &[Vec<f32>]) -> Register {
+    let layout = &program.client.input;
+    let (height, width) = (program.client.image.height, program.client.image.width);
     let positions = layout.positions;
-    let value = |picture: &[f32], colour: usize, p: usize| {
+    let value = |image: &[f32], colour: usize, p: usize| {
         let (row, column) = (p / layout.pitch, p % layout.pitch);
-        if row < height && column < width { f64::from(picture[(colour * height + row) * width + column]) } else { 0.0 }
+        if row < height && column < width { f64::from(image[(colour * height + row) * width + column]) } else { 0.0 }
     };
     let pack = |channels: &Vec<Option<(usize, i64)>>| {
         let mut slots = vec![0.0; program.slots()];
@@ -54,24 +54,18 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
             for p in 0..positions {
                 let at = (p as i64 + tap).rem_euclid(positions as i64) as usize;
                 let width = program.slots() / positions;
-                match program.layout {
-                    Layout::Cyclic | Layout::SideBySide { .. } => {
-                        slots[p * channels.len() + c] = value(&pictures[0], colour, at)
-                    }
-                    Layout::Padded { .. } => {
-                        for (lane, picture) in pictures.iter().enumerate() {
-                            slots[lane * positions + p] = value(picture, colour, at);
+                match program.client.layout.packing {
+                    Packing::Multiplexed => slots[p * channels.len() + c] = value(&images[0], colour, at),
+                    Packing::Padded => {
+                        for (i, image) in images.iter().enumerate() {
+                            slots[i * positions + p] = value(image, colour, at);
                         }
                     }
-                    Layout::Batch { .. } => {
-                        for (lane, picture) in pictures.iter().enumerate() {
-                            slots[p * width + lane] = value(picture, colour, at);
-                        }
-                    }
-                    Layout::Ensemble { members, .. } => {
-                        for (i, picture) in pictures.iter().enumerate() {
+                    Packing::Channel => {
+                        let members = program.client.layout.members;
+                        for (i, image) in images.iter().enumerate() {
                             let first = p * width + i * members.next_power_of_two();
-                            slots[first..first + members].fill(value(picture, colour, at));
+                            slots[first..first + members].fill(value(image, colour, at));
                         }
                     }
                 }
@@ -82,19 +76,19 @@ pub fn pack(program: &Program, pictures: &[Vec<f32>]) -> Register {
     layout.ciphertexts.iter().map(pack).collect()
 }
 
-/// Runs a program on one picture; returns every slot of the output register.
+/// Runs a program on one image; returns every slot of the output register.
 #[allow(dead_code)] // not every test file uses it
-pub fn run(program: &Program, picture: &[f32], mode: Mode) -> Register {
-    run_batch(program, &[picture.to_vec()], mode)
+pub fn run(program: &Program, image: &[f32], mode: Mode) -> Register {
+    run_batch(program, &[image.to_vec()], mode)
 }
 
 /// Runs a program; returns every slot of the output register.
-pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Register {
+pub fn run_batch(program: &Program, images: &[Vec<f32>], mode: Mode) -> Register {
     let mut rng = ChaCha8Rng::seed_from_u64(match mode {
         Mode::Exact => 0,
         Mode::Noisy(seed) => seed,
     });
-    let n = f64::from(program.parameters.log_n).exp2();
+    let n = f64::from(program.client.parameters.log_n).exp2();
     // Errors are complex, whatever the values are.
     let add_noise = |x: &mut Vec<Vec<Complex64>>, std: f64, rng: &mut ChaCha8Rng| {
         if mode != Mode::Exact {
@@ -104,17 +98,17 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
     let rescale = (n * (1.0 + 2.0 * n / 3.0) / 24.0).sqrt();
     let mut registers: Vec<Option<Vec<Vec<Complex64>>>> = vec![None; program.registers];
     let complex = |x: Vec<f64>| x.into_iter().map(Complex64::from).collect();
-    let mut input = pack(program, pictures).into_iter().map(complex).collect();
-    add_noise(&mut input, (n / 2.0).sqrt() * 3.2 / program.input.scale, &mut rng);
-    registers[program.input.register] = Some(input);
+    let mut input = pack(program, images).into_iter().map(complex).collect();
+    add_noise(&mut input, (n / 2.0).sqrt() * 3.2 / program.client.input.scale, &mut rng);
+    registers[program.input.index()] = Some(input);
     for step in &program.steps {
         let mut result: Vec<Vec<Complex64>> = match &step.operation {
             Operation::Square { source, .. } => {
-                let x = registers[*source].as_ref().unwrap();
+                let x = registers[source.index()].as_ref().unwrap();
                 x.iter().map(|x| x.iter().map(|x| x * x).collect()).collect()
             }
             Operation::RotateSum { source, rotations, .. } => {
-                let x = registers[*source].as_ref().unwrap();
+                let x = registers[source.index()].as_ref().unwrap();
                 x.iter()
                     .map(|x| {
                         let mut sum = x.clone();
@@ -126,10 +120,10 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                     .collect()
             }
             Operation::Linear(linear) => {
-                // Term by term as the plan says: babies, then inner, then outer giants.
+                // Term by term as the plan says: babies, then inner, then outer giant steps.
                 let mut inputs = Vec::new();
                 for input in &linear.inputs {
-                    for x in registers[input.source].as_ref().unwrap() {
+                    for x in registers[input.source.index()].as_ref().unwrap() {
                         let babies: Vec<Vec<Complex64>> = linear.plan.babies.iter().map(|&b| rotate(x, b)).collect();
                         inputs.push((babies, input.weight_scale));
                     }
@@ -153,7 +147,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                                 let mut weights = vec![Complex64::ZERO; period];
                                 for d in parts {
                                     let (unit, pair) = match d.imaginary {
-                                        true => (Complex64::I, linear.plan.pair.unwrap()),
+                                        true => (Complex64::I, linear.plan.imaginary_steps.unwrap()),
                                         false => (Complex64::ONE, 0),
                                     };
                                     let masked = |i: usize| d.mask.is_none_or(|m| linear.masks[m as usize][i]);
@@ -179,7 +173,7 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
                         }
                         y.iter_mut().zip(rotate(&by_outer, of_outer)).for_each(|(y, x)| *y += x);
                     }
-                    if let Some(pair) = linear.plan.pair {
+                    if let Some(pair) = linear.plan.imaginary_steps {
                         // The imaginary part is what the second giants of pairs make.
                         let second: Vec<Complex64> = y.iter().map(|y| y.im.into()).collect();
                         y.iter_mut().zip(rotate(&second, pair)).for_each(|(y, second)| *y = y.re + second);
@@ -193,32 +187,34 @@ pub fn run_batch(program: &Program, pictures: &[Vec<f32>], mode: Mode) -> Regist
         if step.level_out < step.level_in {
             add_noise(&mut result, rescale / step.scale_out, &mut rng);
         }
-        registers[step.destination] = Some(result);
+        registers[step.destination.index()] = Some(result);
     }
-    let output = registers[program.output.register].take().unwrap();
+    let output = registers[program.output.index()].take().unwrap();
     output.iter().map(|x| x.iter().map(|x| x.re).collect()).collect()
 }
 
 /// The logits, and the largest magnitude in the slots that must be 0.
 #[allow(dead_code)] // not every test file uses it
 pub fn logits(program: &Program, output: &Register) -> (Vec<f64>, f64) {
-    let (lanes, rest) = lanes(program, output);
-    (lanes[0].clone(), rest)
+    let (found, rest) = vectors(program, output);
+    (found[0].clone(), rest)
 }
 
-/// The logits of every lane, and the largest magnitude in the slots that must be 0.
-pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
-    let (period, step, classes) = (program.output.period, program.output.step, program.output.classes);
-    let results = program.layout.results();
-    let mut lanes = vec![vec![f64::NAN; classes]; results];
+/// The logits of every vector of them, and the largest magnitude in the slots that must be 0.
+pub fn vectors(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
+    let layout = &program.client.layout;
+    let output_layout = &program.client.output;
+    let (period, step, classes) = (output_layout.period, output_layout.step, output_layout.classes);
+    let results = layout.results();
+    let mut found = vec![vec![f64::NAN; classes]; results];
     let mut rest: f64 = 0.0;
     for (k, slots) in output.iter().enumerate() {
-        if let Layout::Padded { lanes: pictures, members, averaged } = program.layout {
-            let members = if averaged { 1 } else { members };
-            for (picture, slots) in slots.chunks_exact(period).enumerate().take(pictures) {
+        if layout.packing == Packing::Padded {
+            let members = if layout.averaged { 1 } else { layout.members };
+            for (image, slots) in slots.chunks_exact(period).enumerate().take(layout.images) {
                 for (i, x) in slots.iter().enumerate() {
                     match (k * (period / step) + i / step, i % step) {
-                        (class, m) if class < classes && m < members => lanes[picture * members + m][class] = *x,
+                        (class, m) if class < classes && m < members => found[image * members + m][class] = *x,
                         _ => rest = rest.max(x.abs()),
                     }
                 }
@@ -227,11 +223,11 @@ pub fn lanes(program: &Program, output: &Register) -> (Vec<Vec<f64>>, f64) {
         }
         for (i, x) in slots.iter().enumerate() {
             let class = k * (period / step) + i % period / step;
-            match program.layout.result(i % step) {
-                Some(result) if class < classes => lanes[result][class] = *x,
+            match layout.result(i % step) {
+                Some(result) if class < classes => found[result][class] = *x,
                 _ => rest = rest.max(x.abs()),
             }
         }
     }
-    (lanes, rest)
+    (found, rest)
 }

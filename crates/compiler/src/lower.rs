@@ -1,13 +1,13 @@
 //! From a graph to a circuit.
 
-use umbra_model::{Convolution, Geometry, Graph, Linear, Node, NodeId, Operator, Pool, Shape};
+use umbra_model::{Convolution, Graph, Linear, Node, NodeId, Operator, Padding, Pool, Shape};
 
-use super::{Affine, Circuit, Grid, Kernel, Operation, Plane, Term, Value, ValueId};
-use crate::CompileError;
+use crate::circuit::{Affine, Circuit, Grid, Kernel, Operation, Plane, Term, Value, ValueId};
+use crate::error::CompileError;
 
-/// The grid of a network's pictures.
+/// The grid of a network's images.
 fn grid(graph: &Graph) -> Grid {
-    if let Geometry::Cyclic { pitch, positions } = graph.geometry() {
+    if let Padding::Circular { pitch, positions } = graph.padding() {
         return Grid { pitch, positions };
     }
     let input = graph.input();
@@ -82,8 +82,8 @@ impl Lowering<'_> {
                 let ones = || Kernel::Diagonal(vec![1.0; channels]);
                 value.operation = affine(vec![ones(), ones()], vec![0.0; channels]);
                 if value.plane.is_none() {
-                    // Means over different stages have one shape, and are laid out differently. What many positions hold can be read
-                    // at few, not the other way round.
+                    // Means over different stages have one shape, and are laid out differently. What many positions
+                    // hold can be read at few, not the other way round.
                     let values = || sources.iter().map(|&source| &self.circuit.values[source]);
                     value.positions = values().map(|v| v.positions).min().unwrap_or(value.positions);
                     value.pooled = values().all(|v| v.pooled);
@@ -226,4 +226,106 @@ fn to_f64(values: &[f32]) -> Vec<f64> {
 
 fn bias(tensor: Option<&umbra_model::Tensor>, channels: usize) -> Vec<f64> {
     tensor.map_or(vec![0.0; channels], |t| to_f64(t.values()))
+}
+
+#[cfg(test)]
+mod tests {
+    use umbra_model::{GraphBuilder, ImageSpec, Normalisation, Polynomial, Reference, Tensor};
+
+    use super::*;
+    use crate::testing::{logits, random};
+
+    fn tensor(shape: &[usize], seed: u64) -> Tensor {
+        let values = random(shape.iter().product(), seed).iter().map(|v| *v as f32).collect();
+        Tensor::new("t", shape.to_vec(), values).unwrap()
+    }
+
+    /// Two convolutions on 2 x 2 pixels, the second one with stride 2, quadratics, a residual sum, a mean, a linear
+    /// layer.
+    fn graph(padding: Padding) -> Graph {
+        let normalisation = Normalisation::PerChannel { mean: vec![0.0], std: vec![1.0] };
+        let input = ImageSpec { channels: 1, height: 4, width: 4, normalisation, clip: None };
+        let convolution = |outputs, inputs, stride, seed| {
+            let weight = tensor(&[outputs, inputs, 3, 3], seed);
+            Operator::Convolution(Convolution { weight, bias: Some(tensor(&[outputs], seed + 1)), stride })
+        };
+        let square = || Operator::Polynomial(Polynomial::Shared([0.25, 0.5, 1.0]));
+        let mut b = GraphBuilder::new(padding, input).unwrap();
+        let x = b.add("conv", convolution(2, 1, 1, 1), &[NodeId::INPUT]).unwrap();
+        let y = b.add("act", square(), &[x]).unwrap();
+        let x = b.add("sum", Operator::Add, &[x, y]).unwrap();
+        let x = b.add("down", convolution(3, 2, 2, 3), &[x]).unwrap();
+        let x = b.add("pool", Operator::AveragePool(Pool::Global), &[x]).unwrap();
+        let linear = Linear { weight: tensor(&[2, 3], 5), bias: None };
+        let x = b.add("fc", Operator::Linear(linear), &[x]).unwrap();
+        b.finish("tiny", x).unwrap()
+    }
+
+    fn agrees(graph: &Graph, circuit: &Circuit) {
+        for seed in 0..3 {
+            let pixels: Vec<f64> = random(16, 50 + seed);
+            let normalised: Vec<f32> = pixels.iter().map(|v| *v as f32).collect();
+            let mut image = vec![0.0; circuit.grid.positions];
+            for (p, pixel) in normalised.iter().enumerate() {
+                image[p / 4 * circuit.grid.pitch + p % 4] = f64::from(*pixel);
+            }
+            let expected = Reference::<f64>::new(graph).forward(&normalised).unwrap();
+            let found = logits(circuit, &vec![image]);
+            assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-12), "{expected:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn nodes_become_values_on_the_ring() {
+        let graph = graph(Padding::circular(4, 4));
+        let circuit = lower(&graph).unwrap();
+        let expected = [
+            ("input", 1, 16, false),
+            ("conv", 2, 16, false),
+            ("act", 2, 16, false),
+            ("sum", 2, 16, false),
+            ("down", 3, 8, false),
+            ("pool", 3, 8, true),
+            ("pool", 3, 8, true),
+            ("fc", 2, 8, true),
+        ];
+        let found = circuit.values.iter().map(|v| (v.nodes[0].as_str(), v.channels, v.positions, v.pooled));
+        assert!(found.eq(expected), "{circuit}");
+        assert_eq!(circuit.values[5].operation, Operation::Sum(4, [1, 8]));
+        assert_eq!(circuit.values[2].operation, Operation::Polynomial(1, vec![[0.25, 0.5, 1.0]; 2]));
+        agrees(&graph, &circuit);
+    }
+
+    #[test]
+    fn nodes_become_planes_with_zero_padding() {
+        let graph = graph(Padding::Zero);
+        let circuit = lower(&graph).unwrap();
+        assert_eq!((circuit.grid.pitch, circuit.grid.positions), (4, 16));
+        let planes: Vec<[usize; 3]> =
+            circuit.values.iter().filter_map(|v| v.plane).map(|p| [p.height, p.width, p.dilation]).collect();
+        assert_eq!(planes[..5], [[4, 4, 1], [4, 4, 1], [4, 4, 1], [4, 4, 1], [2, 2, 2]]);
+        assert_eq!(circuit.values[5].operation, Operation::Sum(4, [2, 2]));
+        agrees(&graph, &circuit);
+    }
+
+    #[test]
+    fn circuits_end_in_maps() {
+        let mut b = GraphBuilder::new(
+            Padding::circular(1, 2),
+            ImageSpec { height: 1, width: 2, ..graph(Padding::Zero).input().clone() },
+        )
+        .unwrap();
+        let x = b.add("pool", Operator::AveragePool(Pool::Global), &[NodeId::INPUT]).unwrap();
+        let x = b.add("act", Operator::Polynomial(Polynomial::Shared([0.0, 0.0, 1.0])), &[x]).unwrap();
+        let circuit = lower(&b.finish("square", x).unwrap()).unwrap();
+        assert_eq!(
+            circuit.to_string(),
+            "5 values on 2 positions, 2 a row; the output is %4\n\
+             %0  1 x 2                input(0)                         input\n\
+             %1  1 x 2 pooled         sum(%0 over 1x2)                 pool\n\
+             %2  1 x 2 pooled         affine(%1 by 0.5)                pool\n\
+             %3  1 x 2 pooled         polynomial(%2: 0 + 0 x + 1 x^2)  act\n\
+             %4  1 x 2 pooled logits  affine(%3 by 1)                  act\n"
+        );
+    }
 }
