@@ -3,12 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use umbra_compiler::{AddFirst, Average, LayoutChoice, Pass};
 
-/// Encrypted image classification: a server classifies a picture that it cannot see.
+use umbra::compiler::{AddFirst, Average, CompileError, PackingChoice, Pass, Stage};
+use umbra::network::SHIPPED;
+
+/// Encrypted image classification: a server classifies an image that it cannot see.
 #[derive(Debug, Parser)]
 #[command(name = "umbra", version, about, propagate_version = true)]
 pub struct Arguments {
@@ -21,9 +23,9 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Encrypt, classify and decrypt one picture, and compare with the plaintext result.
+    /// Encrypt, classify and decrypt one image, and compare with the plaintext result.
     Demo(Demo),
-    /// Compile a network to a program for encrypted pictures.
+    /// Operator: compile a network to a program for the server and a client file for clients.
     Compile(Compile),
     /// Give a network few distinct weights, so that encrypted inputs which share one are multiplied once.
     Cluster(Cluster),
@@ -33,9 +35,9 @@ pub enum Command {
     Eval(Eval),
     /// Client: make a secret key and the evaluation keys for the server.
     Keygen(Keygen),
-    /// Client: encrypt a picture, or a batch of them.
+    /// Client: encrypt an image, or a batch of them.
     Encrypt(Encrypt),
-    /// Server: classify an encrypted picture.
+    /// Server: classify encrypted images.
     Infer(Infer),
     /// Client: decrypt a result.
     Decrypt(Decrypt),
@@ -58,18 +60,26 @@ pub struct NetworkArgument {
     pub network: PathBuf,
 }
 
+/// What clients have of a network.
+#[derive(Args, Debug)]
+pub struct ClientArgument {
+    /// Client file (.client). What it was written with does, too: the program (.umbra), or the network.
+    #[arg(value_name = "CLIENT_FILE")]
+    pub client: PathBuf,
+}
+
 #[derive(Args, Debug)]
 pub struct Demo {
     /// Network to use.
-    #[arg(long, value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    #[arg(long, value_name = "NETWORK", default_value = SHIPPED)]
     pub network: PathBuf,
     /// Network in the clear to compare with, where --network is a compiled program.
     #[arg(long, value_name = "NETWORK")]
     pub reference: Option<PathBuf>,
-    /// Shipped CIFAR-10 test picture: airplane, automobile, cat, dog, frog, horse, ship, truck.
-    #[arg(long, value_name = "NAME", default_value = "ship", conflicts_with = "image")]
-    pub picture: String,
-    /// PNG or JPEG file of any size instead of a shipped picture.
+    /// Shipped CIFAR-10 test image: airplane, automobile, cat, dog, frog, horse, ship, truck.
+    #[arg(long, alias = "picture", value_name = "NAME", default_value = "ship", conflicts_with = "image")]
+    pub sample: String,
+    /// PNG or JPEG file of any size instead of a shipped image.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
     /// Folder to keep all files in: program, keys, ciphertexts.
@@ -84,43 +94,62 @@ pub struct Demo {
 #[derive(Args, Debug, Default)]
 pub struct Compilation {
     /// Switch a pass off, to see what it is worth; may be repeated.
-    #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(Pass::ALL.map(Pass::name)))]
-    pub without: Vec<String>,
-    /// Wanted standard deviation of a logit's error [default: a thousandth of the range of the network's logits, but 0.014 to
-    /// 0.03]: a smaller one takes more time and larger keys.
+    #[arg(
+        long, value_name = "PASS",
+        value_parser = named(&Pass::ALL.map(Pass::name), &["pair-giants"], str::parse::<Pass>)
+    )]
+    pub without: Vec<Pass>,
+    /// Wanted standard deviation of a logit's error [default: a thousandth of the range of the network's logits, but
+    /// 0.014 to 0.03]: a smaller one takes more time and larger keys.
     #[arg(long, value_name = "X")]
     pub logit_error: Option<f64>,
     /// Wanted limit on the size of the evaluation keys in bytes [default: 900000000]: fewer take more time.
     #[arg(long, value_name = "N")]
     pub key_bytes: Option<u64>,
-    /// What slots hold: cyclic, one picture, the shortest wait; channel, many pictures or networks, the most a second; auto,
-    /// whichever takes less time a picture.
-    #[arg(long, value_name = "LAYOUT", default_value = "cyclic")]
-    pub layout: LayoutChoice,
-    /// Pictures that are classified at once in the channel layout [default: as many as fit].
+    /// What slots hold: multiplexed, all channels of one image, the shortest wait; channel, one channel of many images
+    /// or networks, the most a second; auto, whichever takes less time an image.
+    #[arg(
+        long, alias = "layout", value_name = "PACKING", default_value = PackingChoice::Multiplexed.name(),
+        value_parser = named(&PackingChoice::ALL.map(PackingChoice::name), &["cyclic"], str::parse::<PackingChoice>)
+    )]
+    pub packing: PackingChoice,
+    /// Images that are classified at once with one channel per ciphertext [default: as many as fit].
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Further network of an ensemble, of the same architecture; may be repeated. In the cyclic layout networks run side by side, in the
-    /// channel layout a picture takes as many places of a batch as there are networks (the next power of two), but for zero padding:
-    /// then all classify the whole batch.
+    /// Further network of an ensemble, of the same architecture; may be repeated. In multiplexed packing networks run
+    /// side by side. With one channel per ciphertext an image takes as many batch slots as there are networks (the next
+    /// power of two), but for zero padding: then all classify the whole batch.
     #[arg(long, value_name = "NETWORK")]
     pub member: Vec<PathBuf>,
     /// Who averages over an ensemble: client, from the logits of every network, or server.
     #[arg(long, value_name = "PARTY", default_value = "client")]
     pub average: Average,
-    /// Add inputs that share a weight before multiplying them, in the channel layout: always, never, or auto, where it is faster.
-    /// For networks of umbra cluster, whose output channels have few distinct weights.
+    /// Add inputs that share a weight before multiplying them, with one channel per ciphertext: always, never, or auto,
+    /// where it is faster. For networks of umbra cluster, whose output channels have few distinct weights.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub add_first: AddFirst,
+    /// Client file or program whose keys are to serve the new program, too: of the same network before it was trained
+    /// again. Refused where they cannot.
+    #[arg(long, value_name = "FILE")]
+    pub compatible_with: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 pub struct Compile {
     #[command(flatten)]
     pub network: NetworkArgument,
-    /// File to write.
-    #[arg(short, long, value_name = "FILE")]
-    pub out: PathBuf,
+    /// Program to write, for the server.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dump")]
+    pub out: Option<PathBuf>,
+    /// Client file to write, without weights [default: next to the program, named .client].
+    #[arg(long, value_name = "FILE")]
+    pub client: Option<PathBuf>,
+    /// Print what a pass leaves of the network, and write nothing.
+    #[arg(
+        long, value_name = "STAGE", conflicts_with_all = ["out", "client", "json"],
+        value_parser = named(&Stage::ALL.map(Stage::name), &[], str::parse::<Stage>)
+    )]
+    pub dump: Option<Stage>,
     #[command(flatten)]
     pub compilation: Compilation,
     /// Report as JSON on standard output.
@@ -165,11 +194,11 @@ pub struct Cluster {
     /// Which codeword a weight becomes.
     #[arg(long, value_enum, default_value = "auto")]
     pub assign: Assign,
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for calibration (the training set is used), or one such file;
-    /// without it, the few sample pictures that networks carry are.
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for calibration (the training set is used), or
+    /// one such file; without it, the few sample images that networks carry are.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
-    /// Number of pictures of --data, from the first.
+    /// Number of images of --data, from the first.
     #[arg(long, value_name = "N", default_value = "128", requires = "data")]
     pub limit: NonZeroUsize,
     /// Folder to write the network to; in mode ensemble its members go to member-1, member-2, ... in it.
@@ -182,8 +211,10 @@ pub struct Cluster {
 
 #[derive(Args, Debug)]
 pub struct Estimate {
-    #[command(flatten)]
-    pub network: NetworkArgument,
+    /// Folder with manifest.json, manifest, compiled program (.umbra), client file (.client), or the shipped network
+    /// r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK")]
+    pub network: PathBuf,
     #[command(flatten)]
     pub compilation: Compilation,
     /// Report as JSON on standard output.
@@ -194,15 +225,15 @@ pub struct Estimate {
 /// Which codeword a weight becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Assign {
-    /// Compensated where there are pictures for calibration, else nearest; the report says which.
+    /// Compensated where there are images for calibration, else nearest; the report says which.
     Auto,
     /// The nearest, as in the paper.
     Nearest,
-    /// One that makes up for the errors of the weights before it, on pictures for calibration; kept biases are corrected.
+    /// One that makes up for the errors of the weights before it, on images for calibration; kept biases are corrected.
     Compensated,
 }
 
-/// How pictures are classified.
+/// How images are classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// The network in the clear.
@@ -223,10 +254,10 @@ pub struct Eval {
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,
-    /// How the pictures are classified.
+    /// How the images are classified.
     #[arg(long, value_enum, default_value = "plain")]
     pub mode: Mode,
-    /// Number of pictures, from the first [default: all].
+    /// Number of images, from the first [default: all].
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
     /// Report as JSON on standard output.
@@ -237,7 +268,7 @@ pub struct Eval {
 #[derive(Args, Debug)]
 pub struct Keygen {
     #[command(flatten)]
-    pub network: NetworkArgument,
+    pub client: ClientArgument,
     /// Folder for secret.key, which stays, and eval.key, which goes to the server.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
@@ -252,12 +283,12 @@ pub struct Keygen {
 #[derive(Args, Debug)]
 pub struct Encrypt {
     #[command(flatten)]
-    pub network: NetworkArgument,
+    pub client: ClientArgument,
     /// Secret key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// PNG or JPEG picture of any size; several where the program classifies a batch.
-    #[arg(value_name = "PICTURE", required = true)]
+    /// PNG or JPEG image of any size; several where the program classifies a batch.
+    #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
@@ -274,7 +305,7 @@ pub struct Infer {
     /// Evaluation keys.
     #[arg(long, value_name = "FILE")]
     pub keys: PathBuf,
-    /// Encrypted picture.
+    /// Encrypted images.
     #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
     /// File to write.
@@ -288,16 +319,16 @@ pub struct Infer {
 #[derive(Args, Debug)]
 pub struct Decrypt {
     #[command(flatten)]
-    pub network: NetworkArgument,
+    pub client: ClientArgument,
     /// Secret key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// Encrypted result.
     #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
-    /// Pictures that were encrypted, where they are fewer than the program classifies at once.
-    #[arg(long, value_name = "N")]
-    pub pictures: Option<usize>,
+    /// Results of so many images at most, from the first. How many were encrypted, the file says.
+    #[arg(long, alias = "pictures", value_name = "N", hide = true)]
+    pub images: Option<NonZeroUsize>,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -305,7 +336,7 @@ pub struct Decrypt {
 
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// File of any kind: program, keys, ciphertext, manifest.
+    /// File of any kind: program, client file, keys, ciphertext, manifest.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Report as JSON on standard output.
@@ -317,8 +348,9 @@ pub struct Inspect {
 pub enum Bench {
     /// A whole network, encrypted, several times over: medians of every step.
     Network(BenchNetwork),
-    /// The paper's evaluation on a network of yours: accuracy, clustering, ensembles, time and memory of each layout, levels of each
-    /// pass; tables and plots in a folder. Takes hours; stopped and started again, it goes on where it was.
+    /// The paper's evaluation on a network of yours: accuracy, clustering, ensembles, time and memory of each packing,
+    /// levels of each pass; tables and plots in a folder. Takes hours; stopped and started again, it goes on where it
+    /// was.
     Paper(BenchPaper),
     /// Levels, keys and estimated time of residual networks with every combination of the paper's passes on or off.
     Passes(BenchPasses),
@@ -330,7 +362,7 @@ pub struct BenchPaper {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
     /// Folder with manifest.json, manifest, or the shipped network r20-16-cifar10-cyclic.
-    #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    #[arg(value_name = "NETWORK", default_value = SHIPPED)]
     pub network: PathBuf,
     /// Another network of the same architecture, for ensembles of the first 2, 4, ... networks; may be repeated.
     #[arg(long, value_name = "NETWORK")]
@@ -341,10 +373,10 @@ pub struct BenchPaper {
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,
-    /// Pictures that are classified in the clear and simulated, from the first [default: all].
+    /// Images that are classified in the clear and simulated, from the first [default: all].
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
-    /// Pictures that are classified encrypted, from the first.
+    /// Images that are classified encrypted, from the first.
     #[arg(long, value_name = "N", default_value = "64")]
     pub sample: NonZeroUsize,
     /// Codewords of slice-wise clustering; may be repeated, or given with commas.
@@ -356,7 +388,8 @@ pub struct BenchPaper {
     /// Evaluations that a time is the median of.
     #[arg(long, value_name = "N", default_value = "3")]
     pub runs: NonZeroUsize,
-    /// Residual networks for the table of passes: depth and width of the first stage; may be repeated, or given with commas.
+    /// Residual networks for the table of passes: depth and width of the first stage; may be repeated, or given with
+    /// commas.
     #[arg(long, value_name = "DEPTHxWIDTH", default_values = ["18x16", "20x16"], value_delimiter = ',')]
     pub passes: Vec<String>,
 }
@@ -385,10 +418,10 @@ pub enum TableFormat {
 #[derive(Args, Debug)]
 pub struct BenchNetwork {
     /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
-    #[arg(value_name = "NETWORK", default_value = crate::network::SHIPPED)]
+    #[arg(value_name = "NETWORK", default_value = SHIPPED)]
     pub network: PathBuf,
-    /// A network for CIFAR-10 with random weights instead: depth and width of the first stage of a residual one, such as 20x64,
-    /// or vgg16; 20x64-padded or vgg16-padded with zero padding.
+    /// A network for CIFAR-10 with random weights instead: depth and width of the first stage of a residual one, such
+    /// as 20x64, or vgg16; 20x64-padded or vgg16-padded with zero padding.
     #[arg(long, value_name = "NAME", conflicts_with = "network")]
     pub random: Option<String>,
     #[command(flatten)]
@@ -413,4 +446,80 @@ pub struct Man {
     /// Folder for one page a command; without it the main page goes to standard output.
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// One of some names, or of older names that are not shown.
+fn named<T: Clone + Send + Sync + 'static>(
+    names: &[&'static str],
+    old: &[&'static str],
+    parse: fn(&str) -> Result<T, CompileError>,
+) -> impl TypedValueParser<Value = T> + use<T> {
+    let shown = names.iter().copied().map(PossibleValue::new);
+    let hidden = old.iter().map(|name| PossibleValue::new(*name).hide(true));
+    PossibleValuesParser::new(shown.chain(hidden).collect::<Vec<_>>()).try_map(move |name| parse(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Command, clap::Error> {
+        Arguments::try_parse_from(words.split(' ')).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn arguments_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn old_names_work_and_are_not_shown() {
+        let Ok(Command::Compile(new)) = parse("umbra compile net -o a --packing channel --without complex-giants")
+        else {
+            panic!("no compilation")
+        };
+        let Ok(Command::Compile(old)) = parse("umbra compile net -o a --layout channel --without pair-giants") else {
+            panic!("no compilation")
+        };
+        assert_eq!(new.compilation.packing, old.compilation.packing);
+        assert_eq!(new.compilation.without, old.compilation.without);
+        let Ok(Command::Estimate(circular)) = parse("umbra estimate net --layout cyclic") else {
+            panic!("no estimate")
+        };
+        assert_eq!(circular.compilation.packing, PackingChoice::Multiplexed);
+        assert!(matches!(parse("umbra demo --picture cat"), Ok(Command::Demo(Demo { sample, .. })) if sample == "cat"));
+        let Ok(Command::Decrypt(decrypt)) = parse("umbra decrypt c --key k r --pictures 3") else {
+            panic!("no result")
+        };
+        assert_eq!(decrypt.images, NonZeroUsize::new(3));
+
+        let mut command = Arguments::command();
+        let help = |name: &str| {
+            let found = command.clone().find_subcommand(name).cloned();
+            found.map(|mut command| command.render_long_help().to_string()).unwrap_or_default()
+        };
+        for name in ["compile", "estimate", "demo", "decrypt", "encrypt", "eval", "infer"] {
+            let help = help(name);
+            for old in ["--layout", "circular,", "pair-giants", "picture"] {
+                assert!(!help.contains(old), "{name}: {old} in {help}");
+            }
+        }
+        assert!(!command.render_long_help().to_string().contains("picture"));
+    }
+
+    #[test]
+    fn what_is_dumped_is_not_written() {
+        assert!(matches!(parse("umbra compile net --dump fuse"), Ok(Command::Compile(c)) if c.out.is_none()));
+        for words in [
+            "net",
+            "net --dump fuse -o a",
+            "net --dump nothing",
+            "net --client b --dump fuse",
+            "net --dump fuse --json",
+        ] {
+            assert!(parse(&format!("umbra compile {words}")).is_err(), "{words}");
+        }
+    }
 }

@@ -1,40 +1,40 @@
 //! `umbra`: encrypted image classification on the command line.
 //!
 //! Exit codes: 0 success; 1 where an encrypted result differs from the plaintext one; 2 for anything that is wrong with
-//! arguments or files, with one line on standard error.
+//! arguments or files, with one line on standard error; 130 where the user stopped it.
+//!
+//! What there is to know lives in crate `umbra` and below. Modules know only those before them: `outcome`, `arguments`,
+//! `text`, `image`, `stop`, `progress`, `outputs`, `compilation`, `commands`.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod commands;
-mod dataset;
-mod machine;
-mod network;
-mod picture;
+mod compilation;
+mod image;
+mod outcome;
+mod outputs;
 mod progress;
+mod stop;
 mod text;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
+
+use umbra::UmbraError;
+
+use crate::arguments::{Arguments, Command};
+use crate::outcome::Outcome;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit code for bad input.
 const BAD_INPUT: u8 = 2;
-
-/// How a command ended, where it did not fail.
-pub enum Outcome {
-    /// All is well.
-    Success,
-    /// The encrypted result differs from the plaintext one.
-    Disagreement,
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -46,7 +46,10 @@ fn main() -> ExitCode {
         Ok(Outcome::Disagreement) => ExitCode::FAILURE,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => complain(&with_reasons(&error)),
+        Err(error) => {
+            let code = if stop::is_stop(&error) { stop::EXIT } else { BAD_INPUT };
+            complain(&in_arguments(&error).unwrap_or_else(|| with_reasons(&error)), code)
+        }
     }
 }
 
@@ -73,6 +76,19 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
 }
 
+/// Errors of the library about something that is an argument here, under its name.
+fn in_arguments(error: &anyhow::Error) -> Option<String> {
+    let error: &UmbraError = error.downcast_ref()?;
+    Some(match error {
+        UmbraError::AlreadyCompiled { option } => {
+            format!("--{option}: the program is compiled already; give the network that it was compiled from")
+        }
+        UmbraError::NoReference { .. } | UmbraError::ReferenceOfNetwork => format!("--reference: {error}"),
+        UmbraError::NoSample { .. } => format!("--sample: {error}"),
+        _ => return None,
+    })
+}
+
 /// The message, and those of its reasons that it does not repeat itself.
 fn with_reasons(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |message, reason| {
@@ -82,13 +98,13 @@ fn with_reasons(error: &anyhow::Error) -> String {
 }
 
 /// One line on standard error, with nothing in it that a terminal would obey: it may quote a file.
-fn complain(message: &str) -> ExitCode {
+fn complain(message: &str, code: u8) -> ExitCode {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let line: String =
         line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
     // Where standard error is closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "umbra: {line}");
-    ExitCode::from(BAD_INPUT)
+    ExitCode::from(code)
 }
 
 /// Help and version as they are; errors of usage in one line.
@@ -104,7 +120,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
     let what = what.join(" ");
-    complain(&format!("{}; see umbra --help", what.trim_start_matches("error: ")))
+    complain(&format!("{}; see umbra --help", what.trim_start_matches("error: ")), BAD_INPUT)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

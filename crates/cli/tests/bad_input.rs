@@ -2,19 +2,22 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use common::{Fixture, network, picture, refused, refused_with, umbra};
 use serde_json::{Value, json};
+
+use common::{Fixture, image, network, refused, refused_with, umbra};
 use umbra_ckks::KeyGenerator;
 use umbra_client::open_secret_key;
+use umbra_server::Server;
 use umbra_wire::{EvaluationKeysWriter, LoadedProgram};
 
 fn files() -> &'static Fixture {
     common::fixture("bad_input")
 }
 
-const DECRYPT: [&str; 5] = ["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct"];
+const DECRYPT: [&str; 5] = ["decrypt", "net.client", "--key", "keys/secret.key", "output.ct"];
 const INFER: [&str; 7] = ["infer", "net.umbra", "--keys", "keys/eval.key", "input.ct", "--out", "no.ct"];
 
 /// A command with one argument replaced.
@@ -28,6 +31,7 @@ fn readers() -> Vec<(&'static str, Vec<&'static str>)> {
         ("net.umbra", INFER.to_vec()),
         ("keys/eval.key", INFER.to_vec()),
         ("input.ct", INFER.to_vec()),
+        ("net.client", DECRYPT.to_vec()),
         ("keys/secret.key", DECRYPT.to_vec()),
         ("output.ct", DECRYPT.to_vec()),
     ]
@@ -35,6 +39,12 @@ fn readers() -> Vec<(&'static str, Vec<&'static str>)> {
 
 fn name(file: &str, change: &str) -> String {
     format!("{}-{change}.umbra", file.replace(['/', '.'], "-"))
+}
+
+/// In a record; in a client file, which has none, in the digest at its end.
+fn flip_late(bytes: &mut [u8]) {
+    let position = 4000.min(bytes.len() - 50);
+    bytes[position] ^= 1;
 }
 
 #[test]
@@ -49,7 +59,7 @@ fn damaged_files_are_refused_wherever_they_are_read() {
         ("kind", |b| b[10] = 77, "kind of file, number 77"),
         ("header", |b| b[12..16].fill(0xff), "header length"),
         ("flipped head", |b| b[100] ^= 4, "digest"),
-        ("flipped record", |b| b.get_mut(4000..).unwrap()[0] ^= 1, "digest"),
+        ("flipped record", |b| flip_late(b), "digest"),
     ];
     for (file, command) in readers() {
         for (what, damage, word) in &damages {
@@ -61,8 +71,9 @@ fn damaged_files_are_refused_wherever_they_are_read() {
             assert!(line.contains(word) || line.contains("corrupted"), "{what}: {line}");
         }
         refused_with(files(), &with(&command, file, "nowhere.umbra"), &["nowhere.umbra", "cannot read"]);
-        // A folder is a network where a program may be one.
-        let expected = if file == "net.umbra" { "keys/manifest.json: cannot read" } else { "keys: not a regular file" };
+        // A folder is a network where a program or a client file may be one.
+        let network = ["net.umbra", "net.client"].contains(&file);
+        let expected = if network { "keys/manifest.json: cannot read" } else { "keys: not a regular file" };
         refused_with(files(), &with(&command, file, "keys"), &[expected]);
     }
     assert!(!files().path("no.ct").exists());
@@ -72,13 +83,21 @@ fn damaged_files_are_refused_wherever_they_are_read() {
 fn files_of_another_kind_are_refused() {
     for (file, command) in readers() {
         for (other, _) in readers() {
-            if (file.ends_with(".ct") && other.ends_with(".ct")) || file == other {
+            // A program is a client file, too.
+            let alike = file.ends_with(".ct") && other.ends_with(".ct") || (file, other) == ("net.client", "net.umbra");
+            if alike || file == other {
                 continue;
             }
-            refused_with(files(), &with(&command, file, other), &[other, "expected"]);
+            let weights = (file, other) == ("net.umbra", "net.client");
+            let words = if weights {
+                ["this is a client file, which has no weights", "give the program"]
+            } else {
+                ["this is", "expected"]
+            };
+            refused_with(files(), &with(&command, file, other), &[&[other], &words[..]].concat());
         }
     }
-    refused_with(files(), &with(&INFER, "input.ct", "output.ct"), &["output.ct", "an encrypted picture"]);
+    refused_with(files(), &with(&INFER, "input.ct", "output.ct"), &["output.ct", "encrypted images"]);
     refused_with(files(), &with(&DECRYPT, "output.ct", "input.ct"), &["input.ct", "an encrypted result"]);
 }
 
@@ -94,10 +113,10 @@ fn others() -> &'static Path {
             umbra().current_dir(&folder).args(arguments).assert().success();
         };
         run(&["compile", "net", "--out", "net.umbra"]);
-        run(&["keygen", "net.umbra", "--out", "keys"]);
-        let image = picture();
+        run(&["keygen", "net.client", "--out", "keys"]);
+        let image = image();
         let image = image.to_str().unwrap();
-        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", image, "--out", "input.ct"]);
+        run(&["encrypt", "net.client", "--key", "keys/secret.key", image, "--out", "input.ct"]);
         folder
     })
 }
@@ -110,7 +129,14 @@ fn files_of_another_program_are_refused() {
         refused_with(files(), &with(&INFER, file, &other), &[&other, "another program or other parameters"]);
     }
     refused_with(files(), &with(&DECRYPT, "keys/secret.key", "other/keys/secret.key"), &["other parameters"]);
-    refused_with(files(), &with(&DECRYPT, "net.umbra", "other/net.umbra"), &["another program or other parameters"]);
+    for client in ["other/net.umbra", "other/net.client"] {
+        let command = with(&DECRYPT, "keys/secret.key", "other/keys/secret.key");
+        refused_with(
+            files(),
+            &with(&command, "net.client", client),
+            &["output.ct", "another program or other parameters"],
+        );
+    }
 }
 
 #[test]
@@ -118,10 +144,11 @@ fn a_missing_rotation_key_is_named() {
     let program = LoadedProgram::open(&files().path("net.umbra")).unwrap();
     let parameters = program.parameters();
     let secret = open_secret_key(&files().path("keys/secret.key"), parameters).unwrap();
-    let mut ids = program.program().key_set();
+    let mut ids = program.client().spec().keys.clone();
     let missing = ids.pop().unwrap();
     let mut generator = KeyGenerator::new(parameters).unwrap();
-    let mut writer = EvaluationKeysWriter::create(&files().path("few.key"), parameters, &ids).unwrap();
+    let mut writer =
+        EvaluationKeysWriter::create(&files().path("few.key"), parameters, secret.key_set(), &ids).unwrap();
     for id in ids {
         writer.add(&generator.switching_key(&secret, id).unwrap()).unwrap();
     }
@@ -129,17 +156,57 @@ fn a_missing_rotation_key_is_named() {
     refused_with(files(), &with(&INFER, "keys/eval.key", "few.key"), &["few.key", &missing.to_string(), "missing"]);
 }
 
+/// Keys of another client, in `keys2`.
+fn other_keys() -> &'static str {
+    static MADE: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| {
+        umbra().current_dir(&files().folder).args(["keygen", "net.client", "--out", "keys2"]).assert().success();
+    });
+    "keys2"
+}
+
 #[test]
-fn a_result_under_another_key_is_not_believed() {
-    umbra().current_dir(&files().folder).args(["keygen", "net.umbra", "--out", "keys2"]).assert().success();
-    let line = refused(files(), &with(&DECRYPT, "keys/secret.key", "keys2/secret.key"));
-    assert!(line.contains("output.ct") && line.contains("not valid"), "{line}");
-    // And a secret key is not replaced by accident.
-    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/secret.key", "--replace"]);
+fn files_of_another_client_are_refused_before_any_work() {
+    other_keys();
+    refused_with(files(), &with(&DECRYPT, "keys/secret.key", "keys2/secret.key"), &["output.ct", "key set"]);
+    refused_with(files(), &with(&INFER, "keys/eval.key", "keys2/eval.key"), &["input.ct", "keys2/eval.key", "key set"]);
+    let image = image();
+    let encrypt =
+        ["encrypt", "net.client", "--key", "keys2/secret.key", image.to_str().unwrap(), "--out", "other-client.ct"];
+    umbra().current_dir(&files().folder).args(encrypt).assert().success();
+    refused_with(
+        files(),
+        &with(&INFER, "input.ct", "other-client.ct"),
+        &["other-client.ct", "keys/eval.key", "key set"],
+    );
+    assert!(!files().path("no.ct").exists());
+
+    // Nor does a server that is asked all the same do a single step.
+    let program = LoadedProgram::open(&files().path("net.umbra")).unwrap();
+    let server = Server::new(&program).unwrap();
+    let keys = server.open_keys(&files().path("keys/eval.key")).unwrap();
+    let mut steps = 0;
+    let mut infer = |name: &str| {
+        let input = server.open_input(&files().path(name)).unwrap();
+        let found = server.infer(&keys, &input, &mut |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        });
+        (found.map(drop).map_err(|error| error.to_string()), steps)
+    };
+    let (refused, steps) = infer("other-client.ct");
+    assert!(refused.is_err_and(|reason| reason.contains("key set")) && steps == 0);
+    assert_eq!(infer("input.ct"), (Ok(()), program.program().steps.len()));
+}
+
+#[test]
+fn keys_are_not_replaced_by_accident() {
+    other_keys();
+    refused_with(files(), &["keygen", "net.client", "--out", "keys2"], &["keys2/secret.key", "--replace"]);
     refused_with(files(), &["demo", "--network", "net", "--out", "keys2"], &["keys2/secret.key", "another folder"]);
     // Evaluation keys whose secret key is elsewhere.
     std::fs::rename(files().path("keys2/secret.key"), files().path("away.key")).unwrap();
-    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2"], &["keys2/eval.key", "--replace"]);
+    refused_with(files(), &["keygen", "net.client", "--out", "keys2"], &["keys2/eval.key", "--replace"]);
     std::fs::rename(files().path("away.key"), files().path("keys2/secret.key")).unwrap();
     // Nor one of a pair alone.
     let pair = || ["secret.key", "eval.key"].map(|name| std::fs::read(files().path(&format!("keys2/{name}"))).unwrap());
@@ -147,7 +214,7 @@ fn a_result_under_another_key_is_not_believed() {
     let mut permissions = std::fs::metadata(files().path("keys2/secret.key")).unwrap().permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(files().path("keys2/secret.key"), permissions).unwrap();
-    refused_with(files(), &["keygen", "net.umbra", "--out", "keys2", "--replace"], &["secret.key", "read-only"]);
+    refused_with(files(), &["keygen", "net.client", "--out", "keys2", "--replace"], &["secret.key", "read-only"]);
     assert!(pair() == before);
 }
 
@@ -165,22 +232,25 @@ fn a_kernel_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn pictures_that_are_none_are_refused() {
+fn images_that_are_none_are_refused() {
     let encrypt = |image: &str, out: &str| {
         refused(files(), &["encrypt", "net.umbra", "--key", "keys/secret.key", image, "--out", out])
     };
-    std::fs::write(files().path("text.png"), "not a picture").unwrap();
-    let png = std::fs::read(picture()).unwrap();
+    std::fs::write(files().path("text.png"), "not an image").unwrap();
+    let png = std::fs::read(image()).unwrap();
     std::fs::write(files().path("half.png"), &png[..png.len() / 2]).unwrap();
     let mut huge = png.clone();
     huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
     std::fs::write(files().path("huge.png"), &huge).unwrap();
     std::fs::write(files().path("empty.png"), []).unwrap();
     for image in ["text.png", "half.png", "huge.png", "empty.png", "absent.png", "keys"] {
-        assert!(encrypt(image, "picture.ct").contains(image));
+        assert!(encrypt(image, "image.ct").contains(image));
     }
-    assert!(!files().path("picture.ct").exists());
-    refused_with(files(), &["demo", "--network", "net.umbra", "--picture", "unicorn"], &["unicorn", "airplane"]);
+    assert!(!files().path("image.ct").exists());
+    for option in ["--sample", "--picture"] {
+        let words = ["--sample", "unicorn", "airplane"];
+        refused_with(files(), &["demo", "--network", "net.umbra", option, "unicorn"], &words);
+    }
 }
 
 #[test]
@@ -244,8 +314,9 @@ fn outputs_replace_nothing_but_their_like() {
     };
     let (secret, input) = (copy("keys/secret.key", "mine.key"), copy("input.ct", "mine.ct"));
     let manifest = bytes("net/manifest.json");
-    std::fs::copy(common::picture(), files().path("mine.png")).unwrap();
-    std::fs::copy(common::picture(), files().path("other.png")).unwrap();
+    let client = bytes("net.client");
+    std::fs::copy(common::image(), files().path("mine.png")).unwrap();
+    std::fs::copy(common::image(), files().path("other.png")).unwrap();
     let encrypt = |out| ["encrypt", "net.umbra", "--key", "mine.key", "mine.png", "--out", out];
     refused_with(files(), &encrypt("mine.key"), &["mine.key", "this is what is read"]);
     refused_with(files(), &encrypt("mine.png"), &["mine.png", "this is what is read"]);
@@ -254,12 +325,52 @@ fn outputs_replace_nothing_but_their_like() {
     refused_with(files(), &encrypt("net.umbra"), &["net.umbra", "a program", "would be lost"]);
     refused_with(files(), &with(&with(&INFER, "input.ct", "mine.ct"), "no.ct", "mine.ct"), &["mine.ct", "is read"]);
     refused_with(files(), &["compile", "net", "--out", "net/manifest.json"], &["manifest.json", "another file"]);
+    let compile = |more: &[&str], words: &[&str]| {
+        refused_with(files(), &[&["compile", "net", "--out", "fresh.umbra"], more].concat(), words);
+        assert!(!files().path("fresh.umbra").exists() && !files().path("fresh.client").exists());
+    };
+    compile(&["--client", "keys/secret.key"], &["keys/secret.key", "a secret key", "would be lost"]);
+    compile(&["--client", "net.umbra"], &["net.umbra", "a program", "would be lost to a client file"]);
+    compile(&["--client", "./fresh.umbra"], &["fresh.umbra", "cannot be one file", "--client"]);
+    compile(&["--client", "nowhere/fresh.client"], &["nowhere", "make the folder first"]);
+    compile(&["--client", "net.client", "--compatible-with", "net.client"], &["net.client", "this is what is read"]);
+    refused_with(
+        files(),
+        &["compile", "net", "--out", "net.client"],
+        &["net.client", "a client file", "would be lost"],
+    );
     assert!(bytes("mine.key") == secret && bytes("keys/secret.key") == secret);
     assert!(bytes("mine.ct") == input && bytes("net/manifest.json") == manifest);
-    assert_eq!(bytes("other.png"), std::fs::read(common::picture()).unwrap());
+    assert!(bytes("net.client") == client);
+    assert_eq!(bytes("other.png"), std::fs::read(common::image()).unwrap());
     // One of its kind is.
     umbra().current_dir(&files().folder).args(encrypt("mine.ct")).assert().success();
     assert!(bytes("mine.ct") != input);
+}
+
+/// Runs a command, interrupts it as a terminal would once `ready`, and returns its exit code.
+#[cfg(target_os = "linux")]
+fn interrupted(arguments: &[&str], scratch: &Path, ready: impl Fn() -> bool) -> Option<i32> {
+    let binary = umbra();
+    // Signals as from a terminal, whatever runs the tests.
+    let mut child = std::process::Command::new("env")
+        .args(["--default-signal=INT,TERM,HUP"])
+        .arg(binary.get_program())
+        .args(arguments)
+        .current_dir(&files().folder)
+        .env("TMPDIR", scratch)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while !ready() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed().as_secs() < 120, "{arguments:?}: nothing happens");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let stopped = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    child.wait().unwrap().code()
 }
 
 /// A gigabyte of evaluation keys is not left in the folder for temporary files.
@@ -268,30 +379,40 @@ fn outputs_replace_nothing_but_their_like() {
 fn a_stopped_run_leaves_no_keys_behind() {
     let scratch = files().path("scratch");
     std::fs::create_dir_all(&scratch).unwrap();
-    let binary = umbra();
-    // Signals as from a terminal, whatever runs the tests.
-    let mut child = std::process::Command::new("env")
-        .args(["--default-signal=INT,TERM,HUP"])
-        .arg(binary.get_program())
-        .args(["bench", "network", "net.umbra", "--runs", "1000000"])
-        .current_dir(&files().folder)
-        .env("TMPDIR", &scratch)
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let written = || {
+    let empty = || std::fs::read_dir(&scratch).unwrap().count() == 0;
+    let keys = || {
         let folders = std::fs::read_dir(&scratch).unwrap().flatten();
-        folders.map(|folder| folder.path().join("output.ct")).any(|path| path.exists())
+        folders.map(|folder| folder.path().join("eval.key")).any(|path| path.exists())
     };
-    let start = std::time::Instant::now();
-    while !written() && child.try_wait().unwrap().is_none() {
-        assert!(start.elapsed().as_secs() < 60, "nothing is evaluated");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let stopped = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(stopped.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+    let bench = ["bench", "network", "net.umbra", "--runs", "1000000"];
+    assert_eq!(interrupted(&bench, &scratch, keys), Some(130));
+    assert!(empty());
+    // A data set of ten thousand images of one kind.
+    let images: Vec<u8> =
+        (0..10_000).flat_map(|i| std::iter::once(0).chain((0..3072).map(move |j| (i + j) as u8))).collect();
+    std::fs::write(files().path("many.bin"), images).unwrap();
+    let mut spec = network(4);
+    (spec.height, spec.width, spec.classes) = (32, 32, 10);
+    spec.build().unwrap().save(files().path("many")).unwrap();
+    let eval = ["eval", "many", "--data", "many.bin", "--mode", "encrypted"];
+    assert_eq!(interrupted(&eval, &scratch, keys), Some(130));
+    assert!(empty());
+}
+
+/// Half a pair of keys is no use.
+#[cfg(target_os = "linux")]
+#[test]
+fn stopped_key_generation_leaves_nothing_behind() {
+    // Keys of a deeper network take some seconds.
+    let mut deep = network(1);
+    (deep.widths, deep.height, deep.width) = (vec![16, 32], 32, 32);
+    deep.build().unwrap().save(files().path("deep")).unwrap();
+    umbra().current_dir(&files().folder).args(["compile", "deep", "--out", "deep.umbra"]).assert().success();
+    let folder = files().path("stopped");
+    let begun = || std::fs::read_dir(&folder).is_ok_and(|files| files.count() > 0);
+    let keygen = ["keygen", "deep.client", "--out", "stopped"];
+    assert_eq!(interrupted(&keygen, &files().folder, begun), Some(130));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 /// A file system without room, as far as it can be had without privileges: a limit on the size of files.

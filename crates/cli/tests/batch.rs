@@ -1,20 +1,22 @@
-//! The channel layout over files: a batch of pictures, and an ensemble of networks.
+//! One channel per ciphertext, over files: a batch of images, and an ensemble of networks.
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use common::{Fixture, refused_with, umbra};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
+
+use common::{Fixture, refused_with, umbra};
 use umbra_client::Client;
 use umbra_cluster::{ClusterMode, ClusterOptions, cluster};
-use umbra_compiler::{AddFirst, Average, CompileOptions, LayoutChoice, compile, compile_ensemble};
+use umbra_compiler::{AddFirst, Average, CompileOptions, PackingChoice, compile, compile_ensemble};
 use umbra_file::Container;
 use umbra_image::{Image, ensemble_probabilities};
-use umbra_model::zoo::{ResNet, Shortcut, Vgg, random_picture};
+use umbra_model::zoo::{ResNet, Shortcut, Vgg, random_image};
 use umbra_model::{Graph, Reference};
 use umbra_program::Program;
 use umbra_program::count;
@@ -22,10 +24,10 @@ use umbra_server::Server;
 use umbra_simulate::Simulator;
 use umbra_wire::{LoadedProgram, decode_program, encode_program};
 
-const PICTURES: [&str; 4] = ["cat", "ship", "frog", "truck"];
+const IMAGES: [&str; 4] = ["cat", "ship", "frog", "truck"];
 
 fn shipped(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../assets/pictures/{name}.png"));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../assets/images/{name}.png"));
     path.to_str().unwrap().to_string()
 }
 
@@ -36,7 +38,8 @@ fn network(seed: u64) -> ResNet {
     ResNet { shortcut: Shortcut::ProjectionWhereNeeded, ..base }
 }
 
-/// Networks `net`, `net2`, `wide`, and with zero padding `textbook` and `textbook2`; program `batch.umbra` for three pictures with keys in `keys`.
+/// Networks `net`, `net2`, `wide`, and with zero padding `padded` and `padded2`; program `batch.umbra` for three
+/// images with keys in `keys`.
 fn files() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
@@ -47,11 +50,11 @@ fn files() -> &'static Fixture {
         network(1).build().unwrap().save(folder.join("net")).unwrap();
         network(2).build().unwrap().save(folder.join("net2")).unwrap();
         ResNet { widths: vec![3, 6], ..network(3) }.build().unwrap().save(folder.join("wide")).unwrap();
-        for (seed, name) in [(4, "textbook"), (5, "textbook2")] {
-            ResNet { cyclic: false, ..network(seed) }.build().unwrap().save(folder.join(name)).unwrap();
+        for (seed, name) in [(4, "padded"), (5, "padded2")] {
+            ResNet { circular: false, ..network(seed) }.build().unwrap().save(folder.join(name)).unwrap();
         }
         let fixture = Fixture { folder };
-        run(&fixture, &["compile", "net", "--layout", "channel", "--batch", "3", "-o", "batch.umbra"]);
+        run(&fixture, &["compile", "net", "--packing", "channel", "--batch", "3", "-o", "batch.umbra"]);
         run(&fixture, &["keygen", "batch.umbra", "--out", "keys"]);
         fixture
     })
@@ -72,8 +75,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn values(graph: &Graph, name: &str) -> Vec<f32> {
-    let picture = Image::load(shipped(name), graph.input()).unwrap();
-    graph.input().normalise(picture.bytes()).unwrap()
+    let image = Image::load(shipped(name), graph.input()).unwrap();
+    graph.input().normalise(image.bytes()).unwrap()
 }
 
 fn plain(net: &str, name: &str) -> Vec<f64> {
@@ -85,83 +88,88 @@ fn close(a: &[f64], b: &[f64], limit: f64) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < limit)
 }
 
-/// Encrypts pictures, evaluates, and returns the logits of each lane that is asked for.
+/// Encrypts images, evaluates, and returns the logits of each.
 fn classify(names: &[&str], out: &str) -> Vec<Vec<f64>> {
-    let pictures: Vec<String> = names.iter().map(|name| shipped(name)).collect();
-    let pictures: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let images: Vec<String> = names.iter().map(|name| shipped(name)).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
     let input = format!("{out}-input.ct");
-    run(files(), &[&["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", &input][..], &pictures].concat());
+    run(files(), &[&["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", &input][..], &images].concat());
     run(files(), &["infer", "batch.umbra", "--keys", "keys/eval.key", &input, "--out", out]);
-    let count = names.len().to_string();
-    let report = json(&["decrypt", "batch.umbra", "--key", "keys/secret.key", out, "--pictures", &count]);
-    report["pictures"].as_array().unwrap().iter().map(|p| numbers(&p["logits"])).collect()
+    // How many they are, the file says.
+    let report = json(&["decrypt", "batch.client", "--key", "keys/secret.key", out]);
+    report["images"].as_array().unwrap().iter().map(|p| numbers(&p["logits"])).collect()
 }
 
 #[test]
-fn every_picture_of_a_batch_gets_its_class() {
-    let found = classify(&PICTURES[..3], "three.ct");
+fn every_image_of_a_batch_gets_its_class() {
+    let found = classify(&IMAGES[..3], "three.ct");
     assert_eq!(found.len(), 3);
-    for (name, found) in PICTURES.iter().zip(&found) {
+    for (name, found) in IMAGES.iter().zip(&found) {
         let plain = plain("net", name);
         assert!(close(&plain, found, 0.3), "{plain:?} {found:?}");
     }
-    // Fewer pictures than lanes.
+    // Fewer images than batch slots.
     let one = classify(&["ship"], "one.ct");
     assert!(one.len() == 1 && close(&plain("net", "ship"), &one[0], 0.3));
     let table = run(files(), &["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct"]);
     assert_eq!(table.lines().count(), 3);
+    // What older versions asked for is a limit.
+    for (option, count, lines) in [("--images", "2", 2), ("--pictures", "9", 3)] {
+        let limited = ["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct", option, count];
+        assert_eq!(run(files(), &limited).lines().count(), lines);
+    }
 }
 
-/// Pictures whose logits are far apart, next to the error that [`exact`] asks for.
+/// Images whose logits are far apart, next to the error that [`exact`] asks for.
 fn apart(graph: &Graph) -> Vec<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let scaled = |factor: f32| random_picture(graph.input(), &mut rng).into_iter().map(|x| factor * x).collect();
+    let scaled = |factor: f32| random_image(graph.input(), &mut rng).into_iter().map(|x| factor * x).collect();
     [0.25, 2.0, 2.5, 3.0].map(scaled).into()
 }
 
-/// The largest error of a logit that those pictures and these programs may have.
+/// The largest error of a logit that those images and these programs may have.
 const LIMIT: f64 = 0.01;
 
-/// Programs of a small error, so that lanes can be told apart.
+/// Programs of a small error, so that batch slots can be told apart.
 fn exact() -> CompileOptions {
-    CompileOptions { layout: LayoutChoice::Channel, logit_error: Some(1e-4), ..CompileOptions::default() }
+    CompileOptions { packing: PackingChoice::Channel, logit_error: Some(1e-4), ..CompileOptions::default() }
 }
 
-/// Encrypted logits, lane by lane.
-fn evaluate(program: Program, pictures: &[Vec<f32>], lanes: usize) -> Vec<Vec<f64>> {
+/// Encrypted logits: of each image, in each network where the client averages.
+fn evaluate(program: Program, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
     let program = LoadedProgram::new(program).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("eval.key");
-    let client = Client::generate(&program).unwrap();
-    client.write_evaluation_keys(&path, &mut |_, _| {}).unwrap();
+    let client = Client::generate(program.client()).unwrap();
+    client.save_evaluation_keys(&path, &mut |_, _| ControlFlow::Continue(())).unwrap();
     let server = Server::new(&program).unwrap();
     let keys = server.open_keys(&path).unwrap();
-    let input = client.encrypt_batch(pictures).unwrap();
-    let input = input.iter().map(|c| c.expand(program.parameters())).collect();
-    let result = server.infer(&keys, input, &mut |_| {}).unwrap();
-    client.decrypt_lanes(&result, lanes).unwrap().into_iter().map(|lane| lane.unwrap().values).collect()
+    let input = client.encrypt(images).unwrap().expand();
+    let result = server.infer(&keys, &input, &mut |_| ControlFlow::Continue(())).unwrap();
+    client.decrypt(&result).unwrap().into_iter().map(|vector| vector.unwrap().values).collect()
 }
 
 #[test]
-fn encrypted_lanes_are_the_network_each_on_its_picture() {
+fn every_batch_slot_is_the_network_on_its_image() {
     let graph = Graph::load(files().path("net")).unwrap();
-    let plain = lanes_are_apart(&graph);
+    let plain = images_are_apart(&graph);
     let all = apart(&graph);
 
-    // An ensemble: a lane for each picture in each network; or a lane a picture, with their mean. In the cyclic layout side by side.
+    // An ensemble: a batch slot for each image in each network; or one an image, with their mean. In multiplexed
+    // packing side by side.
     let other = Graph::load(files().path("net2")).unwrap();
     let reference = Reference::<f64>::new(&other);
-    for (layout, batch) in [(LayoutChoice::Channel, Some(3)), (LayoutChoice::Cyclic, None)] {
-        let pictures = &all[1..1 + batch.unwrap_or(1)];
-        let others: Vec<Vec<f64>> = pictures.iter().map(|picture| reference.forward(picture).unwrap()).collect();
+    for (packing, batch) in [(PackingChoice::Channel, Some(3)), (PackingChoice::Multiplexed, None)] {
+        let images = &all[1..1 + batch.unwrap_or(1)];
+        let others: Vec<Vec<f64>> = images.iter().map(|image| reference.forward(image).unwrap()).collect();
         let members: Vec<&Vec<f64>> = plain[1..].iter().zip(&others).flat_map(|(a, b)| [a, b]).collect();
         assert!(members.iter().enumerate().all(|(i, a)| members[..i].iter().all(|b| !close(a, b, 3.0 * LIMIT))));
-        let options = CompileOptions { layout, batch, ..exact() };
+        let options = CompileOptions { packing, batch, ..exact() };
         let client = compile_ensemble(&[&graph, &other], &options).unwrap();
-        let found = evaluate(client, pictures, members.len());
+        let found = evaluate(client, images);
         assert!(found.iter().zip(&members).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {members:?}");
         let options = CompileOptions { average: Average::Server, ..options };
-        let found = evaluate(compile_ensemble(&[&graph, &other], &options).unwrap(), pictures, pictures.len());
+        let found = evaluate(compile_ensemble(&[&graph, &other], &options).unwrap(), images);
         for (found, members) in found.iter().zip(members.chunks(2)) {
             let mean: Vec<f64> = members[0].iter().zip(members[1]).map(|(a, b)| (a + b) / 2.0).collect();
             assert!(close(found, &mean, LIMIT), "{found:?} {mean:?}");
@@ -170,11 +178,11 @@ fn encrypted_lanes_are_the_network_each_on_its_picture() {
 }
 
 #[test]
-fn encrypted_lanes_with_zero_padding_are_the_network_each_on_its_picture() {
-    lanes_are_apart(&ResNet { cyclic: false, ..network(1) }.build().unwrap());
-    // Pooling on the way, a picture whose sides are no powers of two, a linear layer over several positions.
-    let common = ResNet { height: 8, width: 12, cyclic: false, ..network(8) };
-    lanes_are_apart(&Vgg { stages: vec![vec![3], vec![4, 5]], common }.build().unwrap());
+fn every_batch_slot_is_the_network_on_its_image_with_zero_padding() {
+    images_are_apart(&ResNet { circular: false, ..network(1) }.build().unwrap());
+    // Pooling on the way, an image whose sides are no powers of two, a linear layer over several positions.
+    let common = ResNet { height: 8, width: 12, circular: false, ..network(8) };
+    images_are_apart(&Vgg { stages: vec![vec![3], vec![4, 5]], common }.build().unwrap());
 }
 
 #[test]
@@ -184,9 +192,9 @@ fn adding_first_gives_the_clustered_network_and_fewer_products() {
     four.keep_biases = true;
     let clustered = cluster(std::slice::from_ref(&graph), &four).unwrap();
     let clustered = clustered[0].graph();
-    let pictures = apart(clustered);
+    let images = apart(clustered);
     let reference = Reference::<f64>::new(clustered);
-    let plain: Vec<Vec<f64>> = pictures[..3].iter().map(|p| reference.forward(p).unwrap()).collect();
+    let plain: Vec<Vec<f64>> = images[..3].iter().map(|p| reference.forward(p).unwrap()).collect();
     let with = |add_first| compile(clustered, &CompileOptions { batch: Some(3), add_first, ..exact() }).unwrap();
     let (always, never) = (with(AddFirst::Always), with(AddFirst::Never));
     for program in [&always, &never] {
@@ -194,9 +202,9 @@ fn adding_first_gives_the_clustered_network_and_fewer_products() {
         assert_eq!(&decode_program(&Container::decode(&container[..]).unwrap()).unwrap(), program);
         let loaded = LoadedProgram::new(program.clone()).unwrap();
         let simulator = Simulator::new(loaded.program(), loaded.parameters()).unwrap();
-        let simulated = simulator.run_lanes(&pictures[..3], 3, 1).unwrap();
-        let simulated: Vec<Vec<f64>> = simulated.into_iter().map(|lane| lane.unwrap().values).collect();
-        let encrypted = evaluate(program.clone(), &pictures[..3], 3);
+        let simulated = simulator.run_batch(&images[..3], 3, 1).unwrap();
+        let simulated: Vec<Vec<f64>> = simulated.into_iter().map(|vector| vector.unwrap().values).collect();
+        let encrypted = evaluate(program.clone(), &images[..3]);
         for found in [simulated, encrypted] {
             // Four weights are few: these logits are large, and errors with them.
             let near = |a: &f64, b: &f64| (a - b).abs() < LIMIT * (1.0 + b.abs());
@@ -210,8 +218,8 @@ fn adding_first_gives_the_clustered_network_and_fewer_products() {
     assert!(few.shared_additions > few.plaintext_products, "{few:?}");
 }
 
-/// Evaluates encrypted pictures, three at once; returns the plain logits of all.
-fn lanes_are_apart(graph: &Graph) -> Vec<Vec<f64>> {
+/// Evaluates encrypted images, three at once; returns the plain logits of all.
+fn images_are_apart(graph: &Graph) -> Vec<Vec<f64>> {
     let reference = Reference::<f64>::new(graph);
     let all = apart(graph);
     let plain: Vec<Vec<f64>> = all.iter().map(|p| reference.forward(p).unwrap()).collect();
@@ -222,47 +230,47 @@ fn lanes_are_apart(graph: &Graph) -> Vec<Vec<f64>> {
     // Through its file.
     let container = encode_program(&program).unwrap();
     assert_eq!(decode_program(&Container::decode(&container[..]).unwrap()).unwrap(), program);
-    let found = evaluate(program.clone(), &all[..3], 3);
+    let found = evaluate(program.clone(), &all[..3]);
     assert!(found.iter().zip(&plain).all(|(a, b)| close(a, b, LIMIT)), "{found:?} {plain:?}");
-    // Another picture in one lane leaves the others what they were.
-    let found = evaluate(program, &[all[0].clone(), all[3].clone(), all[2].clone()], 3);
-    for (found, picture) in found.iter().zip([0, 3, 2]) {
-        assert!(close(found, &plain[picture], LIMIT), "{found:?} {plain:?}");
+    // Another image in one batch slot leaves the others what they were.
+    let found = evaluate(program, &[all[0].clone(), all[3].clone(), all[2].clone()]);
+    for (found, image) in found.iter().zip([0, 3, 2]) {
+        assert!(close(found, &plain[image], LIMIT), "{found:?} {plain:?}");
     }
     plain
 }
 
 #[test]
-fn simulation_has_the_lanes_too() {
-    simulates_lanes(&Graph::load(files().path("net")).unwrap());
-    simulates_lanes(&ResNet { cyclic: false, ..network(1) }.build().unwrap());
+fn simulation_has_batch_slots_too() {
+    simulates_batches(&Graph::load(files().path("net")).unwrap());
+    simulates_batches(&ResNet { circular: false, ..network(1) }.build().unwrap());
 }
 
-fn simulates_lanes(graph: &Graph) {
+fn simulates_batches(graph: &Graph) {
     let options = CompileOptions { batch: Some(3), ..exact() };
     let program = LoadedProgram::new(compile(graph, &options).unwrap()).unwrap();
-    let pictures: Vec<Vec<f32>> = apart(graph)[..3].to_vec();
+    let images: Vec<Vec<f32>> = apart(graph)[..3].to_vec();
     let simulator = Simulator::new(program.program(), program.parameters()).unwrap();
-    let found = simulator.run_lanes(&pictures, 3, 1).unwrap();
+    let found = simulator.run_batch(&images, 3, 1).unwrap();
     let reference = Reference::<f64>::new(graph);
-    for (picture, found) in pictures.iter().zip(found) {
-        let (plain, found) = (reference.forward(picture).unwrap(), found.unwrap().values);
+    for (image, found) in images.iter().zip(found) {
+        let (plain, found) = (reference.forward(image).unwrap(), found.unwrap().values);
         assert!(close(&plain, &found, LIMIT), "{plain:?} {found:?}");
     }
-    assert!(simulator.run_lanes(&pictures, 4, 1).is_err());
-    assert!(simulator.run_lanes(&pictures, 0, 1).is_err());
-    assert!(simulator.run_lanes(&vec![pictures[0].clone(); 4], 3, 1).is_err());
-    assert!(simulator.run_lanes::<Vec<f32>>(&[], 1, 1).is_err());
+    assert!(simulator.run_batch(&images, 4, 1).is_err());
+    assert!(simulator.run_batch(&images, 0, 1).is_err());
+    assert!(simulator.run_batch(&vec![images[0].clone(); 4], 3, 1).is_err());
+    assert!(simulator.run_batch::<Vec<f32>>(&[], 1, 1).is_err());
 }
 
 #[test]
 fn an_ensemble_is_averaged_by_client_or_server() {
     let members: Vec<Vec<f64>> = ["net", "net2"].iter().map(|net| plain(net, "ship")).collect();
-    for (layout, average) in [("cyclic", "client"), ("cyclic", "server")] {
-        let name = |what: &str| format!("{layout}-{average}-{what}");
+    for (packing, average) in [("multiplexed", "client"), ("multiplexed", "server")] {
+        let name = |what: &str| format!("{packing}-{average}-{what}");
         let (program, keys, input, output) = (name("e.umbra"), name("keys"), name("input.ct"), name("output.ct"));
         let (secret, eval) = (format!("{keys}/secret.key"), format!("{keys}/eval.key"));
-        let compile = ["compile", "net", "--member", "net2", "--layout", layout, "--average", average];
+        let compile = ["compile", "net", "--member", "net2", "--packing", packing, "--average", average];
         run(files(), &[&compile[..], &["-o", &program]].concat());
         run(files(), &["keygen", &program, "--out", &keys]);
         run(files(), &["encrypt", &program, "--key", &secret, &shipped("ship"), "-o", &input]);
@@ -282,8 +290,8 @@ fn an_ensemble_is_averaged_by_client_or_server() {
 }
 
 #[test]
-fn an_ensemble_in_the_channel_layout_classifies_a_batch() {
-    for nets in [["net", "net2"], ["textbook", "textbook2"]] {
+fn an_ensemble_with_one_channel_per_ciphertext_classifies_a_batch() {
+    for nets in [["net", "net2"], ["padded", "padded2"]] {
         classifies_a_batch(nets);
     }
 }
@@ -291,18 +299,18 @@ fn an_ensemble_in_the_channel_layout_classifies_a_batch() {
 fn classifies_a_batch(nets: [&str; 2]) {
     let names = ["ship", "cat"];
     let plains = names.map(|name| nets.map(|net| plain(net, name)));
-    let pictures = names.map(shipped);
+    let images = names.map(shipped);
     for average in ["client", "server"] {
         let name = |what: &str| format!("{}-{average}-{what}", nets[0]);
         let (program, keys, input, output) = (name("e.umbra"), name("keys"), name("input.ct"), name("output.ct"));
         let (secret, eval) = (format!("{keys}/secret.key"), format!("{keys}/eval.key"));
-        let options = ["--layout", "channel", "--batch", "3", "--average", average, "-o", &program];
+        let options = ["--packing", "channel", "--batch", "3", "--average", average, "-o", &program];
         run(files(), &[&["compile", nets[0], "--member", nets[1]], &options[..]].concat());
         run(files(), &["keygen", &program, "--out", &keys]);
-        run(files(), &["encrypt", &program, "--key", &secret, &pictures[0], &pictures[1], "-o", &input]);
+        run(files(), &["encrypt", &program, "--key", &secret, &images[0], &images[1], "-o", &input]);
         run(files(), &["infer", &program, "--keys", &eval, &input, "-o", &output]);
-        let report = json(&["decrypt", &program, "--key", &secret, &output, "--pictures", "2"]);
-        let found = report["pictures"].as_array().unwrap();
+        let report = json(&["decrypt", &program, "--key", &secret, &output]);
+        let found = report["images"].as_array().unwrap();
         assert_eq!(found.len(), 2);
         for (found, plains) in found.iter().zip(&plains) {
             if average == "client" {
@@ -315,19 +323,19 @@ fn classifies_a_batch(nets: [&str; 2]) {
             }
         }
         let report = json(&["estimate", &program]);
-        assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(2)));
+        assert_eq!((report["images"].as_u64(), report["networks"].as_u64()), (Some(3), Some(2)));
     }
 }
 
 #[test]
 fn estimates_name_the_batch() {
     let report = json(&["estimate", "batch.umbra"]);
-    assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(3), Some(1)));
-    let report = json(&["estimate", "net", "--member", "net2", "--layout", "cyclic"]);
-    assert_eq!((report["pictures"].as_u64(), report["networks"].as_u64()), (Some(1), Some(2)));
-    let pictures = |more: &[&str]| json(&[&["estimate", "net"], more].concat())["pictures"].as_u64().unwrap();
-    let one = pictures(&["--layout", "auto"]);
-    assert!(one > 1 && one == 2 * pictures(&["--member", "net2", "--layout", "auto"]));
+    assert_eq!((report["images"].as_u64(), report["networks"].as_u64()), (Some(3), Some(1)));
+    let report = json(&["estimate", "net", "--member", "net2", "--packing", "multiplexed"]);
+    assert_eq!((report["images"].as_u64(), report["networks"].as_u64()), (Some(1), Some(2)));
+    let images = |more: &[&str]| json(&[&["estimate", "net"], more].concat())["images"].as_u64().unwrap();
+    let one = images(&["--packing", "auto"]);
+    assert!(one > 1 && one == 2 * images(&["--member", "net2", "--packing", "auto"]));
 }
 
 #[test]
@@ -337,42 +345,44 @@ fn what_does_not_fit_is_refused_in_one_line() {
         refused_with(files, &[&["compile", "net", "-o", "no.umbra"][..], options].concat(), words);
         assert!(!files.path("no.umbra").exists());
     };
-    compile(&["--layout", "channel", "--batch", "0"], &["batch", "at least 1"]);
-    compile(&["--layout", "channel", "--batch", "100000"], &["100000", "at most", "2^16"]);
+    compile(&["--packing", "channel", "--batch", "0"], &["batch", "at least 1"]);
+    compile(&["--packing", "channel", "--batch", "100000"], &["100000", "at most", "2^16"]);
     compile(&["--batch", "2"], &["batch", "channel"]);
-    compile(&["--add-first", "always"], &["add-first", "always", "channel layout"]);
-    compile(&["--layout", "auto", "--add-first", "always"], &["add-first", "channel layout"]);
-    compile(&["--layout", "channel", "--add-first", "sometimes"], &["sometimes", "auto, always, never"]);
-    compile(&["--layout", "channel", "--member", "net2", "--add-first", "always"], &["add-first", "ensemble"]);
-    compile(&["--layout", "spiral"], &["spiral", "cyclic, channel, auto"]);
-    compile(&["--layout", "channel", "--average", "nobody"], &["nobody", "client or server"]);
-    compile(&["--layout", "channel", "--average", "server"], &["server", "ensemble"]);
+    compile(&["--add-first", "always"], &["add-first", "always", "one channel per ciphertext"]);
+    compile(&["--packing", "auto", "--add-first", "always"], &["add-first", "one channel per ciphertext"]);
+    compile(&["--packing", "channel", "--add-first", "sometimes"], &["sometimes", "auto, always, never"]);
+    compile(&["--packing", "channel", "--member", "net2", "--add-first", "always"], &["add-first", "ensemble"]);
+    compile(&["--packing", "spiral"], &["spiral", "multiplexed, channel, auto"]);
+    compile(&["--packing", "channel", "--average", "nobody"], &["nobody", "client or server"]);
+    compile(&["--packing", "channel", "--average", "server"], &["server", "ensemble"]);
     compile(
-        &["--layout", "channel", "--member", "net2", "--batch", "50000"],
+        &["--packing", "channel", "--member", "net2", "--batch", "50000"],
         &["100000", "ensemble", "at most", "2^16"],
     );
-    compile(&["--layout", "channel", "--member", "wide"], &["member 1", "shapes"]);
-    compile(&["--layout", "channel", "--member", "batch.umbra"], &["batch.umbra", "in the clear"]);
-    refused_with(files, &["compile", "batch.umbra", "--layout", "channel", "-o", "no.umbra"], &["--layout", "already"]);
+    compile(&["--packing", "channel", "--member", "wide"], &["member 1", "shapes"]);
+    compile(&["--packing", "channel", "--member", "batch.umbra"], &["batch.umbra", "in the clear"]);
+    refused_with(
+        files,
+        &["compile", "batch.umbra", "--packing", "channel", "-o", "no.umbra"],
+        &["--packing", "already"],
+    );
     refused_with(
         files,
         &["compile", "batch.umbra", "--add-first", "never", "-o", "no.umbra"],
         &["--add-first", "already"],
     );
-    let compile = ["compile", "textbook", "-o", "no.umbra"];
-    refused_with(files, &compile, &["zero padding", "channel layout"]);
-    let adding = ["--layout", "channel", "--add-first", "always"];
+    let compile = ["compile", "padded", "-o", "no.umbra"];
+    refused_with(files, &compile, &["zero padding", "one channel per ciphertext"]);
+    let adding = ["--packing", "channel", "--add-first", "always"];
     refused_with(files, &[&compile[..], &adding].concat(), &["add-first", "zero padding"]);
-    let ensemble = ["--layout", "channel", "--member", "net"];
+    let ensemble = ["--packing", "channel", "--member", "net"];
     refused_with(files, &[&compile[..], &ensemble].concat(), &["member 1", "shapes"]);
 
-    let picture = shipped("cat");
+    let image = shipped("cat");
     let encrypt = ["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", "no.ct"];
-    refused_with(files, &[&encrypt[..], &[picture.as_str(); 4]].concat(), &["4 pictures", "at most 3"]);
-    refused_with(files, &encrypt, &["PICTURE"]);
+    refused_with(files, &[&encrypt[..], &[image.as_str(); 4]].concat(), &["4 images", "at most 3"]);
+    refused_with(files, &encrypt, &["IMAGE"]);
     assert!(!files.path("no.ct").exists());
-    let decrypt = ["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct", "--pictures"];
-    for count in ["0", "4"] {
-        refused_with(files, &[&decrypt[..], &[count]].concat(), &["--pictures", "1 to 3"]);
-    }
+    let decrypt = ["decrypt", "batch.client", "--key", "keys/secret.key", "three.ct", "--images"];
+    refused_with(files, &[&decrypt[..], &["0"]].concat(), &["--images"]);
 }

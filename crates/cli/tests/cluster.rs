@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Fixture, fixture, network, refused_with, umbra};
 use serde_json::Value;
+
+use common::{Fixture, fixture, network, refused_with, umbra};
 use umbra_image::Image;
 
 fn files() -> &'static Fixture {
@@ -29,7 +30,7 @@ fn clustered_networks_are_compiled_like_any_other() {
     let report = json(&["cluster", "net", "--mode", "slice", "--k", "6", "--out", "slice", "--json"]);
     let member = &report["members"][0];
     assert_eq!((report["mode"].as_str(), report["k"].as_u64()), (Some("slice"), Some(6)));
-    // Without sample pictures there is nothing to compensate errors on.
+    // Without sample images there is nothing to compensate errors on.
     assert_eq!(report["assignment"], "nearest");
     let count = |key: &str| member[key].as_u64().unwrap();
     assert!(count("multiplications_after") < count("multiplications_before"));
@@ -74,19 +75,16 @@ fn arguments_that_do_not_fit_are_refused() {
     with(&["net", "--mode", "some", "--k", "4"], &["full", "slice", "ensemble"]);
     with(&["net", "--mode", "ensemble", "--k", "4", "--restarts", "0"], &["--restarts"]);
     refused_with(files(), &["cluster", "net", "--mode", "full", "--k", "4", "--out", "net"], &["net", "another"]);
-    with(
-        &["net", "--mode", "slice", "--k", "4", "--assign", "compensated"],
-        &["--assign", "sample pictures", "nearest"],
-    );
+    with(&["net", "--mode", "slice", "--k", "4", "--assign", "compensated"], &["--assign", "sample images", "nearest"]);
 }
 
-/// Writes real pictures as the data set has them.
+/// Writes real images as the data set has them.
 fn records(file: &str) {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shipped = umbra_model::Graph::load(root.join("zoo/r20-16-cifar10-cyclic")).unwrap();
     let record = |(name, label): (&str, u8)| {
-        let picture = Image::load(root.join(format!("assets/pictures/{name}.png")), shipped.input()).unwrap();
-        [&[label], picture.bytes()].concat()
+        let image = Image::load(root.join(format!("assets/images/{name}.png")), shipped.input()).unwrap();
+        [&[label], image.bytes()].concat()
     };
     let records: Vec<u8> =
         [("cat", 3), ("dog", 5), ("horse", 7), ("ship", 8), ("truck", 9)].into_iter().flat_map(record).collect();
@@ -102,7 +100,7 @@ fn the_shipped_network_is_compensated() {
         let graph = umbra_model::Graph::load(files().path(out)).unwrap();
         let clustering = &graph.description().training["clustering"];
         let codebooks = umbra_cluster::Codebooks::load(files().path(out), &graph).unwrap();
-        (clustering["pictures"].as_u64(), codebooks)
+        (clustering["images"].as_u64(), codebooks)
     };
     let shipped = codebooks("shipped", &[]);
     assert_eq!(shipped.0, Some(16));

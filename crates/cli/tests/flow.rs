@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{fixture, network, picture, umbra};
 use serde_json::Value;
+
+use common::{fixture, image, network, refused_with, umbra};
 use umbra_image::{Image, top_class};
 use umbra_model::{Dataset, DatasetKind, Description, Graph, GraphBuilder, Reference};
 
@@ -16,9 +17,9 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn what_is_decrypted_is_what_the_network_says() {
     let files = fixture("flow");
-    let report = json(&["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct", "--json"]);
+    let report = json(&["decrypt", "net.client", "--key", "keys/secret.key", "output.ct", "--json"]);
     let graph = Graph::load(files.path("net")).unwrap();
-    let values = graph.input().normalise(Image::load(picture(), graph.input()).unwrap().bytes()).unwrap();
+    let values = graph.input().normalise(Image::load(image(), graph.input()).unwrap().bytes()).unwrap();
     let plain = Reference::<f64>::new(&graph).forward(&values).unwrap();
     let logits: Vec<f64> = report["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!(logits.len(), 3);
@@ -33,8 +34,10 @@ fn what_is_decrypted_is_what_the_network_says() {
 #[test]
 fn a_network_is_as_good_as_its_program() {
     // Compiled on the fly it is the same program, so that the files fit.
-    let arguments = ["decrypt", "net", "--key", "keys/secret.key", "output.ct", "--json"];
-    assert_eq!(json(&arguments)["classes"].as_array().unwrap().len(), 3);
+    for network in ["net", "net.umbra"] {
+        let arguments = ["decrypt", network, "--key", "keys/secret.key", "output.ct", "--json"];
+        assert_eq!(json(&arguments)["classes"].as_array().unwrap().len(), 3);
+    }
 }
 
 #[cfg(unix)]
@@ -64,7 +67,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn the_demonstration_reports_every_figure() {
-    let image = picture();
+    let image = image();
     let report = json(&["demo", "--network", "net", "--image", image.to_str().unwrap(), "--out", "demo", "--json"]);
     assert_eq!(report["top1_match"], Value::Bool(true));
     assert!(report["max_abs_error"].as_f64().unwrap() < 0.3);
@@ -86,6 +89,11 @@ fn the_demonstration_reports_every_figure() {
     ] {
         assert!(report[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {}", report[key]);
     }
+    assert_eq!(report["image"].as_str(), image.to_str());
+    for residual in ["zero_slots", "copies"] {
+        assert!(report["residuals"][residual].as_f64().is_some_and(|v| (0.0..1.0).contains(&v)), "{report}");
+    }
+    assert!(report["steps"][0]["estimated_cpu_seconds"].as_f64().is_some_and(|s| s > 0.0));
     let files = fixture("flow");
     let size = |name: &str| std::fs::metadata(files.path(name)).unwrap().len();
     assert_eq!(report["eval_key_file_bytes"].as_u64(), Some(size("demo/eval.key")));
@@ -93,7 +101,7 @@ fn the_demonstration_reports_every_figure() {
     assert_eq!(report["output_ciphertext_bytes"].as_u64(), Some(size("demo/output.ct")));
     // What it keeps can be used by the other commands.
     let arguments = ["--key", "demo/secret.key", "demo/output.ct", "--json"];
-    assert_eq!(json(&[&["decrypt", "demo/network.umbra"][..], &arguments].concat())["class"], report["class"]);
+    assert_eq!(json(&[&["decrypt", "demo/network.client"][..], &arguments].concat())["class"], report["class"]);
 }
 
 #[test]
@@ -105,12 +113,159 @@ fn estimates_come_before_keys() {
     assert!(size > estimated && size - estimated < 100_000, "{size} for {estimated}");
     let without = json(&["estimate", "net", "--without", "bsgs", "--json"]);
     assert!(without["eval_key_file_bytes"].as_u64() > report["eval_key_file_bytes"].as_u64());
+    // A client file tells what its owner will have to make and send.
+    let client = json(&["estimate", "net.client", "--json"]);
+    for key in ["images", "log_n", "eval_key_file_bytes", "input_ciphertext_bytes", "logit_error_std"] {
+        assert_eq!(client[key], report[key], "{key}");
+    }
+    assert!(report["cpu_seconds_reference"].is_number() && client["cpu_seconds_reference"].is_null());
+    refused_with(files, &["estimate", "net.client", "--packing", "channel"], &["--packing", "compiled already"]);
+}
+
+/// A client has its client file, its keys and its images: no program, no network.
+#[test]
+fn a_client_needs_no_program() {
+    let files = fixture("flow");
+    let client = files.path("client");
+    std::fs::create_dir_all(&client).unwrap();
+    std::fs::copy(files.path("net.client"), client.join("net.client")).unwrap();
+    let at = |folder: &std::path::Path, arguments: &[&str]| {
+        let output = umbra().current_dir(folder).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let image = image();
+    at(&client, &["keygen", "net.client", "--out", "keys"]);
+    at(&client, &["encrypt", "net.client", "--key", "keys/secret.key", image.to_str().unwrap(), "--out", "image.ct"]);
+    let infer =
+        ["infer", "net.umbra", "--keys", "client/keys/eval.key", "client/image.ct", "--out", "client/result.ct"];
+    at(&files.folder, &infer);
+    let decrypt = at(&client, &["decrypt", "net.client", "--key", "keys/secret.key", "result.ct", "--json"]);
+    let (found, expected): (Value, Value) = (
+        serde_json::from_str(&decrypt).unwrap(),
+        json(&["decrypt", "net.umbra", "--key", "keys/secret.key", "output.ct", "--json"]),
+    );
+    assert_eq!(found["class"], expected["class"]);
+    assert!(found["residuals"]["zero_slots"].is_number() && found["residuals"]["copies"].is_number());
+    let mut names: Vec<_> = std::fs::read_dir(&client).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["image.ct", "keys", "net.client", "result.ct"]);
+    // All files of a client have one key set, which is another client's no more.
+    let key_set = |file: &str| json(&["inspect", file, "--json"])["key_set"].as_str().map(str::to_string);
+    let own = key_set("client/keys/secret.key");
+    assert!(own.as_ref().is_some_and(|id| id.len() == 32));
+    for file in ["client/keys/eval.key", "client/image.ct", "client/result.ct"] {
+        assert_eq!(key_set(file), own, "{file}");
+    }
+    assert_ne!(key_set("keys/secret.key"), own);
+    assert_eq!(key_set("net.umbra"), None);
+}
+
+#[test]
+fn a_client_file_has_no_weights_and_no_names_of_layers() {
+    let files = fixture("flow");
+    let report = json(&["inspect", "net.client", "--json"]);
+    assert_eq!(report["records"].as_u64(), Some(0));
+    let program = json(&["inspect", "net.umbra", "--json"]);
+    assert_eq!(report["belongs_to"], program["digest"]);
+    assert_eq!(report["content"]["classes"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        report["content"]["keys"].as_array().map(Vec::len).map(|n| n as u64),
+        program["content"]["costs"]["counts"]["keys"].as_u64()
+    );
+    let bytes = std::fs::read(files.path("net.client")).unwrap();
+    assert!(bytes.len() < 16 << 10, "{}", bytes.len());
+    let text = String::from_utf8_lossy(&bytes);
+    let graph = Graph::load(files.path("net")).unwrap();
+    assert!(graph.nodes()[1..].iter().all(|node| !text.contains(&format!("{:?}", node.name()))));
+    // Its name and place are chosen as those of other outputs.
+    let arguments = ["compile", "net", "--out", "named.umbra", "--client", "for-clients", "--json"];
+    let report = json(&arguments);
+    assert_eq!(report["client_file"].as_str(), Some("for-clients"));
+    assert!(std::fs::read(files.path("for-clients")).unwrap() == bytes && !files.path("named.client").exists());
+    // And from a program that is there.
+    json(&["compile", "net.umbra", "--out", "again.umbra", "--json"]);
+    assert!(std::fs::read(files.path("again.client")).unwrap() == bytes);
+}
+
+#[test]
+fn what_a_pass_leaves_is_printed_and_nothing_written() {
+    let files = fixture("flow");
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(files.path("net")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let dump = |stage: &str| {
+        let output = umbra().current_dir(files.path("net")).args(["compile", ".", "--dump", stage]).output().unwrap();
+        assert!(output.status.success(), "{stage}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let texts: Vec<String> = umbra_compiler::Stage::ALL.map(|stage| dump(stage.name())).into();
+    assert!(texts.iter().all(|text| text.ends_with('\n') && text.lines().count() > 1), "{texts:?}");
+    assert_ne!(texts[0], texts[texts.len() - 1]);
+    assert_eq!(names(), before);
+    refused_with(files, &["compile", "net", "--dump", "nothing"], &["nothing", "lower", "emit"]);
+    refused_with(files, &["compile", "net.umbra", "--dump", "fuse"], &["--dump", "compiled already"]);
+    refused_with(files, &["compile", "net.client", "--dump", "fuse"], &["no weights"]);
+    refused_with(files, &["compile", "net"], &["--out"]);
+}
+
+/// New weights, old keys.
+#[test]
+fn keys_survive_retraining() {
+    let files = fixture("flow");
+    network(7).build().unwrap().save(files.path("retrained")).unwrap();
+    for old in ["net.client", "net.umbra"] {
+        json(&["compile", "retrained", "--out", "retrained.umbra", "--compatible-with", old, "--json"]);
+    }
+    let image = image();
+    let encrypt =
+        ["encrypt", "retrained.client", "--key", "keys/secret.key", image.to_str().unwrap(), "--out", "new.ct"];
+    json(&[&encrypt[..], &["--json"]].concat());
+    let infer = ["infer", "retrained.umbra", "--keys", "keys/eval.key", "new.ct", "--out", "new-result.ct", "--json"];
+    json(&infer);
+    let report = json(&["decrypt", "retrained.client", "--key", "keys/secret.key", "new-result.ct", "--json"]);
+    let graph = Graph::load(files.path("retrained")).unwrap();
+    let values = graph.input().normalise(Image::load(image, graph.input()).unwrap().bytes()).unwrap();
+    let plain = Reference::<f64>::new(&graph).forward(&values).unwrap();
+    let logits: Vec<f64> = report["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let error = logits.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(logits.len() == plain.len() && error < 0.3, "{error}: {logits:?} {plain:?}");
+    // Ciphertexts are for one program all the same.
+    let old = ["infer", "retrained.umbra", "--keys", "keys/eval.key", "input.ct", "--out", "no.ct"];
+    refused_with(files, &old, &["input.ct", "another program"]);
+    let old = ["decrypt", "retrained.client", "--key", "keys/secret.key", "output.ct"];
+    refused_with(files, &old, &["output.ct", "another program"]);
+    // What cannot be met is said, with the remedy.
+    let mut deeper = network(8);
+    deeper.widths = vec![4, 8];
+    deeper.build().unwrap().save(files.path("deeper")).unwrap();
+    let compile = ["compile", "deeper", "--out", "deeper.umbra", "--compatible-with", "net.client"];
+    refused_with(files, &compile, &["make keys again"]);
+    assert!(!files.path("deeper.umbra").exists() && !files.path("deeper.client").exists());
+}
+
+#[test]
+fn old_names_of_options_work() {
+    let files = fixture("flow");
+    let run = |arguments: &[&str]| {
+        umbra().current_dir(&files.folder).args(arguments).assert().success();
+    };
+    run(&["compile", "net", "--out", "old.umbra", "--layout", "cyclic", "--without", "pair-giants"]);
+    run(&["compile", "net", "--out", "new.umbra", "--packing", "multiplexed", "--without", "complex-giants"]);
+    assert!(std::fs::read(files.path("old.umbra")).unwrap() == std::fs::read(files.path("new.umbra")).unwrap());
+    run(&["decrypt", "net.client", "--key", "keys/secret.key", "output.ct", "--pictures", "1"]);
+    let demo = ["demo", "--network", "net", "--picture", "cat", "--json"];
+    assert_eq!(json(&demo)["image"], json(&["demo", "--network", "net", "--sample", "cat", "--json"])["image"]);
 }
 
 #[test]
 fn every_file_can_be_inspected() {
     for (file, kind) in [
         ("net.umbra", "a program"),
+        ("net.client", "a client file"),
         ("keys/secret.key", "a secret key"),
         ("keys/eval.key", "evaluation keys"),
         ("input.ct", "a ciphertext"),
@@ -128,18 +283,18 @@ fn a_data_set_is_classified_in_every_mode() {
     let mut spec = network(3);
     (spec.height, spec.width, spec.classes) = (32, 32, 10);
     let random = spec.build().unwrap();
-    // Real pictures are unlike random ones: the network is to know some of them.
+    // Real images are unlike random ones: the network is to know some of them.
     let names = ["airplane", "automobile", "cat", "dog", "frog", "horse", "ship", "truck"];
-    let load = |name: &str| Image::load(picture().with_file_name(format!("{name}.png")), random.input()).unwrap();
+    let load = |name: &str| Image::load(image().with_file_name(format!("{name}.png")), random.input()).unwrap();
     let samples: Vec<Vec<u8>> = names.iter().map(|name| load(name).bytes().to_vec()).collect();
-    let mut builder = GraphBuilder::new(random.geometry(), random.input().clone()).unwrap();
+    let mut builder = GraphBuilder::new(random.padding(), random.input().clone()).unwrap();
     for node in &random.nodes()[1..] {
         builder.add(node.name(), node.operator().clone(), node.inputs()).unwrap();
     }
     let description = Description { samples: samples.clone(), ..random.description().clone() };
     let graph = builder.finish_with(description, random.ranges().clone(), random.output()).unwrap();
     graph.save(files.path("cifar")).unwrap();
-    // Two pictures in the official format, the first of which is no coin's toss between two classes.
+    // Two images in the official format, the first of which is no coin's toss between two classes.
     let margin = |sample: &[u8]| {
         let mut logits = Reference::<f64>::new(&graph).forward(&graph.input().normalise(sample).unwrap()).unwrap();
         logits.sort_by(|a, b| b.total_cmp(a));
@@ -148,9 +303,9 @@ fn a_data_set_is_classified_in_every_mode() {
     let clearest = samples.iter().max_by(|a, b| margin(a).total_cmp(&margin(b))).unwrap();
     // Five times the error that is asked for.
     assert!(margin(clearest) > 0.07, "{}", margin(clearest));
-    let pictures: Vec<u8> = [clearest, &samples[0]].into_iter().flat_map(|p| [&[7], p.as_slice()].concat()).collect();
-    assert_eq!(Dataset::decode(DatasetKind::Cifar10, &pictures).unwrap().len(), 2);
-    std::fs::write(files.path("batch.bin"), pictures).unwrap();
+    let images: Vec<u8> = [clearest, &samples[0]].into_iter().flat_map(|p| [&[7], p.as_slice()].concat()).collect();
+    assert_eq!(Dataset::decode(DatasetKind::Cifar10, &images).unwrap().len(), 2);
+    std::fs::write(files.path("batch.bin"), images).unwrap();
     for (mode, accuracy) in
         [("plain", "accuracy_plain"), ("simulated", "accuracy_simulated"), ("encrypted", "accuracy_encrypted")]
     {

@@ -1,33 +1,54 @@
-//! One file of each format, as version 1 wrote it: read, checked, run and written again bit by bit.
+//! One file of each format and version. Those of version 2 are read, checked, run and written again bit by bit; those
+//! of version 1 are refused with what to do.
 //!
-//! `cargo test -p umbra-cli --test golden -- --ignored` makes them anew, which a change of format must not need: it comes
-//! with a new version number and with golden files of its own.
+//! `cargo test -p umbra-cli --test golden -- --ignored` makes those of version 2 anew, which a change of format must
+//! not need: it comes with a new version number and with golden files of its own. Nothing writes version 1 any more.
 
+mod common;
+
+use std::ops::ControlFlow::Continue;
 use std::path::{Path, PathBuf};
 
-use umbra_ckks::{Bsgs, Diagonal, GadgetLiteral, ParametersLiteral};
+use serde_json::{Value, json};
+
+use common::umbra;
+use umbra_ckks::{Bsgs, Diagonal, Gadget, GadgetLiteral, Level, ParametersLiteral};
 use umbra_client::{Client, decode_secret_key, encode_secret_key, open_secret_key};
-use umbra_file::{Container, ContainerFile, Kind, encode};
-use umbra_model::{ImageSpec, Normalisation};
+use umbra_file::{Container, ContainerFile, FileError, FormatError, Kind, VERSION, encode};
+use umbra_image::{ImageSpec, Normalisation};
 use umbra_program::{
-    Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Report, Step,
+    ClientSpec, Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Register, Report,
+    Step,
 };
 use umbra_ring::primes;
 use umbra_server::Server;
-use umbra_wire::{EvaluationKeys, LoadedProgram, Role, encode_output, encode_program, read_ciphertexts};
+use umbra_wire::{ClientFile, Encrypted, EvaluationKeys, EvaluationKeysReader, LoadedProgram, Role, encode_program};
+
+/// Files of version 1, what they are, and what is to be done about them.
+const VERSION_1: [(&str, &str); 5] = [
+    ("program.umbra", "compile the network again"),
+    ("secret.key", "make the keys again with keygen"),
+    ("eval.key", "make the keys again with keygen"),
+    ("input.ct", "encrypt the image again"),
+    ("output.ct", "encrypt the image again"),
+];
+
+fn folder(version: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}"))
+}
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    folder(VERSION).join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(golden(name)).unwrap()
 }
 
-/// The pictures are 2 x 2 gray; the two "logits" are 1/4 plus the sum of the pixels, and 1/4 less twice that.
-const PICTURE: [f32; 4] = [0.5, -1.0, 2.0, 0.25];
+/// The images are 2 x 2 gray; the two "logits" are 1/4 plus the sum of the pixels, and 1/4 less twice that.
+const IMAGE: [f32; 4] = [0.5, -1.0, 2.0, 0.25];
 
-/// Channel 0 holds the picture; the last step multiplies it and moves it to channel 1 too.
+/// Channel 0 holds the image; the last step multiplies it and moves it to channel 1 too.
 fn program() -> Program {
     let log_n = 12;
     let primes = primes::nearest(log_n, 26.5, 4, &[]).unwrap();
@@ -44,33 +65,32 @@ fn program() -> Program {
         |baby, values| Diagonal { output: 0, input: 0, outer: 0, inner: 0, baby, imaginary: false, mask: None, values };
     let mut bias = vec![0.0; period];
     bias[..2].fill(0.25);
-    let sum = |rotation: usize| Operation::RotateSum { source: 0, rotations: vec![rotation as i64], gadget: 0 };
-    let estimate = Estimate::default();
+    let (register, gadget, level) = (Register(0), Gadget(0), Level(1));
+    let sum = |rotation: usize| Operation::RotateSum { source: register, rotations: vec![rotation as i64], gadget };
     let step = |node: &str, operation, scale_out| Step {
         node: node.into(),
         operation,
-        destination: 0,
-        level_in: 1,
-        level_out: 1,
+        destination: register,
+        level_in: level,
+        level_out: level,
         scale_out,
-        estimate,
+        estimate: Estimate::default(),
     };
-    let scale = 24f64.exp2();
+    let (scale, scale_out) = (24f64.exp2(), 40f64.exp2());
     let linear = Linear {
-        inputs: vec![LinearInput { source: 0, weight_scale: 16f64.exp2() }],
-        plan: Bsgs { babies: vec![-1, 0], inner: vec![0], outer: vec![0], pair: None },
+        inputs: vec![LinearInput { source: register, weight_scale: 16f64.exp2() }],
+        plan: Bsgs { babies: vec![-1, 0], inner: vec![0], outer: vec![0], imaginary_steps: None },
         diagonals: vec![diagonal(0, unit(1, -2.0)), diagonal(1, unit(0, 1.0))],
         period,
         masks: Vec::new(),
         bias: vec![bias],
-        gadget: 0,
+        gadget,
         add_first: false,
     };
-    Program {
+    let client = ClientSpec {
         name: "golden".into(),
-        network: [7; 32],
         classes: vec!["sum".into(), "twice the sum, negated".into()],
-        picture: ImageSpec {
+        image: ImageSpec {
             channels: 1,
             height: 2,
             width: 2,
@@ -78,33 +98,48 @@ fn program() -> Program {
             clip: None,
         },
         logit_range: Some([-8.0, 8.0]),
-        layout: Layout::Cyclic,
-        input: InputLayout { register: 0, positions, pitch: 2, ciphertexts: vec![channels], level: 1, scale },
-        output: OutputLayout { register: 0, level: 1, scale: 40f64.exp2(), period, step: 1, classes: 2 },
+        logit_error: 0.001,
+        layout: Layout::default(),
+        input: InputLayout { positions, pitch: 2, ciphertexts: vec![channels], level, scale },
+        output: OutputLayout { level, scale: scale_out, period, step: 1, classes: 2 },
         parameters: ParametersLiteral {
             log_n,
             primes,
             levels: vec![vec![0], vec![0, 1]],
             gadgets: vec![GadgetLiteral { digits: vec![vec![0, 1]], special: vec![2, 3] }],
         },
+        keys: Vec::new(),
+    };
+    let mut program = Program {
+        client,
+        network: [7; 32],
         registers: 1,
+        input: register,
+        output: register,
         steps: vec![
             step("pool", sum(period), scale),
             step("pool", sum(2 * period), scale),
-            step("fc", Operation::Linear(Box::new(linear)), 40f64.exp2()),
+            step("fc", Operation::Linear(Box::new(linear)), scale_out),
         ],
         report: Report { notes: vec!["made by hand".into()], ..Report::default() },
-    }
+    };
+    program.client.keys = program.key_set();
+    program
+}
+
+fn loaded() -> LoadedProgram {
+    LoadedProgram::open(&golden("program.umbra")).unwrap()
 }
 
 fn expected() -> [f64; 2] {
-    let sum: f32 = PICTURE.iter().sum();
+    let sum: f32 = IMAGE.iter().sum();
     [0.25 + f64::from(sum), 0.25 - 2.0 * f64::from(sum)]
 }
 
-fn close(values: &[f64]) {
-    let error = values.iter().zip(expected()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(values.len() == 2 && error < 1e-2, "{values:?} for {:?}", expected());
+fn close(client: &Client, result: &Encrypted) {
+    let found = client.decrypt(result).unwrap().remove(0).unwrap().values;
+    let error = found.iter().zip(expected()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(found.len() == 2 && error < 1e-2, "{found:?} for {:?}", expected());
 }
 
 #[test]
@@ -113,91 +148,147 @@ fn write() {
     std::fs::create_dir_all(golden("")).unwrap();
     let program = LoadedProgram::new(program()).unwrap();
     program.save(&golden("program.umbra")).unwrap();
-    let client = Client::generate(&program).unwrap();
+    program.client().save(&golden("program.client")).unwrap();
+    let client = Client::generate(program.client()).unwrap();
     client.save_secret_key(&golden("secret.key")).unwrap();
-    client.write_evaluation_keys(&golden("eval.key"), &mut |_, _| {}).unwrap();
-    client.encrypt_to(&golden("input.ct"), &PICTURE).unwrap();
+    client.save_evaluation_keys(&golden("eval.key"), &mut |_, _| Continue(())).unwrap();
+    client.encrypt_to(&golden("input.ct"), &[IMAGE]).unwrap();
     let server = Server::new(&program).unwrap();
     let keys = server.open_keys(&golden("eval.key")).unwrap();
-    let result = server.infer(&keys, server.read_input(&golden("input.ct")).unwrap(), &mut |_| {}).unwrap();
-    server.write_output(&golden("output.ct"), &result).unwrap();
-    close(&client.decrypt(&result).unwrap().values);
+    let result = server.infer(&keys, &server.open_input(&golden("input.ct")).unwrap(), &mut |_| Continue(())).unwrap();
+    server.save_output(&golden("output.ct"), &result).unwrap();
+    close(&client, &result);
 }
 
 #[test]
 fn programs() {
-    let program = LoadedProgram::open(&golden("program.umbra")).unwrap();
+    let program = loaded();
     assert_eq!(**program.program(), self::program());
     assert!(encode_program(program.program()).unwrap() == bytes("program.umbra"));
-    // What came later is written where it is there, and read back.
+    // What is not usual is written where it is there, and read back.
     let mut clipped = self::program();
-    clipped.picture.clip = Some(5.0);
+    clipped.client.image.clip = Some(5.0);
     let encoded = encode_program(&clipped).unwrap();
     assert_eq!(**LoadedProgram::decode(&Container::decode(&encoded[..]).unwrap()).unwrap().program(), clipped);
 }
 
 #[test]
+fn client_files() {
+    let client = ClientFile::open(&golden("program.client")).unwrap();
+    assert_eq!(**client.spec(), program().client);
+    assert_eq!(client.program(), loaded().digest());
+    assert!(client.encode().unwrap() == bytes("program.client"));
+    // The program says the same.
+    assert!(loaded().client().encode().unwrap() == bytes("program.client"));
+}
+
+#[test]
 fn secret_keys() {
-    let program = LoadedProgram::open(&golden("program.umbra")).unwrap();
     let file = ContainerFile::open(golden("secret.key"), Kind::SecretKey, None).unwrap();
-    let secret = decode_secret_key(file.container(), program.parameters()).unwrap();
-    assert!(*encode_secret_key(program.parameters(), &secret).unwrap() == bytes("secret.key"));
+    let secret = decode_secret_key(file.container(), loaded().parameters()).unwrap();
+    assert!(*encode_secret_key(&secret).unwrap() == bytes("secret.key"));
 }
 
 #[test]
 fn evaluation_keys() {
-    let program = LoadedProgram::open(&golden("program.umbra")).unwrap();
+    let program = loaded();
     let keys = EvaluationKeys::open(&golden("eval.key"), program.parameters()).unwrap();
-    keys.expect(&program.program().key_set()).unwrap();
+    keys.expect(&program.client().spec().keys).unwrap();
     keys.load_all().unwrap();
-    assert_eq!(keys.size(), bytes("eval.key").len() as u64);
+    let file = bytes("eval.key");
+    assert_eq!(keys.size(), file.len() as u64);
+    let stream = EvaluationKeysReader::open(&file[..], program.parameters()).unwrap();
+    assert_eq!(stream.keys(), keys.keys());
+    assert_eq!(stream.into_memory().unwrap().len(), keys.keys().len());
 }
 
 #[test]
 fn ciphertexts() {
-    let program = LoadedProgram::open(&golden("program.umbra")).unwrap();
+    let program = loaded();
     let secret = open_secret_key(&golden("secret.key"), program.parameters()).unwrap();
-    let client = Client::new(&program, secret);
+    let client = Client::new(&ClientFile::open(&golden("program.client")).unwrap(), secret).unwrap();
     let server = Server::new(&program).unwrap();
     let keys = server.open_keys(&golden("eval.key")).unwrap();
-    let result = server.infer(&keys, server.read_input(&golden("input.ct")).unwrap(), &mut |_| {}).unwrap();
+    let input = server.open_input(&golden("input.ct")).unwrap();
+    assert_eq!((input.images, input.key_set()), (1, Some(client.key_set())));
+    let result = server.infer(&keys, &input, &mut |_| Continue(())).unwrap();
     // The same bits on every machine, with every kernel and number of threads.
-    assert!(encode_output(&program, &result).unwrap() == bytes("output.ct"));
-    let read = read_ciphertexts(&golden("output.ct"), &program, Role::Output).unwrap();
-    close(&client.decrypt(&read).unwrap().values);
+    assert!(result.encode(program.client()).unwrap() == bytes("output.ct"));
+    close(&client, &Encrypted::open(&golden("output.ct"), client.file(), Role::Output).unwrap());
+}
+
+#[test]
+fn files_of_version_1_are_refused_with_what_to_do() {
+    for (name, remedy) in VERSION_1 {
+        let error = ContainerFile::open_any(folder(1).join(name)).unwrap_err();
+        assert!(matches!(&error, FileError::Format { reason: FormatError::Version { found: 1, .. }, .. }), "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
+}
+
+#[test]
+fn commands_say_what_to_do_about_version_1() {
+    let old = |name: &str| folder(1).join(name).to_str().unwrap().to_string();
+    let new = |name: &str| golden(name).to_str().unwrap().to_string();
+    let out = std::env::temp_dir().join("umbra-never-written.ct").to_str().unwrap().to_string();
+    let (program, client) = (new("program.umbra"), new("program.client"));
+    let (secret, keys, input) = (new("secret.key"), new("eval.key"), new("input.ct"));
+    let infer = |program: &str, keys: &str, input: &str| {
+        ["infer", program, "--keys", keys, input, "--out", &out].map(str::to_string).to_vec()
+    };
+    let decrypt = |key: &str, result: &str| ["decrypt", &client, "--key", key, result].map(str::to_string).to_vec();
+    let mut commands = vec![
+        ("program.umbra", infer(&old("program.umbra"), &keys, &input)),
+        ("eval.key", infer(&program, &old("eval.key"), &input)),
+        ("input.ct", infer(&program, &keys, &old("input.ct"))),
+        ("secret.key", decrypt(&old("secret.key"), &new("output.ct"))),
+        ("output.ct", decrypt(&secret, &old("output.ct"))),
+        ("program.umbra", ["keygen", &old("program.umbra"), "--out", &out].map(str::to_string).to_vec()),
+        ("program.umbra", ["estimate", &old("program.umbra")].map(str::to_string).to_vec()),
+    ];
+    commands.extend(VERSION_1.map(|(name, _)| (name, vec!["inspect".to_string(), old(name)])));
+    for (name, arguments) in commands {
+        let output = umbra().args(&arguments).output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(2), 1), "{arguments:?}: {line}");
+        let (_, remedy) = VERSION_1.iter().find(|(n, _)| *n == name).unwrap();
+        assert!(["version 1", name, *remedy].iter().all(|word| line.contains(word)), "{arguments:?}: {line}");
+    }
+    assert!(!Path::new(&out).exists());
 }
 
 /// A program whose header was edited, with digests that fit.
-fn edited(edit: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+fn edited(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let file = bytes("program.umbra");
     let container = Container::decode(&file[..]).unwrap();
-    let mut header: serde_json::Value = container.header().unwrap();
+    let mut header: Value = container.header().unwrap();
     edit(&mut header);
     let records: Vec<&[u8]> = (0..container.records()).map(|r| container.record(r).unwrap()).collect();
-    encode(container.kind(), container.context(), &header, &records).unwrap()
+    encode(container.label(), &header, &records).unwrap()
 }
 
 #[test]
 fn headers_that_ask_for_too_much_are_refused() {
-    use serde_json::json;
-    type Edit = fn(&mut serde_json::Value);
-    let edits: [Edit; 16] = [
+    type Edit = fn(&mut Value);
+    let edits: [Edit; 18] = [
         |h| h["registers"] = json!(u64::MAX),
-        |h| h["parameters"]["log_n"] = json!(63),
-        |h| h["parameters"]["log_n"] = json!(11),
-        |h| h["parameters"]["levels"][0][0] = json!(60000),
-        |h| h["parameters"]["primes"][0] = json!(15),
-        |h| h["parameters"]["gadgets"] = json!([]),
+        |h| h["input"] = json!(u16::MAX),
+        |h| h["output"] = json!(1u64 << 40),
+        |h| h["client"]["parameters"]["log_n"] = json!(63),
+        |h| h["client"]["parameters"]["log_n"] = json!(11),
+        |h| h["client"]["parameters"]["levels"][0][0] = json!(60000),
+        |h| h["client"]["parameters"]["primes"][0] = json!(15),
+        |h| h["client"]["parameters"]["gadgets"] = json!([]),
+        |h| h["client"]["input"]["scale"] = json!(-1.0),
+        |h| h["client"]["input"]["positions"] = json!(1u64 << 60),
+        |h| h["client"]["output"]["classes"] = json!(1u64 << 60),
+        |h| h["client"]["image"]["height"] = json!(1u64 << 40),
         |h| h["steps"][2]["operation"]["period"] = json!(0),
         |h| h["steps"][2]["operation"]["period"] = json!(1u64 << 62),
         |h| h["steps"][2]["operation"]["outputs"] = json!(1u64 << 62),
         |h| h["steps"][2]["operation"]["plan"]["babies"] = json!([0, 1u64 << 40]),
         |h| h["steps"][0]["level_out"] = json!(9),
         |h| h["steps"][0]["destination"] = json!(77),
-        |h| h["input"]["scale"] = json!(-1.0),
-        |h| h["input"]["positions"] = json!(1u64 << 60),
-        |h| h["output"]["classes"] = json!(1u64 << 60),
-        |h| h["picture"]["height"] = json!(1u64 << 40),
     ];
     for (i, edit) in edits.into_iter().enumerate() {
         let bytes = edited(edit);

@@ -1,11 +1,12 @@
-//! `umbra bench paper` from beginning to end, on small networks and few pictures.
+//! `umbra bench paper` from beginning to end, on small networks and few images.
 
 mod common;
 
 use std::path::Path;
 
-use common::umbra;
 use serde_json::Value;
+
+use common::umbra;
 use umbra_model::zoo::ResNet;
 
 #[test]
@@ -15,7 +16,7 @@ fn tables_and_plots_say_what_was_measured() {
     let network = |seed| ResNet { widths: vec![2], blocks: 1, seed, ..ResNet::default() };
     network(1).build().unwrap().save(path("net")).unwrap();
     network(2).build().unwrap().save(path("net2")).unwrap();
-    // Three pictures in the format of CIFAR-10.
+    // Three images in the format of CIFAR-10.
     let record = |label: u8| std::iter::once(label).chain((0..3072).map(move |i| (i as u8).wrapping_mul(label + 3)));
     let dataset = network(1).build().unwrap().description().dataset.clone();
     let baseline = format!(r#"{{"name": "R8", "dataset": {dataset:?}, "accuracy_plain": 33.5, "epochs": 3}}"#);
@@ -52,13 +53,15 @@ fn tables_and_plots_say_what_was_measured() {
     let out = path("out");
     let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
     let rows = |name: &str| json(name).as_array().unwrap().len();
-    // The baseline; in the clear, clustered with two numbers of codewords in two ways, one of them calibrated on the training pictures; cyclic,
-    // batch: simulated and encrypted; the ensemble: in both layouts, in the clear, and clustered.
+    // The baseline; in the clear, clustered with two numbers of codewords in two ways, one of them calibrated on the
+    // training images; one image, a batch: simulated and encrypted; the ensemble: in both packings, in the clear, and
+    // clustered.
     assert_eq!(rows("accuracy.json"), 1 + 1 + 2 * 2 + 2 * 2 + 2 * 2 + 1 + 1);
     let accuracy = json("accuracy.json");
     assert!(accuracy.as_array().unwrap().iter().all(|row| row["accuracy, %"].is_number()), "{accuracy}");
     assert_eq!((&accuracy[0]["network"], &accuracy[0]["accuracy, %"]), (&"R8, ReLU".into(), &33.5.into()));
-    // Cyclic, one picture, a full batch, the ensemble in both layouts, two numbers of codewords, the ensemble clustered.
+    // One image in both packings, a full batch, the ensemble in both packings, two numbers of codewords, the ensemble
+    // clustered.
     assert_eq!(rows("latency.json"), 5 + 2 + 1);
     let latency = json("latency.json");
     assert!(latency.as_array().unwrap().iter().all(|row| row["seconds for each"].is_number()), "{latency}");
@@ -73,11 +76,11 @@ fn tables_and_plots_say_what_was_measured() {
 
     // Run again, nothing is measured anew; what is lost, is.
     let made = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
-    let before = [made("jobs/plain.json"), made("jobs/cyclic-time.json")];
-    std::fs::remove_file(out.join("jobs/cyclic-time.json")).unwrap();
+    let before = [made("jobs/plain.json"), made("jobs/multiplexed-time.json")];
+    std::fs::remove_file(out.join("jobs/multiplexed-time.json")).unwrap();
     assert!(paper("out").status.success());
     assert_eq!(made("jobs/plain.json"), before[0]);
-    assert!(made("jobs/cyclic-time.json") > before[1]);
+    assert!(made("jobs/multiplexed-time.json") > before[1]);
 }
 
 #[test]

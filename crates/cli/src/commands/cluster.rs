@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
+
+use umbra::model::{Graph, Split};
+use umbra::{Network, data};
 use umbra_cluster::{Assignment, ClusterMode, ClusterOptions, ClusterReport, Clustered, cluster};
-use umbra_model::{Graph, Split};
 
 use crate::arguments::{self, Assign, Cluster};
-use crate::network::Network;
-use crate::{Outcome, dataset, text};
+use crate::outcome::Outcome;
+use crate::text;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -44,14 +46,15 @@ pub fn run(arguments: &Cluster) -> anyhow::Result<Outcome> {
         Assign::Nearest => Assignment::Nearest,
         Assign::Auto | Assign::Compensated => Assignment::Compensated,
     };
-    if let Some(data) = &arguments.data {
+    if let Some(path) = &arguments.data {
         if options.assignment == Assignment::Nearest {
             bail!(
-                "--data: pictures to make up for errors on, which --assign nearest does not; leave --data out, or use --assign compensated"
+                "--data: images to make up for errors on, which --assign nearest does not; leave --data out, or use \
+                 --assign compensated"
             );
         }
-        let pictures = dataset::pictures(data, &graphs[0], Split::Train, Some(arguments.limit.get()))?;
-        options.pictures = pictures.into_iter().map(|(bytes, _)| bytes).collect();
+        let images = data::images(path, &graphs[0], Split::Train, Some(arguments.limit.get()))?;
+        options.images = images.into_iter().map(|(bytes, _)| bytes).collect();
     }
     let folders = match arguments.mode {
         arguments::ClusterMode::Ensemble => {
@@ -98,13 +101,12 @@ fn mode(mode: arguments::ClusterMode) -> ClusterMode {
 }
 
 fn in_the_clear(path: &Path) -> anyhow::Result<Graph> {
-    match Network::open(path)? {
-        Network::Graph(graph) => Ok(*graph),
-        Network::Program(_) => bail!(
-            "{}: this is a program, expected a network in the clear; cluster the network, then compile it",
-            path.display()
-        ),
-    }
+    let found = match Network::open(path)? {
+        Network::Graph(graph) => return Ok(*graph),
+        Network::Program(_) => "a program",
+        Network::Client(_) => "a client file",
+    };
+    bail!("{}: this is {found}, expected a network in the clear; cluster the network, then compile it", path.display())
 }
 
 /// Names the arguments that the library does not know.
@@ -113,7 +115,8 @@ fn remedy(error: umbra_cluster::ClusterError, arguments: &Cluster) -> anyhow::Er
     let network = arguments.network.display();
     match error {
         ClusterError::TooFewMembers { .. } => anyhow::anyhow!(
-            "{network}: mode ensemble clusters several networks of one architecture, found one; add --member NETWORK, or use --mode full or slice"
+            "{network}: mode ensemble clusters several networks of one architecture, found one; add --member NETWORK, \
+             or use --mode full or slice"
         ),
         ClusterError::TooManyMembers { mode, found } => anyhow::anyhow!(
             "--member: mode {mode} clusters one network, found {found}; use --mode ensemble, or cluster them one by one"
@@ -122,10 +125,12 @@ fn remedy(error: umbra_cluster::ClusterError, arguments: &Cluster) -> anyhow::Er
             anyhow::anyhow!("--k: {found} codewords, expected 1 to {limit}, the number of weights {what}")
         }
         ClusterError::NoSamples { network } => anyhow::anyhow!(
-            "--assign compensated: network {network:?} carries no sample pictures; name a data set with --data, or use --assign nearest"
+            "--assign compensated: network {network:?} carries no sample images; name a data set with --data, or use \
+             --assign nearest"
         ),
         ClusterError::Overflow { network, node } => anyhow::anyhow!(
-            "network {network:?}: values of node {node:?} overflow on pictures for calibration; use a larger --k, or --assign nearest"
+            "network {network:?}: values of node {node:?} overflow on images for calibration; use a larger --k, or \
+             --assign nearest"
         ),
         ClusterError::Architecture { member, .. } => {
             let path = arguments.member.get(member.saturating_sub(2)).unwrap_or(&arguments.network);

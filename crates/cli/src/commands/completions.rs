@@ -2,8 +2,8 @@
 
 use clap::CommandFactory;
 
-use crate::Outcome;
 use crate::arguments::{Arguments, Completions};
+use crate::outcome::Outcome;
 
 /// Prints a completion script.
 pub fn run(arguments: &Completions) -> anyhow::Result<Outcome> {

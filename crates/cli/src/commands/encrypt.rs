@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
-use umbra_client::Client;
+
+use umbra::Network;
+use umbra::client::Client;
+use umbra::image::Image;
 use umbra_file::Kind;
 
 use crate::arguments::Encrypt;
-use crate::network::Network;
-use crate::{Outcome, picture, text};
+use crate::outcome::Outcome;
+use crate::{outputs, text};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -18,37 +21,37 @@ struct Report {
     file: String,
     input_ciphertext_bytes: u64,
     encrypt_s: f64,
-    pictures: usize,
+    images: usize,
     notes: Vec<String>,
 }
 
-/// Encrypts pictures to a file.
+/// Encrypts images to a file.
 pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
     let inputs: Vec<&Path> = arguments.images.iter().chain([&arguments.key]).map(PathBuf::as_path).collect();
-    super::check_output(&arguments.out, Kind::Ciphertext, &inputs)?;
-    let program = Network::open(&arguments.network.network)?.program(&[])?;
-    let client = Client::open(&program, &arguments.key)?;
-    let input = &program.program().picture;
-    let (given, limit) = (arguments.images.len(), program.program().layout.pictures());
+    outputs::check(&arguments.out, Kind::Ciphertext, &inputs)?;
+    let client = Client::open(&Network::open(&arguments.client.client)?.client_file()?, &arguments.key)?;
+    let spec = client.file().spec();
+    let (given, limit) = (arguments.images.len(), spec.layout.images);
     if given > limit {
         bail!(
-            "{given} pictures were given, the program classifies at most {limit} at once; give fewer, or compile with a larger --batch"
+            "{given} images were given, the program classifies at most {limit} at once; give fewer, or compile with a \
+             larger --batch"
         );
     }
-    let (mut pictures, mut notes) = (Vec::with_capacity(given), Vec::new());
+    let (mut images, mut notes) = (Vec::with_capacity(given), Vec::new());
     for path in &arguments.images {
-        let picture = picture::load(path, input)?;
+        let image = Image::load(path, &spec.image)?;
         let name = |note: &String| if given > 1 { format!("{}: {note}", path.display()) } else { note.clone() };
-        notes.extend(picture.notes().iter().map(name));
-        pictures.push(input.normalise(picture.bytes())?);
+        notes.extend(image.notes().iter().map(name));
+        images.push(spec.image.normalise(image.bytes())?);
     }
     let start = Instant::now();
-    let bytes = client.encrypt_batch_to(&arguments.out, &pictures)?;
+    let bytes = client.encrypt_to(&arguments.out, &images)?;
     let report = Report {
         file: arguments.out.display().to_string(),
         input_ciphertext_bytes: bytes,
         encrypt_s: start.elapsed().as_secs_f64(),
-        pictures: given,
+        images: given,
         notes,
     };
     if arguments.json {
@@ -58,7 +61,7 @@ pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
             text::print(&format!("note: {note}\n"))?;
         }
         let (size, time) = (text::bytes(bytes), text::seconds(report.encrypt_s));
-        let what = if given == 1 { "the encrypted picture".into() } else { format!("{given} encrypted pictures") };
+        let what = if given == 1 { "the encrypted image".into() } else { format!("{given} encrypted images") };
         text::print(&format!("{}: {what}, {size}, in {time}\n", report.file))?;
     }
     Ok(Outcome::Success)

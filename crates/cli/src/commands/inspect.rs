@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use umbra_file::{ContainerFile, Kind};
-use umbra_model::Graph;
-use umbra_program::operation_name;
-use umbra_program::{Operation, Step};
-use umbra_wire::{CiphertextHeader, KeyKind, KeysHeader, LoadedProgram};
 
-use super::estimate::Costs;
+use umbra::estimate::ClientCosts;
+use umbra::image::Normalisation;
+use umbra::model::Graph;
+use umbra::program::Packing;
+use umbra::wire::{CiphertextHeader, ClientFile, KeyId, KeyKind, KeysHeader, LoadedProgram};
+use umbra_ckks::Gadget;
+use umbra_file::{ContainerFile, Kind};
+
+use super::report::{ProgramReport, client_rows};
 use crate::arguments::Inspect;
-use crate::{Outcome, text};
+use crate::outcome::Outcome;
+use crate::text;
 
 /// What every container tells.
 #[derive(Serialize)]
@@ -22,6 +26,8 @@ struct FileReport<T> {
     bytes: u64,
     digest: String,
     belongs_to: String,
+    /// Of keys and ciphertexts.
+    key_set: Option<String>,
     records: usize,
     content: T,
 }
@@ -33,78 +39,143 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<Outcome> {
         return inspect_network(path, arguments.json);
     }
     let file = ContainerFile::open_any(path)?;
-    let mut out = Vec::new();
-    let head = |kind: Kind| {
-        let container = file.container();
-        vec![
-            vec!["file".into(), path.display().to_string()],
-            vec!["kind".into(), kind.to_string()],
-            vec!["bytes".into(), text::bytes(container.size())],
-            vec!["digest".into(), format!("{}", container.digest())],
-            vec!["belongs to".into(), format!("{}", container.context())],
-            vec!["records".into(), container.records().to_string()],
-        ]
-    };
-    let kind = file.container().kind();
-    out.extend(head(kind));
     // Everything it holds is read and compared with its digest.
     file.located(|container| container.verify())?;
-    match kind {
+    match file.container().kind() {
         Kind::Program => {
             let program = LoadedProgram::open(path)?;
-            let report = ProgramReport::new(&program);
+            let report = ProgramReport::new(&program)?;
             let described = report.describe(&program);
-            finish(arguments, &file, out, &described, report)
+            finish(arguments, &file, &[], &described, report)
+        }
+        Kind::ClientFile => {
+            let client = ClientFile::open(path)?;
+            let report = ClientReport::new(&client)?;
+            finish(arguments, &file, &[], &report.describe(), report)
         }
         Kind::EvaluationKeys => {
             let KeysHeader { keys } = file.header()?;
-            let mut by_gadget: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-            for key in &keys {
-                by_gadget.entry(key.gadget).or_default().push(match key.kind {
-                    KeyKind::Relinearise => format!("relinearise (level {})", key.level),
-                    KeyKind::Rotate(steps) => format!("{steps} (level {})", key.level),
-                    KeyKind::Conjugate(steps) => format!("{steps} and conjugate (level {})", key.level),
-                });
-            }
-            let described: String =
-                by_gadget.iter().map(|(gadget, keys)| format!("  gadget {gadget}: {}\n", keys.join(", "))).collect();
-            finish(arguments, &file, out, &described, keys)
+            finish(arguments, &file, &[], &describe_keys(&keys), keys)
         }
         Kind::Ciphertext => {
             let header: CiphertextHeader = file.header()?;
             let form = format!("{:?}", header.form).to_lowercase();
-            out.push(vec!["content".into(), format!("{}, {form}", header.role)]);
-            out.push(vec!["level".into(), header.level.to_string()]);
-            out.push(vec!["scale".into(), format!("2^{:.3}", header.scale.log2())]);
-            finish(arguments, &file, out, "", header)
+            let rows = [
+                row("content", format!("{}, {form}", header.role)),
+                row("images", header.images.to_string()),
+                row("level", header.level.to_string()),
+                row("scale", format!("2^{:.3}", header.scale.log2())),
+            ];
+            finish(arguments, &file, &rows, "", header)
         }
-        _ => finish(arguments, &file, out, "", ()),
+        _ => finish(arguments, &file, &[], "", ()),
     }
+}
+
+fn row(name: &str, value: String) -> Vec<String> {
+    vec![name.to_string(), value]
 }
 
 fn finish(
     arguments: &Inspect,
     file: &ContainerFile,
-    rows: Vec<Vec<String>>,
+    more: &[Vec<String>],
     described: &str,
     content: impl Serialize,
 ) -> anyhow::Result<Outcome> {
     let container = file.container();
+    let (path, kind) = (file.path().display().to_string(), container.kind().to_string());
+    let key_set = container.key_set().map(|id| id.to_string());
     if arguments.json {
         text::print_json(&FileReport {
-            file: file.path().display().to_string(),
-            kind: container.kind().to_string(),
+            file: path,
+            kind,
             bytes: container.size(),
             digest: format!("{:#}", container.digest()),
             belongs_to: format!("{:#}", container.context()),
+            key_set,
             records: container.records(),
             content,
         })?;
-    } else {
-        let gap = if described.is_empty() { "" } else { "\n" };
-        text::print(&format!("{}{gap}{described}", text::table(&rows)))?;
+        return Ok(Outcome::Success);
     }
+    let mut rows = vec![
+        row("file", path),
+        row("kind", kind),
+        row("bytes", text::bytes(container.size())),
+        row("digest", container.digest().to_string()),
+        row("belongs to", container.context().to_string()),
+    ];
+    rows.extend(key_set.map(|id| row("key set", id)));
+    rows.push(row("records", container.records().to_string()));
+    rows.extend_from_slice(more);
+    let gap = if described.is_empty() { "" } else { "\n" };
+    text::print(&format!("{}{gap}{described}", text::table(&rows)))?;
     Ok(Outcome::Success)
+}
+
+fn describe_keys(keys: &[KeyId]) -> String {
+    let mut by_gadget: BTreeMap<Gadget, Vec<String>> = BTreeMap::new();
+    for key in keys {
+        by_gadget.entry(key.gadget).or_default().push(match key.kind {
+            KeyKind::Relinearize => format!("relinearize (level {})", key.level),
+            KeyKind::Rotate(steps) => format!("{steps} (level {})", key.level),
+            KeyKind::Conjugate(steps) => format!("{steps} and conjugate (level {})", key.level),
+        });
+    }
+    by_gadget.iter().map(|(gadget, keys)| format!("  gadget {gadget}: {}\n", keys.join(", "))).collect()
+}
+
+/// What a client has of a program: nothing of its weights.
+#[derive(Serialize)]
+struct ClientReport {
+    costs: ClientCosts,
+    classes: Vec<String>,
+    /// Channels, rows and columns.
+    image: [usize; 3],
+    normalisation: String,
+    packing: Packing,
+    logit_range: Option<[f64; 2]>,
+    input_level: umbra_ckks::Level,
+    output_level: umbra_ckks::Level,
+    keys: Vec<KeyId>,
+}
+
+impl ClientReport {
+    fn new(file: &ClientFile) -> anyhow::Result<Self> {
+        let spec = file.spec();
+        let image = &spec.image;
+        let kind = match image.normalisation {
+            Normalisation::PerImage { .. } => "mean and deviation of each image",
+            Normalisation::PerChannel { .. } => "fixed mean and deviation of each channel",
+        };
+        let clip = image.clip.map_or(String::new(), |bound| format!(", at most {bound} on either side"));
+        Ok(Self {
+            costs: ClientCosts::of(file)?,
+            classes: spec.classes.clone(),
+            image: [image.channels, image.height, image.width],
+            normalisation: format!("{kind}{clip}"),
+            packing: spec.layout.packing,
+            logit_range: spec.logit_range,
+            input_level: spec.input.level,
+            output_level: spec.output.level,
+            keys: spec.keys.clone(),
+        })
+    }
+
+    /// For people.
+    fn describe(&self) -> String {
+        let mut rows = client_rows(&self.costs);
+        let range = |[low, high]: [f64; 2]| format!("{low:.2} to {high:.2}");
+        rows.extend([
+            row("classes", format!("{}: {}", self.classes.len(), self.classes.join(", "))),
+            row("image", self.image.map(|n| n.to_string()).join(" x ")),
+            row("normalisation", self.normalisation.clone()),
+            row("trained logits", self.logit_range.map_or("not known".into(), range)),
+            row("levels, in and out", format!("{} and {}", self.input_level, self.output_level)),
+        ]);
+        format!("{}\n{}", text::table(&rows), describe_keys(&self.keys))
+    }
 }
 
 #[derive(Serialize)]
@@ -133,7 +204,6 @@ fn inspect_network(path: &Path, json: bool) -> anyhow::Result<Outcome> {
     if json {
         text::print_json(&report)?;
     } else {
-        let row = |name: &str, value: String| vec![name.to_string(), value];
         let rows = [
             row("network", report.name),
             row("data set", report.dataset),
@@ -141,85 +211,9 @@ fn inspect_network(path: &Path, json: bool) -> anyhow::Result<Outcome> {
             row("nodes", report.nodes.to_string()),
             row("parameters", report.parameters.to_string()),
             row("multiplications", report.multiply_accumulates.to_string()),
-            row("pictures", report.input.map(|n| n.to_string()).join(" x ")),
+            row("images", report.input.map(|n| n.to_string()).join(" x ")),
         ];
         text::print(&text::table(&rows))?;
     }
     Ok(Outcome::Success)
-}
-
-/// A program, step by step.
-#[derive(Serialize)]
-pub struct ProgramReport<'a> {
-    name: String,
-    costs: Costs,
-    without: Vec<String>,
-    notes: Vec<String>,
-    steps: Vec<StepReport<'a>>,
-}
-
-#[derive(Serialize)]
-struct StepReport<'a> {
-    node: &'a str,
-    operation: &'static str,
-    level_in: usize,
-    level_out: usize,
-    scale_out_log2: f64,
-    diagonals: usize,
-    estimate: umbra_program::Estimate,
-}
-
-impl<'a> ProgramReport<'a> {
-    /// The report of a program.
-    pub fn new(program: &'a LoadedProgram) -> Self {
-        let costs = Costs::of(program);
-        let program = program.program();
-        let step = |step: &'a Step| StepReport {
-            node: &step.node,
-            operation: operation_name(&step.operation),
-            level_in: step.level_in,
-            level_out: step.level_out,
-            scale_out_log2: step.scale_out.log2(),
-            diagonals: match &step.operation {
-                Operation::Linear(linear) => linear.diagonals.len(),
-                _ => 0,
-            },
-            estimate: step.estimate,
-        };
-        Self {
-            name: program.name.clone(),
-            costs,
-            without: program.report.without.clone(),
-            notes: program.report.notes.clone(),
-            steps: program.steps.iter().map(step).collect(),
-        }
-    }
-
-    /// For people.
-    pub fn describe(&self, program: &LoadedProgram) -> String {
-        let head =
-            ["step", "does", "level", "scale", "rotations", "keys", "error", "core time"].map(String::from).to_vec();
-        let mut rows = vec![head];
-        for step in &self.steps {
-            let estimate = &step.estimate;
-            rows.push(vec![
-                step.node.to_string(),
-                step.operation.to_string(),
-                if step.level_in == step.level_out {
-                    step.level_in.to_string()
-                } else {
-                    format!("{} > {}", step.level_in, step.level_out)
-                },
-                format!("2^{:.1}", step.scale_out_log2),
-                estimate.rotations.to_string(),
-                text::bytes(estimate.key_bytes),
-                format!("{:.1e}", estimate.error_std),
-                text::seconds(estimate.seconds),
-            ]);
-        }
-        let notes: String = self.notes.iter().map(|note| format!("  - {note}\n")).collect();
-        let gap = if notes.is_empty() { "" } else { "\n" };
-        let digest = program.digest();
-        format!("{}\n{}{gap}{notes}\n  digest {digest}\n", self.costs.describe(), text::table(&rows))
-    }
 }

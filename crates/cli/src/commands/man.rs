@@ -2,11 +2,12 @@
 
 use clap::CommandFactory;
 use clap_mangen::Man;
+
 use umbra_file::AtomicFile;
 
-use crate::Outcome;
 use crate::arguments::{self, Arguments};
-use crate::commands::make_folder;
+use crate::outcome::Outcome;
+use crate::outputs::make_folder;
 
 /// Prints the main manual page, or writes all of them.
 pub fn run(arguments: &arguments::Man) -> anyhow::Result<Outcome> {

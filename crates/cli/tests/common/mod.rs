@@ -1,10 +1,11 @@
-//! A small random network, compiled, with keys and an encrypted picture: made once for all tests of a file.
+//! A small random network, compiled, with keys and an encrypted image: made once for all tests of a file.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use assert_cmd::Command;
+
 use umbra_model::zoo::ResNet;
 
 /// The binary under test.
@@ -12,9 +13,9 @@ pub fn umbra() -> Command {
     Command::cargo_bin("umbra").unwrap()
 }
 
-/// A shipped picture.
-pub fn picture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/pictures/cat.png")
+/// A shipped image.
+pub fn image() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/images/cat.png")
 }
 
 /// Files of one party after another.
@@ -37,12 +38,12 @@ impl Fixture {
     }
 }
 
-/// A network of one block on 8 x 8 pictures.
+/// A network of one block on 8 x 8 images.
 pub fn network(seed: u64) -> ResNet {
     ResNet { widths: vec![4], blocks: 1, classes: 3, height: 8, width: 8, seed, ..ResNet::default() }
 }
 
-/// Network `net`, program `net.umbra`, keys in `keys`, picture `input.ct`, result `output.ct`.
+/// Network `net`, program `net.umbra`, client file `net.client`, keys in `keys`, image `input.ct`, result `output.ct`.
 pub fn fixture(test: &str) -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
@@ -56,17 +57,17 @@ pub fn fixture(test: &str) -> &'static Fixture {
             umbra().current_dir(&fixture.folder).args(arguments).assert().success();
         };
         run(&["compile", "net", "--out", "net.umbra"]);
-        run(&["keygen", "net.umbra", "--out", "keys"]);
-        let picture = picture();
-        let picture = picture.to_str().unwrap();
-        run(&["encrypt", "net.umbra", "--key", "keys/secret.key", picture, "--out", "input.ct"]);
+        run(&["keygen", "net.client", "--out", "keys"]);
+        let image = image();
+        let image = image.to_str().unwrap();
+        run(&["encrypt", "net.client", "--key", "keys/secret.key", image, "--out", "input.ct"]);
         run(&["infer", "net.umbra", "--keys", "keys/eval.key", "input.ct", "--out", "output.ct"]);
         fixture
     })
 }
 
-/// Runs a command that must fail as bad input does: exit code 2, nothing on standard output, one line on standard error.
-/// Returns the line.
+/// Runs a command that must fail as bad input does: exit code 2, nothing on standard output, one line on standard
+/// error. Returns the line.
 pub fn refused(fixture: &Fixture, arguments: &[&str]) -> String {
     let output = umbra().current_dir(&fixture.folder).args(arguments).output().unwrap();
     let line = String::from_utf8(output.stderr).unwrap();

@@ -1,16 +1,17 @@
 //! `umbra bench passes`: what each of the paper's passes is worth, by compiling with every combination of them.
 
 use serde::Serialize;
-use umbra_compiler::{CompileError, CompileOptions, Pass};
-use umbra_model::Graph;
-use umbra_program::Program;
 
-use crate::arguments::{BenchPasses, TableFormat};
-use crate::network::Network;
-use crate::progress::Progress;
-use crate::{Outcome, text};
+use umbra::compiler::{CompileError, CompileOptions, Pass, compile};
+use umbra::model::Graph;
+use umbra::network::random_graph;
+use umbra::program::Program;
 
 use super::table::Table;
+use crate::arguments::{BenchPasses, TableFormat};
+use crate::outcome::Outcome;
+use crate::progress::Items;
+use crate::text;
 
 /// The passes that are switched, and their columns.
 const PASSES: [Pass; 3] = [Pass::Fuse, Pass::Redistribute, Pass::TowerReuse];
@@ -33,7 +34,7 @@ struct Row {
     log_qp_limit: Option<u32>,
     eval_key_bytes: Option<u64>,
     /// By the cost model, not measured.
-    estimated_core_seconds: Option<f64>,
+    estimated_cpu_seconds: Option<f64>,
     predicted_logit_error: Option<f64>,
 }
 
@@ -53,10 +54,10 @@ impl Row {
             log_qp: None,
             log_qp_limit: None,
             eval_key_bytes: None,
-            estimated_core_seconds: None,
+            estimated_cpu_seconds: None,
             predicted_logit_error: None,
         };
-        match umbra_compiler::compile(graph, &options) {
+        match compile(graph, &options) {
             Ok(program) => Ok(row.of_program(&program)),
             Err(CompileError::TooDeep { needed, limit, levels, log_n }) => {
                 Ok(Self { levels: Some(levels), log_n, log_qp: Some(needed), log_qp_limit: Some(limit), ..row })
@@ -67,7 +68,7 @@ impl Row {
     }
 
     fn of_program(self, program: &Program) -> Self {
-        let (parameters, report) = (&program.parameters, &program.report);
+        let (parameters, report) = (&program.client.parameters, &program.report);
         Self {
             fits: true,
             levels: Some(parameters.levels.len()),
@@ -76,7 +77,7 @@ impl Row {
             log_qp: Some(report.log_qp),
             log_qp_limit: Some(report.log_qp_limit),
             eval_key_bytes: Some(report.key_bytes),
-            estimated_core_seconds: Some(report.seconds),
+            estimated_cpu_seconds: Some(report.seconds),
             predicted_logit_error: Some(report.logit_error_std),
             ..self
         }
@@ -93,7 +94,7 @@ impl Row {
         "log2 QP",
         "of",
         "keys, MB",
-        "core-seconds, estimated",
+        "CPU-seconds, estimated",
         "logit error, predicted",
     ];
 
@@ -112,7 +113,7 @@ impl Row {
             or(self.log_qp.map(|bits| format!("{least}{bits:.0}"))),
             or(self.log_qp_limit.map(|bits| bits.to_string())),
             or(self.eval_key_bytes.map(|b| format!("{:.0}", b as f64 / 1e6))),
-            or(self.estimated_core_seconds.map(|s| format!("{s:.1}"))),
+            or(self.estimated_cpu_seconds.map(|s| format!("{s:.1}"))),
             or(self.predicted_logit_error.map(|e| format!("{e:.3}"))),
         ]
     }
@@ -120,18 +121,17 @@ impl Row {
 
 /// Compiles every network with every combination, and prints a table.
 pub fn run(arguments: &BenchPasses) -> anyhow::Result<Outcome> {
-    let graphs =
-        arguments.networks.iter().map(|size| Network::random_graph(size)).collect::<anyhow::Result<Vec<_>>>()?;
-    let progress = Progress::items("passes", graphs.len() << PASSES.len());
+    let graphs = arguments.networks.iter().map(|size| random_graph(size)).collect::<Result<Vec<_>, _>>()?;
+    let items = Items::new("passes", graphs.len() << PASSES.len());
     let mut rows = Vec::new();
     for graph in &graphs {
         for off in 0..1usize << PASSES.len() {
             let without: Vec<Pass> = (0..PASSES.len()).filter(|i| off >> i & 1 == 1).map(|i| PASSES[i]).collect();
             rows.push(Row::new(graph, &without)?);
-            progress.step();
+            items.step();
         }
     }
-    drop(progress);
+    drop(items);
     match arguments.format {
         TableFormat::Json => text::print_json(&rows)?,
         TableFormat::Markdown => text::print(&table(&rows).markdown())?,
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn tables_have_all_cells() -> Result<(), CompileError> {
-        let graph = umbra_model::zoo::ResNet { widths: vec![4], blocks: 1, height: 8, width: 8, ..Default::default() };
+        let graph = umbra::model::zoo::ResNet { widths: vec![4], blocks: 1, height: 8, width: 8, ..Default::default() };
         let graph = graph.build().map_err(|_| CompileError::NoChain { targets: Vec::new() })?;
         let rows = [Row::new(&graph, &[])?, Row::new(&graph, &[Pass::TowerReuse])?];
         assert!(rows[1].levels > rows[0].levels);

@@ -95,8 +95,10 @@ mod tests {
 
     #[test]
     fn plots_name_what_they_show() {
-        let svg = bars("Time", "seconds", &[("cyclic".into(), 2.0), ("channel".into(), 1.5)]).unwrap();
-        assert!(svg.starts_with("<svg") && ["Time", "seconds", "cyclic", "channel"].iter().all(|t| svg.contains(t)));
+        let svg = bars("Time", "seconds", &[("multiplexed".into(), 2.0), ("channel".into(), 1.5)]).unwrap();
+        assert!(
+            svg.starts_with("<svg") && ["Time", "seconds", "multiplexed", "channel"].iter().all(|t| svg.contains(t))
+        );
         let line = ("slice".to_string(), vec![(16.0, 80.0), (64.0, 89.0), (256.0, 89.5)]);
         let svg = lines("Clusters", ("K", "accuracy"), &[line]).unwrap();
         assert!(["Clusters", "slice", "accuracy"].iter().all(|t| svg.contains(t)));

@@ -2,80 +2,67 @@
 
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use umbra_ckks::PrecisionStats;
-use umbra_client::Client;
-use umbra_image::{Image, softmax, top_class};
-use umbra_model::{Graph, Reference};
-use umbra_server::Server;
-use umbra_simulate::Simulator;
-use umbra_wire::LoadedProgram;
+use tempfile::TempDir;
 
-use super::estimate::Costs;
+use umbra::estimate::{ClientCosts, Costs};
+use umbra::image::{Image, top_class};
+use umbra::model::{Graph, Reference};
+use umbra::{Network, Session, machine, samples};
+use umbra_ckks::PrecisionStats;
+use umbra_file::AtomicFile;
+use umbra_simulate::Simulator;
+
+use self::report::{Logits, Report};
 use crate::arguments::Demo;
-use crate::network::Network;
-use crate::progress::Progress;
-use crate::{Outcome, machine, picture, text};
-use report::{Logits, Report, StepTime};
+use crate::image::draw;
+use crate::outcome::Outcome;
+use crate::progress::Bar;
+use crate::{outputs, stop, text};
 
 /// Seed of the simulation's noise.
 const SEED: u64 = 1;
-
-/// Where the files are.
-struct Files {
-    folder: PathBuf,
-    /// Removed at the end, where the files are not to be kept.
-    _temporary: Option<tempfile::TempDir>,
-}
-
-impl Files {
-    fn new(arguments: &Demo) -> anyhow::Result<Self> {
-        if let Some(folder) = &arguments.out {
-            super::new_keys(folder, false, "")?;
-            super::make_folder(folder)?;
-            return Ok(Self { folder: folder.clone(), _temporary: None });
-        }
-        let temporary = super::scratch("demo")?;
-        Ok(Self { folder: temporary.path().into(), _temporary: Some(temporary) })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-}
 
 /// Runs everything and reports.
 pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     let say = |line: &str| if arguments.json { Ok(()) } else { text::print(line) };
     let start = Instant::now();
-    let files = Files::new(arguments)?;
+    let (folder, _temporary) = folder(arguments.out.as_deref())?;
     let network = Network::open(&arguments.network)?;
-    let picture = match &arguments.image {
-        Some(path) => picture::load(path, network.input())?,
-        None => picture::shipped(&arguments.picture, network.input())?,
+    let image = match &arguments.image {
+        Some(path) => Image::load(path, network.image())?,
+        None => samples::sample(&arguments.sample, network.image())?,
     };
-    let program = network.program(&[])?;
+    let program = network.program(&Default::default(), &[])?;
     let graph = network.graph(arguments.reference.as_deref())?;
     let compile_s = start.elapsed().as_secs_f64();
-    let costs = Costs::of(&program);
-    if let Some(drawn) = picture::draw(&picture) {
+    let costs = Costs::of(&program)?;
+    if let Some(drawn) = draw(&image) {
         say(&drawn)?;
     }
-    picture.notes().iter().try_for_each(|note| say(&format!("note: {note}\n")))?;
+    image.notes().iter().try_for_each(|note| say(&format!("note: {note}\n")))?;
     say(&format!(
         "{}: {} bits of security, N = 2^{}, {} of keys; about {} of memory and {} with {} threads\n",
-        costs.network,
-        costs.security_bits,
-        costs.log_n,
-        text::bytes(costs.eval_key_file_bytes),
+        costs.client.network,
+        costs.client.security_bits,
+        costs.client.log_n,
+        text::bytes(costs.client.eval_key_file_bytes),
         text::bytes(costs.server_memory_bytes),
-        text::seconds(costs.keygen_s + costs.server_s),
-        costs.threads,
+        text::seconds(costs.client.keygen_s + costs.server_s),
+        costs.client.threads,
     ))?;
-    let mut report = encrypted(arguments, &files, &program, &graph, &picture, costs)?;
+    let mut bar = Bar::default();
+    stop::listen();
+    let session = Session::in_folder(&program, &folder, &mut |progress| bar.show(progress))?;
+    if arguments.out.is_some() {
+        session.client().save_secret_key(&folder.join("secret.key"))?;
+        program.save(&folder.join("network.umbra"))?;
+        program.client().save(&folder.join("network.client"))?;
+    }
+    let mut report = encrypted(arguments, session, bar, &graph, &image, costs.client)?;
     report.compile_s = compile_s;
     if arguments.json {
         text::print_json(&report)?;
@@ -85,105 +72,90 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     Ok(if report.top1_match { Outcome::Success } else { Outcome::Disagreement })
 }
 
-/// Key generation, encryption, evaluation and decryption, over files as three parties would.
+/// Where the files are; removed at the end, where they are not to be kept.
+fn folder(out: Option<&Path>) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+    match out {
+        Some(folder) => {
+            outputs::new_keys(folder, false, "")?;
+            outputs::make_folder(folder)?;
+            Ok((folder.to_path_buf(), None))
+        }
+        None => {
+            let temporary = stop::scratch("demo")?;
+            Ok((temporary.path().to_path_buf(), Some(temporary)))
+        }
+    }
+}
+
+/// Encryption, evaluation and decryption, as three parties would; and the same in the clear and simulated.
 fn encrypted(
     arguments: &Demo,
-    files: &Files,
-    program: &LoadedProgram,
+    session: Session,
+    mut bar: Bar,
     graph: &Graph,
-    picture: &Image,
-    costs: Costs,
+    image: &Image,
+    costs: ClientCosts,
 ) -> anyhow::Result<Report> {
-    let (eval_key, input, output) = (files.path("eval.key"), files.path("input.ct"), files.path("output.ct"));
-    let values = graph.input().normalise(picture.bytes())?;
-
-    // The client.
-    let (client, keygen_s) = timed(|| {
-        let client = Client::generate(program)?;
-        super::write_keys(&client, &eval_key)?;
-        Ok(client)
-    })?;
-    if arguments.out.is_some() {
-        client.save_secret_key(&files.path("secret.key"))?;
-        program.save(&files.path("network.umbra"))?;
+    let values = graph.input().normalise(image.bytes())?;
+    let mut classified = session.classify(&[&values], &mut |progress| bar.show(progress))?;
+    drop(bar);
+    if let Some(folder) = &arguments.out {
+        AtomicFile::write(&folder.join("input.ct"), false, &classified.input)?;
+        AtomicFile::write(&folder.join("output.ct"), false, &classified.output)?;
     }
-    let (input_ciphertext_bytes, encrypt_s) = timed(|| Ok(client.encrypt_to(&input, &values)?))?;
-
-    // The server.
-    let (server, prepare_s) = timed(|| Ok(Server::new(program)?))?;
-    let (keys, load_s) = timed(|| {
-        let keys = server.open_keys(&eval_key)?;
-        keys.load_all()?;
-        Ok(keys)
-    })?;
-    let ciphertexts = server.read_input(&input)?;
-    let mut steps = Vec::new();
-    let (result, server_s) = {
-        let parts = super::finished_parts(program);
-        let progress = Progress::weighted("evaluating");
-        timed(|| {
-            Ok(server.infer(&keys, ciphertexts, &mut |step| {
-                progress.advance(parts[step.index], step.node);
-                steps.push(StepTime::of(step, &program.program().steps[step.index]));
-            })?)
-        })?
-    };
-    let output_ciphertext_bytes = server.write_output(&output, &result)?;
-    let eval_key_file_bytes = keys.size();
-    drop(keys);
-
-    // The client again.
-    let (decrypted, decrypt_s) =
-        timed(|| client.decrypt_from(&output).map_err(|error| super::about_file(&output, error)))?;
+    let (program, setup, eval_key_file_bytes) = (session.program().clone(), session.setup(), session.keys().size());
+    // What follows needs no keys.
+    drop(session);
+    let prediction = classified.predictions.swap_remove(0)?;
     let peak_rss_bytes = machine::peak_memory();
 
     let plain = Reference::<f64>::new(graph).forward(&values)?;
     let simulated = Simulator::new(program.program(), program.parameters())?.run(&values, SEED)?;
-    let encrypted = decrypted.values;
+    // References are for one network.
+    let encrypted = prediction.logits.first().cloned().unwrap_or_default();
     let stats = PrecisionStats::compare(&encrypted, &plain);
     let nothing =
-        "the network's plaintext result is not a number; this picture drives its activations out of their range";
+        "the network's plaintext result is not a number; this image drives its activations out of their range";
     let class = top_class(&plain).context(nothing)?;
-    let encrypted_class = top_class(&encrypted).context("the encrypted result is not a number")?;
-    let probabilities = softmax(&encrypted);
+    let spec = program.client().spec();
     Ok(Report {
         network: graph.name().to_string(),
-        picture: match &arguments.image {
+        image: match &arguments.image {
             Some(path) => path.display().to_string(),
-            None => arguments.picture.clone(),
+            None => arguments.sample.clone(),
         },
-        class: graph.classes()[encrypted_class].clone(),
-        plain_class: graph.classes()[class].clone(),
-        top1_match: class == encrypted_class,
+        class: spec.class(prediction.class).into_owned(),
+        plain_class: spec.class(class).into_owned(),
+        top1_match: class == prediction.class,
         max_abs_error: stats.max_error,
         precision_bits: stats.min_bits,
         simulated_max_abs_error: PrecisionStats::compare(&simulated, &plain).max_error,
         compile_s: 0.0,
-        keygen_s,
-        encrypt_s,
-        prepare_s,
-        load_s,
-        server_s,
-        decrypt_s,
+        keygen_s: setup.keygen_s,
+        encrypt_s: classified.encrypt_s,
+        prepare_s: setup.prepare_s,
+        load_s: setup.load_s,
+        server_s: classified.server_s,
+        cpu_seconds: classified.cpu_seconds,
+        decrypt_s: classified.decrypt_s,
         peak_rss_bytes,
         eval_key_file_bytes,
-        input_ciphertext_bytes,
-        output_ciphertext_bytes,
+        input_ciphertext_bytes: classified.input.len() as u64,
+        output_ciphertext_bytes: classified.output.len() as u64,
         security_bits: costs.security_bits,
         log_n: costs.log_n,
         log_qp: costs.log_qp,
         levels: costs.levels,
         threads: costs.threads,
-        stray: decrypted.stray,
-        spread: decrypted.spread,
-        logits: Logits { classes: graph.classes().to_vec(), plain, simulated, encrypted, probabilities },
-        steps,
+        residuals: prediction.residuals,
+        logits: Logits {
+            classes: graph.classes().to_vec(),
+            plain,
+            simulated,
+            encrypted,
+            probabilities: prediction.probabilities,
+        },
+        steps: classified.steps,
         files: arguments.out.as_ref().map(|folder| folder.display().to_string()),
     })
-}
-
-fn timed<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, f64)> {
-    let start = Instant::now();
-    let value = work()?;
-    Ok((value, start.elapsed().as_secs_f64()))
 }

@@ -1,8 +1,9 @@
 //! The report of a demonstration.
 
 use serde::Serialize;
-use umbra_program::Step;
-use umbra_server::StepReport;
+
+use umbra::program::Residuals;
+use umbra::session::StepTime;
 
 use crate::text;
 
@@ -10,7 +11,7 @@ use crate::text;
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub network: String,
-    pub picture: String,
+    pub image: String,
     pub class: String,
     pub plain_class: String,
     pub top1_match: bool,
@@ -28,6 +29,8 @@ pub struct Report {
     pub load_s: f64,
     /// Evaluation only.
     pub server_s: f64,
+    /// CPU-seconds of it.
+    pub cpu_seconds: Option<f64>,
     pub decrypt_s: f64,
     pub peak_rss_bytes: Option<u64>,
     pub eval_key_file_bytes: u64,
@@ -38,8 +41,7 @@ pub struct Report {
     pub log_qp: f64,
     pub levels: usize,
     pub threads: usize,
-    pub stray: f64,
-    pub spread: f64,
+    pub residuals: Residuals,
     pub logits: Logits,
     pub steps: Vec<StepTime>,
     pub files: Option<String>,
@@ -55,36 +57,6 @@ pub struct Logits {
     pub probabilities: Vec<f64>,
 }
 
-/// What a step took.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepTime {
-    pub node: String,
-    pub operation: &'static str,
-    pub level: usize,
-    pub rotations: u32,
-    pub seconds: f64,
-    pub estimated_core_seconds: f64,
-}
-
-impl StepTime {
-    /// Of a step that ran.
-    pub fn of(report: &StepReport, step: &Step) -> Self {
-        Self {
-            node: report.node.to_string(),
-            operation: report.operation,
-            level: report.level,
-            rotations: step.estimate.rotations,
-            seconds: report.seconds,
-            estimated_core_seconds: step.estimate.seconds,
-        }
-    }
-
-    /// The layer: the first part of the node's name.
-    fn layer(&self) -> &str {
-        self.node.split(['.', ' ', '+', ',']).next().unwrap_or(&self.node)
-    }
-}
-
 impl Report {
     /// For people.
     pub fn describe(&self) -> String {
@@ -96,7 +68,11 @@ impl Report {
         };
         let summary = format!(
             "largest error {:.4} ({:.1} bits), simulated {:.4}; slots that must be zero: {:.1e}, copies apart: {:.1e}",
-            self.max_abs_error, self.precision_bits, self.simulated_max_abs_error, self.stray, self.spread
+            self.max_abs_error,
+            self.precision_bits,
+            self.simulated_max_abs_error,
+            self.residuals.zero_slots,
+            self.residuals.copies
         );
         let folder = self.files.as_ref().map_or(String::new(), |folder| format!("\nfiles are in {folder}\n"));
         format!(
@@ -131,11 +107,11 @@ impl Report {
         let mut layers: Vec<(&str, u32, f64)> = Vec::new();
         for step in &self.steps {
             match layers.last_mut() {
-                Some((name, rotations, seconds)) if *name == step.layer() => {
+                Some((name, rotations, seconds)) if *name == layer(step) => {
                     *rotations += step.rotations;
                     *seconds += step.seconds;
                 }
-                _ => layers.push((step.layer(), step.rotations, step.seconds)),
+                _ => layers.push((layer(step), step.rotations, step.seconds)),
             }
         }
         let mut rows = vec![["layer", "rotations", "seconds"].map(String::from).to_vec()];
@@ -168,7 +144,7 @@ impl Report {
             row("decryption", text::seconds(self.decrypt_s)),
             row("peak memory", self.peak_rss_bytes.map_or("unknown".into(), text::bytes)),
             row("evaluation keys", text::bytes(self.eval_key_file_bytes)),
-            row("encrypted picture", text::bytes(self.input_ciphertext_bytes)),
+            row("encrypted image", text::bytes(self.input_ciphertext_bytes)),
             row("encrypted result", text::bytes(self.output_ciphertext_bytes)),
             row("security", format!("{} bits", self.security_bits)),
             row("N", format!("2^{}", self.log_n)),
@@ -177,4 +153,9 @@ impl Report {
             row("threads", self.threads.to_string()),
         ]
     }
+}
+
+/// The layer of a step: the first part of its node's name.
+fn layer(step: &StepTime) -> &str {
+    step.node.split(['.', ' ', '+', ',']).next().unwrap_or(&step.node)
 }

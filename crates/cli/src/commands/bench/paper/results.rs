@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+use umbra::model::Graph;
 use umbra_file::AtomicFile;
-use umbra_model::Graph;
 
 use super::super::plot;
 use super::super::table::Table;
-use super::{ASSIGNMENTS, Baseline, Done, Variant};
+use super::baseline::Baseline;
+use super::job::Done;
+use super::variants::{ASSIGNMENTS, Variant};
 use crate::arguments::BenchPaper;
 
 /// Everything that was reported.
-pub(super) struct Results<'a> {
+pub struct Results<'a> {
     pub graph: &'a Graph,
     pub baseline: Option<Baseline>,
     pub variants: &'a [Variant],
@@ -30,7 +33,7 @@ impl Results<'_> {
 
     /// Every row says which of plain, simulated and encrypted it is.
     fn accuracy(&self) -> Table {
-        let head = ["network", "how", "pictures", "accuracy, %", "as in the clear", "worst logit error"];
+        let head = ["network", "how", "images", "accuracy, %", "as in the clear", "worst logit error"];
         let mut table = Table::new(&head);
         if let Some(Baseline { name, accuracy_plain, .. }) = &self.baseline {
             let cells =
@@ -53,8 +56,8 @@ impl Results<'_> {
         row("as given", "plain", "plain", "/accuracy_plain");
         for Variant { name, key, networks, clustered, modes, .. } in self.variants {
             let members = networks.len();
-            // The layout makes no difference in the clear.
-            if members > 1 && clustered.is_none() && !key.starts_with("cyclic") {
+            // The packing makes no difference in the clear.
+            if members > 1 && clustered.is_none() && !key.starts_with("multiplexed") {
                 row(&format!("ensemble of {members}"), "plain", &format!("{key}-simulated"), "/accuracy_plain");
             }
             for how in *modes {
@@ -66,11 +69,11 @@ impl Results<'_> {
 
     fn latency(&self) -> Table {
         let head = [
-            "layout",
-            "pictures or networks at once",
+            "packing",
+            "images or networks at once",
             "seconds, encrypted",
             "seconds for each",
-            "core-seconds",
+            "CPU-seconds",
             "peak memory, GB",
             "keys, MB",
         ];
@@ -79,11 +82,11 @@ impl Results<'_> {
             let job = format!("{key}-time");
             let at_once = self.at_once(variant);
             table.rows.push(vec![
-                if clustered.is_some() { format!("channel layout, {name}") } else { name.clone() },
+                if clustered.is_some() { format!("channel packing, {name}") } else { name.clone() },
                 format!("{at_once:.0}"),
                 self.cell(&job, "/server_s/median", |s| format!("{s:.2}")),
                 self.cell(&job, "/server_s/median", |s| format!("{:.2}", s / at_once)),
-                self.cell(&job, "/core_s/median", |s| format!("{s:.1}")),
+                self.cell(&job, "/cpu_seconds/median", |s| format!("{s:.1}")),
                 self.cell(&job, "/peak_rss_bytes", |b| format!("{:.1}", b / 1e9)),
                 self.cell(&job, "/eval_key_file_bytes", |b| format!("{:.0}", b / 1e6)),
             ]);
@@ -92,13 +95,13 @@ impl Results<'_> {
     }
 
     fn timed(&self) -> impl Iterator<Item = &Variant> {
-        self.variants.iter().filter(|variant| variant.layout.is_some())
+        self.variants.iter().filter(|variant| variant.packing.is_some())
     }
 
-    /// Pictures, or networks of an ensemble.
+    /// Images, or networks of an ensemble.
     fn at_once(&self, Variant { key, networks, .. }: &Variant) -> f64 {
-        let pictures = self.number(&format!("{key}-time"), "/pictures").unwrap_or(1.0);
-        pictures.max(networks.len() as f64)
+        let images = self.number(&format!("{key}-time"), "/images").unwrap_or(1.0);
+        images.max(networks.len() as f64)
     }
 
     fn levels(&self) -> Table {
@@ -112,7 +115,7 @@ impl Results<'_> {
             ("towers", "towers"),
             ("log_n", "log2 N"),
             ("log_qp", "log2 QP"),
-            ("estimated_core_seconds", "core-seconds, estimated"),
+            ("estimated_cpu_seconds", "CPU-seconds, estimated"),
         ];
         let mut table = Table::new(&columns.map(|c| c.1));
         for row in rows {
@@ -132,14 +135,18 @@ impl Results<'_> {
         let path = |name: &str| arguments.out.join(name);
         let write = |name: &str, bytes: &[u8]| AtomicFile::write(&path(name), false, bytes);
         let mut page = format!(
-            "# {}\n\nMade by `umbra bench paper`. Plain and simulated figures are of the pictures named, encrypted ones of a sample; times \
-             are medians on this machine; estimates are named so.\n",
+            "# {}\n\nMade by `umbra bench paper`. Plain and simulated figures are of the images named, encrypted ones \
+             of a sample; times are medians on this machine; estimates are named so.\n",
             self.graph.name()
         );
         let tables = [
             ("accuracy", "Accuracy", self.accuracy()),
             ("latency", "Time and memory", self.latency()),
-            ("levels", "Levels, with the paper's passes on and off (random weights, cyclic layout)", self.levels()),
+            (
+                "levels",
+                "Levels, with the paper's passes on and off (random weights, multiplexed packing)",
+                self.levels(),
+            ),
         ];
         for (name, title, table) in &tables {
             if table.rows.is_empty() {
@@ -182,7 +189,7 @@ impl Results<'_> {
             Some((variant.key.clone(), median / self.at_once(variant)))
         };
         let times: Vec<(String, f64)> = self.timed().filter_map(of_time).collect();
-        plots.push(("times", plot::bars("Encrypted, for each picture or member", "seconds", &times)?));
+        plots.push(("times", plot::bars("Encrypted, for each image or member", "seconds", &times)?));
         let levels = self.levels();
         let bars: Vec<(String, f64)> = (levels.rows.iter())
             .filter_map(|row| {

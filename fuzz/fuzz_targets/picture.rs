@@ -1,9 +1,0 @@
-#![no_main]
-
-#[path = "../decoders.rs"]
-#[allow(dead_code)]
-mod decoders;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = decoders::picture(bytes);
-});
