@@ -1,4 +1,4 @@
-"""Stripes in the official CIFAR-10 format: the class is the angle. Small, made on the spot, and learnable only by looking at the picture."""
+"""Stripes in the official CIFAR-10 format: the class is the angle. Small, made on the spot, and learnable only by looking at the image."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def stripes(count: int, seed: int) -> bytes:
     angle, phase = labels * np.pi / 10, rng.uniform(0, 2 * np.pi, count)
     row, column = np.mgrid[:32, :32]
     wave = np.cos(0.9 * (np.cos(angle)[:, None, None] * row + np.sin(angle)[:, None, None] * column) + phase[:, None, None])
-    pictures = 128 + 60 * wave[:, None] + rng.normal(0, 25, (count, 3, 32, 32))
-    records = np.concatenate([labels[:, None], pictures.clip(0, 255).reshape(count, -1)], 1)
+    images = 128 + 60 * wave[:, None] + rng.normal(0, 25, (count, 3, 32, 32))
+    records = np.concatenate([labels[:, None], images.clip(0, 255).reshape(count, -1)], 1)
     return records.astype(np.uint8).tobytes()
 
 

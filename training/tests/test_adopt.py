@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from umbra_train.adopt import adopt, load
 from umbra_train.graph import GraphError
 
-KNOWN = {"classes": ["a", "b", "c"], "dataset": "CIFAR-10", "geometry": "textbook", "normalisation": {"kind": "per_picture", "min_std": 0.05}}
+KNOWN = {"classes": ["a", "b", "c"], "dataset": "CIFAR-10", "padding": "zero", "normalisation": {"kind": "per_image", "min_std": 0.05}}
 EXAMPLE = __file__.replace("tests/test_adopt.py", "examples/small.py")
 
 
@@ -39,9 +39,9 @@ def test_weights_are_kept():
     assert [n["op"] for n in network.nodes] == ["convolution", "batch_norm", "polynomial", "convolution", "add", "batch_norm", "polynomial", "average_pool", "linear"]
 
 
-def test_the_example_loads_in_both_geometries():
-    for geometry in ("cyclic", "textbook"):
-        network = load(f"{EXAMPLE}:SmallNet", activation={"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}, **{**KNOWN, "geometry": geometry}).eval()
+def test_the_example_loads_in_both_paddings():
+    for padding in ("circular", "zero"):
+        network = load(f"{EXAMPLE}:SmallNet", activation={"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}, **{**KNOWN, "padding": padding}).eval()
         assert network(torch.randn(2, 3, 32, 32)).shape == (2, 3)
         assert len(network.activations()) == 4
 
@@ -98,17 +98,17 @@ def test_what_would_compute_something_else_is_refused(model, word):
         adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
 
 
-def test_a_classifier_of_positions_is_refused_where_the_geometry_has_others():
-    with pytest.raises(GraphError, match="node fc: 192 inputs, but cyclic layers before it give 768"):
-        adopt(Sum(torch.add, pool=nn.AvgPool2d(2), features=192), name="n", activation={"kind": "relu"}, **{**KNOWN, "geometry": "cyclic"})
+def test_a_classifier_of_positions_is_refused_where_the_padding_leaves_others():
+    with pytest.raises(GraphError, match="node fc: 192 inputs, but layers before it with circular padding give 768"):
+        adopt(Sum(torch.add, pool=nn.AvgPool2d(2), features=192), name="n", activation={"kind": "relu"}, **{**KNOWN, "padding": "circular"})
 
 
-def test_a_kernel_wider_than_its_rows_is_refused_in_the_cyclic_geometry():
+def test_a_kernel_wider_than_its_rows_is_refused_with_circular_padding():
     layers = [nn.Conv2d(3, 3, 3, padding=1, stride=2) for _ in range(4)]
     model = nn.Sequential(*layers, nn.Conv2d(3, 3, 7, padding=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
     adopt(model, name="n", activation={"kind": "relu"}, **KNOWN)
     with pytest.raises(GraphError, match="node 4: a kernel of 7 reaches past"):
-        adopt(model, name="n", activation={"kind": "relu"}, **{**KNOWN, "geometry": "cyclic"})
+        adopt(model, name="n", activation={"kind": "relu"}, **{**KNOWN, "padding": "circular"})
 
 
 def test_references_are_checked():

@@ -89,7 +89,7 @@ def test_a_step_of_a_whole_network():
     gradients, losses = [], []
     for kernel in (True, False):
         torch.manual_seed(3)
-        network = networks.build("R8-16", classes=list("ab"), dataset="CIFAR-10", geometry="cyclic", normalisation={"kind": "per_picture", "min_std": 0.05},
+        network = networks.build("R8-16", classes=list("ab"), dataset="CIFAR-10", padding="circular", normalisation={"kind": "per_image", "min_std": 0.05},
                                  activation={"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}).to(memory_format=CHANNELS_LAST)
         network.thin = True
         if kernel:
@@ -110,11 +110,11 @@ def test_a_step_of_a_whole_network():
         assert similarity > 0.98, (name, similarity)
 
 
-@pytest.mark.parametrize("kind, geometry", [("relu", "textbook"), ("relu-fit", "cyclic")])
-def test_a_teacher_of_a_whole_network(kind, geometry, monkeypatch):
+@pytest.mark.parametrize("kind, padding", [("relu", "zero"), ("relu-fit", "circular")])
+def test_a_teacher_of_a_whole_network(kind, padding, monkeypatch):
     """In evaluation, where batch statistics stay as they are and activations do not clamp."""
     torch.manual_seed(4)
-    network = networks.build("R8-16", classes=list("ab"), dataset="CIFAR-10", geometry=geometry, normalisation={"kind": "per_picture", "min_std": 0.05},
+    network = networks.build("R8-16", classes=list("ab"), dataset="CIFAR-10", padding=padding, normalisation={"kind": "per_image", "min_std": 0.05},
                              activation={"kind": kind, "bound": 2.0, "initial_scale": 0.5}).to(memory_format=CHANNELS_LAST)
     x = torch.randn(8, 3, 32, 32).to(memory_format=CHANNELS_LAST)
     network.train()(x)

@@ -11,8 +11,8 @@ SPEC = {"kind": "relu-fit", "bound": 2.0, "initial_scale": 0.5}
 
 def build(name: str, classes: int = 10, spec: dict = SPEC, norm: str = "input"):
     torch.manual_seed(1)
-    return networks.build(name, classes=[str(i) for i in range(classes)], dataset="CIFAR-10", geometry="cyclic",
-                          normalisation={"kind": "per_picture", "min_std": 0.05}, activation=spec, norm=norm)
+    return networks.build(name, classes=[str(i) for i in range(classes)], dataset="CIFAR-10", padding="circular",
+                          normalisation={"kind": "per_image", "min_std": 0.05}, activation=spec, norm=norm)
 
 
 @pytest.mark.parametrize("deeper", ["R14-8", "R20-8"])

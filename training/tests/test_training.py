@@ -46,7 +46,7 @@ def test_a_short_run_learns_and_stays_in_range(trained):
     last = json.loads((trained / "log.jsonl").read_text().splitlines()[-1])
     assert last["progress"] == 1.0 and last["phase"] == "whole"
     assert last["accuracy"] > 60, last
-    assert last["escaping"] == 0, last
+    assert last["out_of_range"] == 0, last
 
 
 def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     assert main(["export", str(trained / "best.pt"), "--out", str(out), "--data", str(data_root), "--device", "cpu"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["format"] == "umbra-network" and manifest["version"] == 1
-    assert manifest["training"]["accuracy_plain"] > 60 and manifest["training"]["test_pictures"] == 200
+    assert manifest["training"]["accuracy_plain"] > 60 and manifest["training"]["test_images"] == 200
     from safetensors.torch import load_file
 
     weights, vectors = load_file(out / manifest["weights"]), load_file(out / "r8-8.vectors.safetensors")
@@ -81,7 +81,7 @@ def test_export_holds_what_the_network_computes(trained, data_root, tmp_path, ca
     with pytest.raises(GraphError, match="no exported network"):
         again.initialise(out)
     assert main(["table", "--zoo", str(tmp_path)]) == 0
-    assert "[R8-8 cyclic](net/)" in (tmp_path / "README.md").read_text()
+    assert "[R8-8 circular](net/)" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", ["relu-fit", "hermite"])
@@ -130,7 +130,7 @@ def forward(manifest, weights, x):
     return values[manifest["output"]]
 
 
-def test_one_escaping_picture_does_not_move_the_batch_statistics(data_root, tmp_path):
+def test_one_image_out_of_range_does_not_move_the_batch_statistics(data_root, tmp_path):
     r = run(data_root, tmp_path / "c", 1, limit=500)
     inputs = r.calibration.float()
     train.recalibrate(r.average.network, inputs, 50)
@@ -141,7 +141,7 @@ def test_one_escaping_picture_does_not_move_the_batch_statistics(data_root, tmp_
         assert torch.allclose(r.average.network.state_dict()[name], value, rtol=0.3), name
 
 
-def test_batch_statistics_stay_of_use_where_all_pictures_escape(data_root, tmp_path):
+def test_batch_statistics_stay_of_use_where_all_images_are_out_of_range(data_root, tmp_path):
     r = run(data_root, tmp_path / "c", 1, limit=500)
     network = r.average.network
     network.parts["stem__bn"].weight.data.fill_(100.0)
@@ -195,7 +195,7 @@ def test_checkpoints_of_others_are_refused(data_root, tmp_path):
     for change, word in {"training.weight_decay=0.0": "training.weight_decay", "activation.bits=5": "activation.bits", "phases.noise=0.0": "phases"}.items():
         with pytest.raises(train.TrainingError, match=f"its {word} is"):
             run(data_root, tmp_path / "a", 1, change, limit=50).resume()
-    with pytest.raises(train.TrainingError, match="its pictures is 50, expected 51"):
+    with pytest.raises(train.TrainingError, match="its images is 50, expected 51"):
         run(data_root, tmp_path / "a", 1, limit=51).resume()
     run(data_root, tmp_path / "a", 3, "training.minutes=1", limit=50).resume()
     torch.save({"network": {}}, tmp_path / "bare.pt")
@@ -225,7 +225,7 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     train.Run(r, data_root, tmp_path / "other", 1, limit=50)
     for other in ({"min_std": 0.1}, {"clip": 7.0}):
         r.values["normalisation"] = {**given, **other}
-        with pytest.raises(train.TrainingError, match="or a larger clip; a teacher sees the same pictures"):
+        with pytest.raises(train.TrainingError, match="or a larger clip; a teacher sees the same images"):
             train.Run(r, data_root, tmp_path / "other", 1, limit=50)
     assert main(["export", str(best), "--half", "--out", str(tmp_path / "r"), "--data", str(data_root), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "baseline.json").read_text())["recipe"] == "relu"
@@ -238,7 +238,7 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
     assert torch.equal(taught.teacher.parts["l0__bn1"].running_var, train.load(best)["network"]["parts.l0__bn1.running_var"])
     some = small(1, "network.classes=['angle0', 'angle18']", "training.batch=10")
     some.values["distillation"] = r["distillation"]
-    with pytest.raises(train.TrainingError, match="a teacher sees the same pictures"):
+    with pytest.raises(train.TrainingError, match="a teacher sees the same images"):
         train.Run(some, data_root, tmp_path / "other", 1, limit=50)
     exported["distillation"]["teacher"] = str(tmp_path / "quadratic")
     with pytest.raises(GraphError, match="no ReLU network to learn from"):
@@ -255,7 +255,7 @@ def test_a_relu_network_teaches_and_initialises(data_root, tmp_path):
         again.initialise(tmp_path / "q")
 
 
-def test_stretched_pictures_keep_their_direction(data_root, tmp_path):
+def test_stretched_images_keep_their_direction(data_root, tmp_path):
     run = train.Run(small(1), data_root, tmp_path, 1, limit=50)
     x = torch.randn(64, 3, 8, 8)
     factors = (run.stretch(x, 0.2) / x).flatten(1)
@@ -264,7 +264,7 @@ def test_stretched_pictures_keep_their_direction(data_root, tmp_path):
     assert run.stretch(x, 0.0) is x
 
 
-def test_a_phase_may_scale_pictures(data_root, tmp_path):
+def test_a_phase_may_scale_images(data_root, tmp_path):
     r = small(1)
     r.values["phases"] = [{"name": "small", "start": 0.0, "side": 16}]
     scaled = train.Run(r, data_root, tmp_path, 1, limit=50)
@@ -279,7 +279,7 @@ def test_a_phase_may_scale_pictures(data_root, tmp_path):
     assert train.resize(slope, 32) is slope and train.resize(slope, None) is slope
 
 
-def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, data_root, tmp_path):
+def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_images(trained, data_root, tmp_path):
     straight, mirrored = (run(data_root, tmp_path / name, 1, limit=50) for name in ("straight", "mirrored"))
     straight.initialise(trained / "best.pt")
     mirrored.initialise(trained / "best.pt", mirror=True)
@@ -295,12 +295,12 @@ def test_a_mirrored_start_sees_mirror_images_as_the_start_saw_pictures(trained, 
 
 
 @pytest.mark.parametrize("name, kept", [("umbra", 50.0), ("relu", 60.0)])
-def test_escaping_pictures_are_held_against_quadratics_only(name, kept, data_root, tmp_path, monkeypatch):
+def test_images_out_of_range_are_held_against_quadratics_only(name, kept, data_root, tmp_path, monkeypatch):
     r = recipe.read(name)
     for change in SMALL:
         r.change(change)
     run = train.Run(r, data_root, tmp_path, 1, limit=50)
-    # More right, but fewer that do not escape.
+    # More right, but fewer in range.
     results = iter([Result(40.0, 40.0, 0, 1.0, {}), Result(50.0, 45.0, 5, 100.0, {}), Result(60.0, 35.0, 50, 100.0, {})])
     monkeypatch.setattr(train, "evaluate", lambda *_: next(results))
     for _ in range(3):
@@ -410,9 +410,11 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
                          "training.momentum=1": "below 1", "training.momentum=0": "nesterov", "training.compile=1": "true or false",
                          "activation.kind='foo'": "relu-fit", "activation.bound=0": "above 0", "activation.kind='fixed'": "activation.coefficients is missing",
                          "activation.coefficients=[1.0]": "3 numbers", "normalisation.kind='foo'": "per_channel", "normalisation.kind='per_channel'": "normalisation.mean",
-                         "augmentation.flip='never'": "alternate", "phases.start=0.5": "expected the first at 0.0", "phases.start=0.0": "expected the first at 0.0", "network.geometry='round'": "cyclic", "phases.side=0": "at least 1"}.items():
+                         "augmentation.flip='never'": "alternate", "phases.start=0.5": "expected the first at 0.0", "phases.start=0.0": "expected the first at 0.0",
+                         "network.padding='round'": "circular", "network.geometry='round'": "circular", "network.padding='cyclic'": "circular",
+                         "phases.side=0": "at least 1"}.items():
         assert word in fails("train", "--set", change, "--data", str(data_root), *out), change
-    assert "leaves none of 1200 pictures" in fails("train", "--set", "training.held_out=1200", "--data", str(data_root), *out)
+    assert "leaves none of 1200 images" in fails("train", "--set", "training.held_out=1200", "--data", str(data_root), *out)
     assert "above 0" in fails("train", "--minutes", "-1", "--data", str(data_root), *out)
     assert "--init must name it" in fails("train", "--mirror", "--data", str(data_root), *out)
     (tmp_path / "unknown.toml").write_text(f"{whole}[colours]\n")
@@ -421,10 +423,74 @@ def test_bad_input_is_one_line(data_root, tmp_path, capsys):
     assert "augmentation.padding is missing" in fails("train", "--recipe", str(tmp_path / "empty.toml"), "--data", str(data_root), *out)
     (tmp_path / "short.toml").write_text(whole.replace("momentum = 0.9\n", ""))
     assert "training.momentum is missing" in fails("train", "--recipe", str(tmp_path / "short.toml"), "--data", str(data_root), *out)
-    for text in ("{", "[]", '{"name": "n", "dataset": "d", "geometry": "cyclic", "nodes": [{"name": "a", "op": "polynomial", "input": "b"}], "output": "a"}'):
+    for text in ("{", "[]", '{"name": "n", "dataset": "d", "padding": "circular", "nodes": [{"name": "a", "op": "polynomial", "input": "b"}], "output": "a"}'):
         (tmp_path / "zoo" / "n").mkdir(parents=True, exist_ok=True)
         (tmp_path / "zoo" / "n" / "manifest.json").write_text(text)
         assert "not a file of the zoo" in fails("table", "--zoo", str(tmp_path / "zoo"))
+
+
+def old_names(values):
+    """A recipe as version 0.1 wrote it."""
+    old = {table: dict(part) if isinstance(part, dict) else part for table, part in values.items()}
+    old["network"]["geometry"] = {"circular": "cyclic", "zero": "textbook"}[old["network"].pop("padding")]
+    old["normalisation"]["kind"] = "per_picture"
+    return old
+
+
+def test_names_until_version_0_1_are_read(data_root, tmp_path, capsys):
+    today = small(1)
+    assert recipe.Recipe(old_names(today.values)).values == today.values
+    changed = small(1, "network.geometry='textbook'", "normalisation.kind='per_picture'")
+    assert changed["network"]["padding"] == "zero" and "geometry" not in changed["network"] and changed["normalisation"]["kind"] == "per_image"
+    both = old_names(today.values)
+    both["network"]["padding"] = "circular"
+    with pytest.raises(recipe.RecipeError, match="network.geometry: no such key"):
+        recipe.Recipe(both)
+
+    # A checkpoint, and the best weights, of a run of then.
+    first = run(data_root, tmp_path / "run", 1, limit=50)
+    first.train()
+    for file in ("checkpoint.pt", "best.pt"):
+        state = torch.load(tmp_path / "run" / file, weights_only=True)
+        state["recipe"] = old_names(state["recipe"])
+        if "images" in state:
+            state["pictures"] = state.pop("images")
+        torch.save(state, tmp_path / "run" / file)
+    run(data_root, tmp_path / "run", 2, limit=50).resume()
+    with pytest.raises(train.TrainingError, match="its images is 50, expected 51"):
+        run(data_root, tmp_path / "run", 1, limit=51).resume()
+    assert main(["average", str(tmp_path / "run" / "best.pt"), "--out", str(tmp_path / "mean"), "--data", str(data_root), "--device", "cpu"]) == 0
+    net = tmp_path / "zoo" / "net"
+    assert main(["export", str(tmp_path / "run" / "best.pt"), "--out", str(net), "--data", str(data_root), "--device", "cpu"]) == 0
+    manifest = json.loads((net / "manifest.json").read_text())
+    assert manifest["padding"] == "circular" and manifest["input"]["normalisation"]["kind"] == "per_image" and "geometry" not in manifest
+
+    # The table of a zoo that has a manifest of then.
+    main(["table", "--zoo", str(tmp_path / "zoo")])
+    table_of_today = (tmp_path / "zoo" / "README.md").read_text()
+    del manifest["padding"]
+    manifest["geometry"] = "cyclic"
+    manifest["training"]["escaping_pictures"] = manifest["training"].pop("out_of_range_images")
+    (net / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["table", "--zoo", str(tmp_path / "zoo")]) == 0
+    assert (tmp_path / "zoo" / "README.md").read_text() == table_of_today
+
+
+def test_a_baseline_of_version_0_1_teaches(data_root, tmp_path):
+    teacher = recipe.read("relu")
+    for change in [*SMALL, "training.epochs=1"]:
+        teacher.change(change)
+    (tmp_path / "relu").mkdir()
+    train.Run(teacher, data_root, tmp_path / "relu", 1, limit=50).train()
+    net = tmp_path / "net"
+    assert main(["export", str(tmp_path / "relu" / "best.pt"), "--out", str(net), "--data", str(data_root), "--device", "cpu"]) == 0
+    text = json.loads((net / "baseline.json").read_text())
+    text["settings"] = old_names(text["settings"])
+    (net / "baseline.json").write_text(json.dumps(text))
+    r = small(1)
+    r.values["distillation"] = {"teacher": str(net), "temperature": 4.0, "weight": 0.7}
+    (tmp_path / "quadratic").mkdir()
+    assert train.Run(r, data_root, tmp_path / "quadratic", 1, limit=50).teacher is not None
 
 
 def test_averaged_weights_lie_between(trained, data_root, tmp_path, capsys):
@@ -457,42 +523,42 @@ def test_batches_are_crops_and_flips():
     batches = data.Batches(x, torch.arange(4), 4, torch.Generator().manual_seed(0), padding="black", black=torch.full((3,), -1.0))
     seen = {}
     for number in range(2):
-        for pictures, labels in batches.epoch(number):
-            for picture, label in zip(pictures, labels.tolist()):
-                values = set(picture.flatten().tolist()) - {-1.0}
+        for images, labels in batches.epoch(number):
+            for image, label in zip(images, labels.tolist()):
+                values = set(image.flatten().tolist()) - {-1.0}
                 assert values <= set(x[label].flatten().tolist()) and len(values) >= 3 * 28 * 28
-                rising = picture[0, 16, 20] > picture[0, 16, 10]
+                rising = image[0, 16, 20] > image[0, 16, 10]
                 seen.setdefault(label, set()).add(bool(rising))
     assert all(sides == {True, False} for sides in seen.values())
     with pytest.raises(data.DataError, match="batch"):
         data.Batches(x, torch.arange(4), 5, torch.Generator())
 
 
-def test_cutout_takes_a_square_out_of_each_picture():
+def test_cutout_takes_a_square_out_of_each_image():
     x = torch.ones(64, 3, 32, 32)
     batches = data.Batches(x, torch.arange(64), 64, torch.Generator().manual_seed(0), cutout=8)
-    [(pictures, _)] = batches.epoch(0)
+    [(images, _)] = batches.epoch(0)
     areas = set()
-    for picture in pictures:
-        assert (picture == picture[0]).all() and set(picture.unique().tolist()) <= {0.0, 1.0}
-        rows, columns = (picture[0] == 0).nonzero().T
+    for image in images:
+        assert (image == image[0]).all() and set(image.unique().tolist()) <= {0.0, 1.0}
+        rows, columns = (image[0] == 0).nonzero().T
         height, width = (int(at.max() - at.min()) + 1 for at in (rows, columns))
         areas.add(height * width)
-        # One square, cut off where it leaves the picture.
+        # One square, cut off where it leaves the image.
         assert len(rows) == height * width and 4 <= height <= 8 and 4 <= width <= 8
     assert 64 in areas and len(areas) > 1
 
 
 def test_what_is_not_finite_has_no_number():
     summary = Result(90.0, 90.0, 1, float("inf"), {}).summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "escaping": 1, "worst": None}
+    assert json.loads(json.dumps(summary, allow_nan=False)) == {"accuracy": 90.0, "out_of_range": 1, "worst": None}
 
 
 def test_inputs_are_clipped_where_a_recipe_says_so():
-    pictures = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
-    pictures[0, 0, 0, 0] = 255
-    plain = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05})
-    clipped = data.normalise(pictures, {"kind": "per_picture", "min_std": 0.05, "clip": 5.0})
+    images = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
+    images[0, 0, 0, 0] = 255
+    plain = data.normalise(images, {"kind": "per_image", "min_std": 0.05})
+    clipped = data.normalise(images, {"kind": "per_image", "min_std": 0.05, "clip": 5.0})
     assert plain.max() > 5 and torch.equal(clipped, plain.clamp(-5, 5))
     with pytest.raises(recipe.RecipeError, match="clip = 0: expected a number, above 0"):
         small(1, "normalisation.clip=0")

@@ -16,7 +16,7 @@ from .export import export, export_baseline, round_to_half, write
 from .graph import GraphError, Network
 
 
-CLIP = "bound of the normalised inputs, in place of the one trained with: a smaller one lets fewer pictures escape"
+CLIP = "bound of the normalised inputs, in place of the one trained with: a smaller one keeps activations of more images in range"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--recipe", default="umbra", help=f"{recipes.names()}, or a .toml file (default: umbra)")
     p.add_argument("--out", required=True, type=Path, help="folder for the log and the checkpoints")
     p.add_argument("--seed", type=int, nargs="+", default=[1], help="several seeds train each in OUT/seed<n>, one after the other or --jobs at once")
-    p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either geometry, or a ReLU network's) or of this folder of the zoo")
+    p.add_argument("--init", type=Path, help="start from the weights of this best.pt (of either padding, or a ReLU network's) or of this folder of the zoo")
     p.add_argument("--mirror", action="store_true", help="with --init: start from their mirror image, for another member of an ensemble")
-    p.add_argument("--limit", type=positive, help="use only so many training pictures")
+    p.add_argument("--limit", type=positive, help="use only so many training images")
     training(p)
 
     p = command("average", run_average, "Average the weights of runs that started from one another; says how the result does on the hold-out.")
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--share", type=float, nargs="+", help="how much each counts (default: all the same)")
     p.add_argument("--out", required=True, type=Path, help="folder for the averaged best.pt")
 
-    p = command("eval", run_eval, "Evaluate a run's best weights on all test pictures.")
+    p = command("eval", run_eval, "Evaluate a run's best weights on all test images.")
     p.add_argument("best", type=Path, help="best.pt of a run")
     p.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise on every activation input")
     p.add_argument("--clip", type=float, help=CLIP)
@@ -138,19 +138,19 @@ def make_folder(out: Path) -> None:
 
 
 def best_network(options, path: Path, clip: float | None) -> tuple[Network, dict, torch.Tensor, torch.Tensor]:
-    """-> network, the run's state, test pictures and labels."""
+    """-> network, the run's state, test images and labels."""
     state = train.load(path)
     recipe = recipes.Recipe(state["recipe"])
     if clip is not None:
         recipe.change(f"normalisation.clip={clip}")
-    pictures, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test", recipe["network"].get("classes"))
+    images, labels, classes = data.load(options.data, recipe["network"]["dataset"], "test", recipe["network"].get("classes"))
     network = recipes.rebuild(recipe, classes, state, path).to(options.device, memory_format=torch.channels_last)
     train.load_weights(network, state["network"], path)
-    return network.eval(), state, pictures, labels
+    return network.eval(), state, images, labels
 
 
-def test(options, network: Network, pictures: torch.Tensor, labels: torch.Tensor, noise: float = 0.0):
-    inputs = data.normalise(pictures, network.description["input"]["normalisation"])
+def test(options, network: Network, images: torch.Tensor, labels: torch.Tensor, noise: float = 0.0):
+    inputs = data.normalise(images, network.description["input"]["normalisation"])
     return evaluate(network, inputs.to(options.device), labels.to(options.device), noise=noise)
 
 
@@ -161,8 +161,8 @@ def run_average(options) -> None:
 
 
 def run_eval(options) -> None:
-    network, _, pictures, labels = best_network(options, options.best, options.clip)
-    print(json.dumps(test(options, network, pictures, labels, options.noise).summary()))
+    network, _, images, labels = best_network(options, options.best, options.clip)
+    print(json.dumps(test(options, network, images, labels, options.noise).summary()))
 
 
 def run_export(options) -> None:
@@ -170,10 +170,10 @@ def run_export(options) -> None:
 
 
 def export_best(options, best: Path, out: Path, half: bool = False, clip: float | None = None) -> None:
-    network, state, pictures, labels = best_network(options, best, clip)
+    network, state, images, labels = best_network(options, best, clip)
     if half:
         round_to_half(network)
-    result = test(options, network, pictures, labels)
+    result = test(options, network, images, labels)
     recipe = state["recipe"]
     seen, seen_labels, _ = data.load(options.data, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
     # As it is written: rounded, and with this bound of the inputs.
@@ -191,7 +191,7 @@ def export_best(options, best: Path, out: Path, half: bool = False, clip: float 
             training["nodes"] = network.nodes
         export_baseline(network.cpu(), out, result, training, half)
     else:
-        export(network.cpu(), out, pictures, labels, result, training, half, seen)
+        export(network.cpu(), out, images, labels, result, training, half, seen)
     print(json.dumps({"network": str(out), **result.summary()}))
 
 

@@ -31,7 +31,7 @@ def load(reference: str, **description) -> Network:
     return adopt(getattr(module, name)(), name=name, **description)
 
 
-def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geometry: str, normalisation: dict, activation: dict) -> Network:
+def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, padding: str, normalisation: dict, activation: dict) -> Network:
     """Traces `model` (input [n, 3, 32, 32], output [n, classes]) and takes over its weights.
 
     An activation whose input is no batch norm gets one, since the range of a polynomial needs it. Batch norms start with their
@@ -97,10 +97,10 @@ def adopt(model: nn.Module, *, name: str, classes: list[str], dataset: str, geom
         raise GraphError("only the last layer may be linear; use a 1x1 Conv2d before the pooling")
     if nodes[-1]["features"] != len(classes):
         raise GraphError(f"node {nodes[-1]['name']}: {nodes[-1]['features']} outputs for {len(classes)} classes")
-    network = Network(nodes, networks.describe(name, classes=classes, dataset=dataset, geometry=geometry, normalisation=normalisation), activation)
+    network = Network(nodes, networks.describe(name, classes=classes, dataset=dataset, padding=padding, normalisation=normalisation), activation)
     mine, theirs = network.parts[key(nodes[-1]["name"])], modules[nodes[-1]["name"]]
     if mine.in_features != theirs.in_features:
-        raise GraphError(f"node {nodes[-1]['name']}: {theirs.in_features} inputs, but {geometry} layers before it give {mine.in_features}; in the cyclic geometry, "
+        raise GraphError(f"node {nodes[-1]['name']}: {theirs.in_features} inputs, but layers before it with {padding} padding give {mine.in_features}; with circular padding, "
                          "which halves columns only, pool all positions before it (AdaptiveAvgPool2d(1))")
     for own, module in modules.items():
         if module is not None:

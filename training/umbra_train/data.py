@@ -20,33 +20,33 @@ FORMATS = {
 
 
 def load(root: str | Path, dataset: str, split: str, only: list[str] | None = None) -> tuple[Tensor, Tensor, list[str]]:
-    """-> pictures uint8 [n, 3, 32, 32], labels int64 [n], class names. `split` is train or test; `only` these classes, in this order."""
+    """-> images uint8 [n, 3, 32, 32], labels int64 [n], class names. `split` is train or test; `only` these classes, in this order."""
     if dataset not in FORMATS:
         raise DataError(f"dataset {dataset!r}: use one of {', '.join(FORMATS)}")
     folder, train, test, names_file, label_bytes = FORMATS[dataset]
     folder = Path(root) / folder
-    record, pictures, labels = 3072 + label_bytes, [], []
+    record, images, labels = 3072 + label_bytes, [], []
     for file in (train if split == "train" else test):
         raw = np.frombuffer(read(folder / file), np.uint8)
         if raw.size == 0 or raw.size % record:
             raise DataError(f"{folder / file}: {raw.size} bytes is no multiple of the {record}-byte record; unpack {dataset} again")
         raw = raw.reshape(-1, record)
-        pictures.append(raw[:, label_bytes:].reshape(-1, 3, 32, 32))
+        images.append(raw[:, label_bytes:].reshape(-1, 3, 32, 32))
         labels.append(raw[:, label_bytes - 1])
     names = read(folder / names_file).decode("utf-8", "replace").split()
     labels = torch.from_numpy(np.concatenate(labels).astype(np.int64))
     if int(labels.max()) >= len(names):
         raise DataError(f"{folder}: label {int(labels.max())} but {names_file} names {len(names)} classes; unpack {dataset} again")
-    pictures = torch.from_numpy(np.concatenate(pictures))
+    images = torch.from_numpy(np.concatenate(images))
     if only is None:
-        return pictures, labels, names
+        return images, labels, names
     unknown = [name for name in only if name not in names]
     if unknown or not only:
         raise DataError(f"class {', '.join(unknown) or '(none)'}: not in {dataset}; use some of {', '.join(names)}")
     new = torch.full((len(names),), -1)
     new[[names.index(name) for name in only]] = torch.arange(len(only))
     labels = new[labels]
-    return pictures[labels >= 0], labels[labels >= 0], list(only)
+    return images[labels >= 0], labels[labels >= 0], list(only)
 
 
 def read(path: Path) -> bytes:
@@ -56,10 +56,10 @@ def read(path: Path) -> bytes:
         raise DataError(f"{path}: {error.strerror}; --data must be the folder that holds {path.parent.name}/") from error
 
 
-def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
+def normalise(images: Tensor, normalisation: dict) -> Tensor:
     """uint8 [n, 3, H, W] -> float32, by the manifest's `normalisation`, clipped where that says so."""
-    x = pictures.float() / 255
-    if normalisation["kind"] == "per_picture":
+    x = images.float() / 255
+    if normalisation["kind"] == "per_image":
         flat = x.flatten(1)
         mean, std = (v.view(-1, 1, 1, 1) for v in (flat.mean(1), flat.std(1).clamp_min(normalisation["min_std"])))
     else:
@@ -69,17 +69,17 @@ def normalise(pictures: Tensor, normalisation: dict) -> Tensor:
 
 
 class Batches:
-    """Epochs of augmented batches on one device: random crop of the padded picture, flip, and cutout.
+    """Epochs of augmented batches on one device: random crop of the padded image, flip, and cutout.
 
-    `padding`: "reflect", or "black" as in the usual recipe. `flip`: "alternate" flips a picture in every second epoch, starting
+    `padding`: "reflect", or "black" as in the usual recipe. `flip`: "alternate" flips an image in every second epoch, starting
     at random, so that two epochs see both sides; "random" draws anew. `cutout`: side of a square of zeros, which normalised
-    inputs have on average, centred on any pixel of the picture (DeVries, Taylor 2017); 0 for none.
+    inputs have on average, centred on any pixel of the image (DeVries, Taylor 2017); 0 for none.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor, batch: int, generator: torch.Generator, *, padding: str = "reflect",
                  flip: str = "alternate", black: Tensor | None = None, cutout: int = 0, margin: int = 4):
         if not 0 < batch <= len(labels):
-            raise DataError(f"batch {batch}: must lie in 1..{len(labels)}, the number of training pictures")
+            raise DataError(f"batch {batch}: must lie in 1..{len(labels)}, the number of training images")
         if padding == "reflect":
             padded = torch.nn.functional.pad(inputs.float(), (margin,) * 4, mode="reflect").to(inputs.dtype)
         else:
@@ -112,7 +112,7 @@ class Batches:
             yield x.contiguous(memory_format=torch.channels_last), self.labels[chosen]
 
     def squares(self) -> Tensor:
-        """A square for each picture of a batch, as far as it is inside: `[batch, 1, height, width]`."""
+        """A square for each image of a batch, as far as it is inside: `[batch, 1, height, width]`."""
         inside = []
         for length in self.size:
             first = torch.randint(0, length, (self.batch, 1), generator=self.generator) - self.cutout // 2

@@ -1,4 +1,4 @@
-"""Plain inference: no clamp, no noise, float32, the cyclic network in full."""
+"""Plain inference: no clamp, no noise, float32, the network with circular padding in full."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from torch import Tensor
 
 from .graph import Network
 
-ESCAPE = 8.0
-"""An activation input beyond this counts its picture as escaping: four times the range [-2, 2] that training aims at."""
+OUT_OF_RANGE = 8.0
+"""An activation input beyond this counts its image as out of range: four times the range [-2, 2] that training aims at."""
 
 
 @dataclass
 class Result:
     accuracy: float
     sound: float
-    """In percent: right, and of pictures that do not escape."""
-    escaping: int
+    """In percent: right, and of images in range."""
+    out_of_range: int
+    """Images with an activation input beyond `OUT_OF_RANGE`."""
     worst: float
     """Largest magnitude of any activation input."""
     ranges: dict[str, tuple[float, float]] = field(repr=False)
-    """Inputs of each polynomial over the pictures that do not escape."""
+    """Inputs of each polynomial over the images in range."""
     logits: tuple[float, float] = (0.0, 0.0)
-    """Over the pictures that do not escape."""
+    """Over the images in range."""
 
     def summary(self) -> dict:
         """As JSON has it: no number for what is not finite."""
-        return {"accuracy": round(self.accuracy, 2), "escaping": self.escaping, "worst": round(self.worst, 3) if isfinite(self.worst) else None}
+        return {"accuracy": round(self.accuracy, 2), "out_of_range": self.out_of_range, "worst": round(self.worst, 3) if isfinite(self.worst) else None}
 
 
 @torch.no_grad()
@@ -48,14 +49,14 @@ def evaluate(network: Network, inputs: Tensor, labels: Tensor, batch: int = 250,
         right = logits.argmax(1) == y
         result.accuracy += 100 * right.sum().item() / len(labels)
         worst = torch.stack([value.abs().amax((1, 2, 3)) for value in record.values()]).amax(0).nan_to_num(nan=float("inf"))
-        tame = worst <= ESCAPE
-        result.sound += 100 * (right & tame).sum().item() / len(labels)
-        result.escaping += (~tame).sum().item()
+        inside = worst <= OUT_OF_RANGE
+        result.sound += 100 * (right & inside).sum().item() / len(labels)
+        result.out_of_range += (~inside).sum().item()
         result.worst = max(result.worst, worst.max().item())
-        if tame.any():
+        if inside.any():
             for name, value in record.items():
-                result.ranges[name] = union(result.ranges.get(name, NOTHING), value[tame])
-            result.logits = union(result.logits, logits[tame])
+                result.ranges[name] = union(result.ranges.get(name, NOTHING), value[inside])
+            result.logits = union(result.logits, logits[inside])
     for hook in hooks:
         hook.remove()
     network.thin = thin

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from .activation import Activation
 from .data import normalise
-from .evaluate import ESCAPE, Result
+from .evaluate import OUT_OF_RANGE, Result
 from .graph import INPUT, GraphError, Network, key
+from .recipe import renamed
 
 VERSION = 1
-PICTURES, TRACED = 20, 2
+IMAGES, TRACED = 20, 2
 SAMPLES = 16
 
 
@@ -93,7 +94,7 @@ def read_baseline(folder: Path) -> dict:
     """An exported ReLU network as a best.pt has it: `recipe`, `network`, and `name` and `nodes` of one's own."""
     try:
         text = json.loads((folder / "baseline.json").read_text())
-        settings = text["settings"]
+        settings = renamed(text["settings"])
         settings["network"], settings["normalisation"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GraphError(f"{folder}: no ReLU network to learn from ({type(error).__name__}: {error}); expected a best.pt, or a folder with "
@@ -102,24 +103,24 @@ def read_baseline(folder: Path) -> dict:
 
 
 @torch.no_grad()
-def vectors(network: Network, pictures: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Test vectors over the first pictures given: everything a reader needs to compare itself with PyTorch in float32."""
+def vectors(network: Network, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Test vectors over the first images given: everything a reader needs to compare itself with PyTorch in float32."""
     network.eval()
-    pictures, labels = pictures[:PICTURES], labels[:PICTURES]
-    inputs, record = normalise(pictures, network.description[INPUT]["normalisation"]), {}
+    images, labels = images[:IMAGES], labels[:IMAGES]
+    inputs, record = normalise(images, network.description[INPUT]["normalisation"]), {}
     logits, _ = network.run(inputs, record)
     traced = {f"activation.{name}": value[:TRACED] for name, value in record.items()}
-    return {k: v.contiguous() for k, v in {"pictures": pictures, "labels": labels, "inputs": inputs, "logits": logits, **traced}.items()}
+    return {k: v.contiguous() for k, v in {"images": images, "labels": labels, "inputs": inputs, "logits": logits, **traced}.items()}
 
 
 @torch.no_grad()
-def samples(network: Network, pictures: Tensor) -> Tensor:
-    """The first training pictures that stay in range: the compiler measures on them what rounding does to the network."""
+def samples(network: Network, images: Tensor) -> Tensor:
+    """The first training images that stay in range: the compiler measures on them what rounding does to the network."""
     network.eval()
-    pictures, record = pictures[: 2 * SAMPLES], {}
-    network.run(normalise(pictures, network.description[INPUT]["normalisation"]), record)
+    images, record = images[: 2 * SAMPLES], {}
+    network.run(normalise(images, network.description[INPUT]["normalisation"]), record)
     worst = torch.stack([value.abs().amax((1, 2, 3)) for value in record.values()]).amax(0)
-    return pictures[worst <= ESCAPE][:SAMPLES].contiguous()
+    return images[worst <= OUT_OF_RANGE][:SAMPLES].contiguous()
 
 
 def halved(value: Tensor, name: str) -> bool:
@@ -135,20 +136,20 @@ def round_to_half(network: Network) -> None:
             parameter.copy_(parameter.half())
 
 
-def export(network: Network, folder: Path, pictures: Tensor, labels: Tensor, result: Result, training: dict, half: bool, sample: Tensor) -> None:
-    """`pictures`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training pictures. `half`: matrices
+def export(network: Network, folder: Path, images: Tensor, labels: Tensor, result: Result, training: dict, half: bool, sample: Tensor) -> None:
+    """`images`, `labels`: the test set, in order; `result`: the evaluation on all of it; `sample`: training images. `half`: matrices
     are stored in half precision, which they must have been rounded to (`round_to_half`)."""
     stem = network.description["name"].lower()
     head, tensors = manifest(network, f"{stem}.safetensors", half)
     if result.ranges:
         head["ranges"] = {"logits": result.logits, "activations": result.ranges}
-        training = {**training, "accuracy_plain": round(result.accuracy, 2), "escaping_pictures": result.escaping,
-                    "worst_activation": float(f"{result.worst:.6g}") if result.worst < float("inf") else None, "test_pictures": len(labels)}
+        training = {**training, "accuracy_plain": round(result.accuracy, 2), "out_of_range_images": result.out_of_range,
+                    "worst_activation": float(f"{result.worst:.6g}") if result.worst < float("inf") else None, "test_images": len(labels)}
     head["training"] = training
     head["samples"], tensors["samples"] = "samples", samples(network, sample)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / f"{stem}.safetensors", lambda path: save_file(tensors, path))
-    write(folder / f"{stem}.vectors.safetensors", lambda path: save_file(vectors(network, pictures, labels), path))
+    write(folder / f"{stem}.vectors.safetensors", lambda path: save_file(vectors(network, images, labels), path))
     text = json.dumps(head, indent=1, allow_nan=False) + "\n"
     write(folder / "manifest.json", lambda path: path.write_text(text))
 

@@ -1,4 +1,4 @@
-"""Training steps on a CPU through kernels.cpp: batch norm with the activation after it in two passes, the cyclic padding in one.
+"""Training steps on a CPU through kernels.cpp: batch norm with the activation after it in two passes, the circular padding in one.
 
 In bfloat16 under autocast, else in single precision. The modules remain the definition: a `Network` told to `use_kernels` calls these
 while it trains, and its modules for what they do not cover (other activations, channels that are no multiple of 16, evaluation).

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from . import fused
 from .activation import Activation, activation
-from .convolution import CyclicConvolution, CyclicPool, TextbookConvolution
+from .convolution import CircularConvolution, CircularPool, ZeroPaddedConvolution
 
 INPUT = "input"
-THINNED = (CyclicConvolution, CyclicPool, TextbookConvolution)
+THINNED = (CircularConvolution, CircularPool, ZeroPaddedConvolution)
 """What has a thin version."""
 
 
@@ -25,9 +25,9 @@ class GraphError(ValueError):
 class Network(nn.Module):
     """Runs `nodes` in order. `description` holds the manifest fields that are not nodes.
 
-    `thin = True` (cyclic geometry only) strides over rows too: it computes one of the row phases that the cyclic
-    network averages at the end, at the cost of the textbook network. A training speed-up: the weights are
-    the same, only the wrap-around at the picture's left and right edge differs.
+    `thin = True` (circular padding only) strides over rows too: it computes one of the row phases that the network
+    averages at the end, at the cost of one with zero padding. A training speed-up: the weights are
+    the same, only the wrap-around at the image's left and right edge differs.
     """
 
     def __init__(self, nodes: list[dict], description: dict, activation_spec: dict):
@@ -38,31 +38,31 @@ class Network(nn.Module):
         self.parts = nn.ModuleDict()
         channels = {INPUT: description["input"]["channels"]}
         size = (description["input"]["height"], description["input"]["width"])
-        cyclic = description["geometry"] == "cyclic"
+        circular = description["padding"] == "circular"
         shapes = {INPUT: size}
         for node in self.nodes:
             source = sources(node)[0]
             name, c, (h, w) = node["name"], channels[source], shapes[source]
             match node["op"]:
                 case "convolution":
-                    if cyclic and node["kernel"] // 2 > w:
+                    if circular and node["kernel"] // 2 > w:
                         raise GraphError(f"node {name}: a kernel of {node['kernel']} reaches past the rows before and after, of {w} columns; use "
-                                         f"at most {2 * w + 1}, or the textbook geometry")
-                    kind = CyclicConvolution if cyclic else TextbookConvolution
+                                         f"at most {2 * w + 1}, or zero padding")
+                    kind = CircularConvolution if circular else ZeroPaddedConvolution
                     part = kind(c, node["channels"], node["kernel"], node["stride"], bool(node.get("bias")), size)
                     c, w = node["channels"], w // node["stride"]
-                    h = h if cyclic else h // node["stride"]
+                    h = h if circular else h // node["stride"]
                 case "batch_norm":
                     part = nn.BatchNorm2d(c, eps=node.get("epsilon", 1e-5))
                     nn.init.constant_(part.weight, node.get("initial_scale", 1.0))
                 case "polynomial":
                     part = activation(activation_spec, c)
                 case "average_pool":
-                    if cyclic and (node["kernel"] not in ("global", 2) or (node["kernel"] == 2 and w < 2)):
-                        raise GraphError(f"node {name}: the cyclic geometry has no {node['kernel']} x {node['kernel']} pooling of {h} x {w}; use 'global', 2 where "
-                                         "there are columns to halve, or the textbook geometry")
-                    part = CyclicPool(size) if cyclic and node["kernel"] == 2 else Pool(node["kernel"])
-                    h, w = (1, 1) if node["kernel"] == "global" else (h if cyclic else h // node["kernel"], w // node["kernel"])
+                    if circular and (node["kernel"] not in ("global", 2) or (node["kernel"] == 2 and w < 2)):
+                        raise GraphError(f"node {name}: circular padding has no {node['kernel']} x {node['kernel']} pooling of {h} x {w}; use 'global', 2 where "
+                                         "there are columns to halve, or zero padding")
+                    part = CircularPool(size) if circular and node["kernel"] == 2 else Pool(node["kernel"])
+                    h, w = (1, 1) if node["kernel"] == "global" else (h if circular else h // node["kernel"], w // node["kernel"])
                 case "linear":
                     part = nn.Linear(c * h * w, node["features"])
                     c, h, w = node["features"], 1, 1
@@ -90,7 +90,7 @@ class Network(nn.Module):
         """From now on, training steps on a CPU go through `fused` where it covers a node."""
         self.fused = True
         for part in self.modules():
-            if isinstance(part, CyclicConvolution):
+            if isinstance(part, CircularConvolution):
                 part.fused = True
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from .graph import GraphError, Network, key
 SMALL = 0.1
 """Deviation of what the added blocks' quadratics see: small, since activations have long tails, and still ten times an encrypted run's noise."""
 BOUND = 4.0
-"""Clamps what the quadratics see while deviations are measured: one escaping picture would be all of them."""
+"""Clamps what the quadratics see while deviations are measured: one image out of range would be all of them."""
 CLASSIFIER = ("parts.fc.weight", "parts.fc.bias")
 
 
@@ -31,10 +31,10 @@ def blocks_of(names) -> int:
     return sum(name.endswith("__conv1.weight") for name in names)
 
 
-def deepen(network: Network, state: dict[str, Tensor], pictures: Tensor) -> dict[str, Tensor]:
+def deepen(network: Network, state: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
     """Weights of `network` that compute almost what `state` does, a residual network with fewer blocks in each of as many stages.
 
-    `pictures`: normalised, to measure deviations on. What fits already is returned as it is.
+    `images`: normalised, to measure deviations on. What fits already is returned as it is.
     """
     mine = network.state_dict()
     old, new = blocks_of(state), blocks_of(mine)
@@ -59,7 +59,7 @@ def deepen(network: Network, state: dict[str, Tensor], pictures: Tensor) -> dict
     if other:
         raise GraphError(f"weights of another network than {network.description['name']}: {other[0]}; start from one of the same widths")
     network.load_state_dict(grown, strict=False)
-    return settle(network, [i for i in range(new) if i not in source], pictures)
+    return settle(network, [i for i in range(new) if i not in source], images)
 
 
 def be_identity(norm: nn.BatchNorm2d, x: tuple[Tensor]) -> None:
@@ -69,7 +69,7 @@ def be_identity(norm: nn.BatchNorm2d, x: tuple[Tensor]) -> None:
 
 
 @torch.no_grad()
-def settle(network: Network, added: list[int], pictures: Tensor) -> dict[str, Tensor]:
+def settle(network: Network, added: list[int], images: Tensor) -> dict[str, Tensor]:
     """Sets the batch norms of the added blocks from what reaches them, in one pass, and takes their factors back after each stage."""
     hooks = []
     stages = [[block] for block in added if block - 1 not in added]
@@ -108,7 +108,7 @@ def settle(network: Network, added: list[int], pictures: Tensor) -> dict[str, Te
     network.train()
     for activation in network.activations():
         activation.clamp = BOUND
-    network.run(pictures)
+    network.run(images)
     for activation in network.activations():
         activation.clamp = None
     for hook in hooks:

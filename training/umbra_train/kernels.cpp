@@ -1,4 +1,4 @@
-// Batch norm with a quadratic activation, and the cyclic padding, on channels-last tensors [rows, channels] in bfloat16 or single precision:
+// Batch norm with a quadratic activation, and the circular padding, on channels-last tensors [rows, channels] in bfloat16 or single precision:
 // what PyTorch's compiler makes of the same formulas (activation.py, convolution.py) takes several times as long, because it
 // reduces over rows on one core and derives the padding's gradient element by element. Used by fused.py, tested against the modules.
 //
@@ -138,11 +138,11 @@ static void backward_norm(const T *x, long rows, long channels, const float *of_
     });
 }
 
-// Each padded row is a stretch of the flattened picture, positions modulo their number: row h begins `margin` positions before h * width.
-template <typename T> static void pad(const T *x, long pictures, long height, long width, long channels, long margin, long dilation, T *y) {
+// Each padded row is a stretch of the flattened image, positions modulo their number: row h begins `margin` positions before h * width.
+template <typename T> static void pad(const T *x, long images, long height, long width, long channels, long margin, long dilation, T *y) {
     long above = margin * dilation, positions = height * width, length = width + 2 * margin;
 #pragma omp parallel for
-    for (long n = 0; n < pictures; n++)
+    for (long n = 0; n < images; n++)
         for (long row = 0; row < height + 2 * above; row++) {
             long start = ((row - above + 2 * height) % height * width - margin + positions) % positions;
             long whole = start + length <= positions ? length : positions - start;
@@ -164,13 +164,13 @@ static void add_rows(float *sums, const T *dy, long h, long height, long above, 
 
 // The transpose: dx sums what each position became, in its own row and at the edges of the rows before and after.
 template <typename T>
-static void pad_backward(const T *dy, long pictures, long height, long width, long channels, long margin, long dilation, T *dx) {
+static void pad_backward(const T *dy, long images, long height, long width, long channels, long margin, long dilation, T *dx) {
     long above = margin * dilation, length = width + 2 * margin;
 #pragma omp parallel
     {
         float *sums = static_cast<float *>(malloc(width * channels * sizeof(float)));
 #pragma omp for
-        for (long n = 0; n < pictures; n++) {
+        for (long n = 0; n < images; n++) {
             const T *from = dy + n * (height + 2 * above) * length * channels;
             for (long h = 0; h < height; h++) {
                 memset(sums, 0, width * channels * sizeof *sums);
@@ -196,11 +196,11 @@ static void pad_backward(const T *dy, long pictures, long height, long width, lo
     void backward_norm_##T(const T *x, long rows, long channels, const float *of_gradient, const float *of_input, const float *constant, T *g, double *sums) { \
         backward_norm(x, rows, channels, of_gradient, of_input, constant, g, sums); \
     } \
-    void pad_##T(const T *x, long pictures, long height, long width, long channels, long margin, long dilation, T *y) { \
-        pad(x, pictures, height, width, channels, margin, dilation, y); \
+    void pad_##T(const T *x, long images, long height, long width, long channels, long margin, long dilation, T *y) { \
+        pad(x, images, height, width, channels, margin, dilation, y); \
     } \
-    void pad_backward_##T(const T *dy, long pictures, long height, long width, long channels, long margin, long dilation, T *dx) { \
-        pad_backward(dy, pictures, height, width, channels, margin, dilation, dx); \
+    void pad_backward_##T(const T *dy, long images, long height, long width, long channels, long margin, long dilation, T *dx) { \
+        pad_backward(dy, images, height, width, channels, margin, dilation, dx); \
     } \
     }
 EXPORT(bfloat16)

@@ -66,14 +66,14 @@ def vgg16(builder: Builder, norm: str) -> str:
     return x
 
 
-def build(name: str, *, classes: list[str], dataset: str, geometry: str, normalisation: dict, activation: dict,
+def build(name: str, *, classes: list[str], dataset: str, padding: str, normalisation: dict, activation: dict,
           norm: str = "input", pool: int | str = "global") -> Network:
     """By zoo name: VGG16, R18 or R18-<width of the first stage> (64), or R<depth>-<width> of any depth 6 n + 2 (R20-16, R32-64, ...).
 
-    `pool`: "global", or k for k x k average pooling before the classifier (textbook geometry).
+    `pool`: "global", or k for k x k average pooling before the classifier (zero padding).
     """
-    if geometry not in ("cyclic", "textbook"):
-        raise GraphError(f"geometry {geometry!r}: use cyclic or textbook")
+    if padding not in ("circular", "zero"):
+        raise GraphError(f"padding {padding!r}: use circular or zero")
     if norm not in ("input", "branch", "none"):
         raise GraphError(f"norm {norm!r}: use input, branch or none")
     builder = Builder(activation.get("initial_scale", 1.0))
@@ -84,12 +84,12 @@ def build(name: str, *, classes: list[str], dataset: str, geometry: str, normali
         x = resnet(builder, blocks, widths, norm)
     x = builder.add("average_pool", "pool", x, kernel=pool)
     builder.add("linear", "fc", x, features=len(classes))
-    return Network(builder.nodes, describe(name, classes=classes, dataset=dataset, geometry=geometry, normalisation=normalisation), activation)
+    return Network(builder.nodes, describe(name, classes=classes, dataset=dataset, padding=padding, normalisation=normalisation), activation)
 
 
-def describe(name: str, *, classes: list[str], dataset: str, geometry: str, normalisation: dict) -> dict:
-    """The manifest's fields that are not nodes, for pictures of CIFAR."""
-    return {"name": name, "dataset": dataset, "classes": list(classes), "geometry": geometry,
+def describe(name: str, *, classes: list[str], dataset: str, padding: str, normalisation: dict) -> dict:
+    """The manifest's fields that are not nodes, for images of CIFAR."""
+    return {"name": name, "dataset": dataset, "classes": list(classes), "padding": padding,
             "input": {"channels": 3, "height": 32, "width": 32, "normalisation": dict(normalisation)}}
 
 

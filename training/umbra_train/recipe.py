@@ -54,12 +54,12 @@ FLAG, OPTIONAL_FLAG = (Value(lambda v: isinstance(v, bool), "true or false", nee
 
 KEYS: dict[str, dict[str, Value]] = {
     "network": {
-        "name": OPTIONAL_TEXT, "module": OPTIONAL_TEXT, "dataset": TEXT, "classes": several(str), "geometry": among("cyclic", "textbook"),
+        "name": OPTIONAL_TEXT, "module": OPTIONAL_TEXT, "dataset": TEXT, "classes": several(str), "padding": among("circular", "zero"),
         "norm": among("input", "branch", "none", needed=False),
         "pool": Value(lambda v: v == "global" or type(v) is int and v > 0, '"global" or a side in pixels', False),
     },
     "normalisation": {
-        "kind": among("per_picture", "per_channel"), "min_std": number(0, above=True, needed=False), "clip": number(0, above=True, needed=False),
+        "kind": among("per_image", "per_channel"), "min_std": number(0, above=True, needed=False), "clip": number(0, above=True, needed=False),
         "mean": several(float, 3), "std": several(float, 3),
     },
     "augmentation": {"padding": among("reflect", "black"), "flip": among("alternate", "random"), "cutout": number(0, 32, whole=True, needed=False)},
@@ -83,14 +83,20 @@ KEYS: dict[str, dict[str, Value]] = {
 }
 """All tables of a recipe (`phases` are several), and `name`, the file's."""
 
-BY_KIND = {"normalisation": {"per_picture": ("min_std",), "per_channel": ("mean", "std")},
+RENAMED: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("network", "geometry"): ("padding", {"cyclic": "circular", "textbook": "zero"}),
+    ("normalisation", "kind"): ("kind", {"per_picture": "per_image"}),
+}
+"""What keys and values were called until version 0.1, in recipes, checkpoints and baselines: the key of today, and its values."""
+
+BY_KIND = {"normalisation": {"per_image": ("min_std",), "per_channel": ("mean", "std")},
            "activation": {"relu-fit": ("bound",), "learned": ("bound",), "fixed": ("coefficients",)}}
 """Keys that a kind cannot do without."""
 
 
 @dataclass
 class Phase:
-    """From progress `start` on: what the activations do while training, the range 1 +- gain of factors that pictures are stretched by, and
+    """From progress `start` on: what the activations do while training, the range 1 +- gain of factors that images are stretched by, and
     the side in pixels that they are scaled to (None: as they are)."""
 
     name: str
@@ -110,6 +116,7 @@ class Phase:
 
 class Recipe:
     def __init__(self, values: dict):
+        values = renamed(values)
         missing = [table for table in KEYS if table not in values and table != "distillation"]
         if missing:
             raise RecipeError(f"missing table {', '.join(missing)}")
@@ -147,6 +154,7 @@ class Recipe:
             raise RecipeError(f"{text!r}: expected table.key=value with the value in TOML") from error
         if not parts:
             raise RecipeError(f"{text!r}: the recipe has no table {table}")
+        key, value = today(table, key, value)
         check(table, key, value)
         for part in parts:
             part[key] = value
@@ -172,6 +180,21 @@ class Recipe:
         if epoch < len(p["ramp"]):
             return p["zeta"] * p["ramp"][epoch], 0.0 if epoch < p["epochs_without_task"] else 1.0
         return p["zeta"], 1.0
+
+
+def renamed(values: dict) -> dict:
+    """A recipe's values under the names of today. A key that is there under both names is left, and is no key."""
+    def part(table: str, old: dict) -> dict:
+        pairs = ((key, *today(table, key, value)) for key, value in old.items())
+        return {(key if key != new and new in old else new): value for key, new, value in pairs}
+
+    return {table: part(table, old) if isinstance(old, dict) else old for table, old in values.items()}
+
+
+def today(table: str, key: str, value: object) -> tuple[str, object]:
+    """-> key and value as they are called today."""
+    key, values = RENAMED.get((table, key), (key, {}))
+    return key, values.get(value, value) if isinstance(value, str) else value
 
 
 def check(table: str, key: str, value: object) -> None:
@@ -202,9 +225,9 @@ def build(recipe: Recipe, classes: list[str]) -> Network:
     complete(recipe)
     n = recipe["network"]
     if "module" in n:
-        return adopt.load(n["module"], classes=classes, dataset=n["dataset"], geometry=n["geometry"],
+        return adopt.load(n["module"], classes=classes, dataset=n["dataset"], padding=n["padding"],
                           normalisation=recipe["normalisation"], activation=recipe["activation"])
-    return networks.build(n["name"], classes=classes, dataset=n["dataset"], geometry=n["geometry"], norm=n.get("norm", "input"),
+    return networks.build(n["name"], classes=classes, dataset=n["dataset"], padding=n["padding"], norm=n.get("norm", "input"),
                           pool=n.get("pool", "global"), normalisation=recipe["normalisation"], activation=recipe["activation"])
 
 
@@ -215,8 +238,9 @@ def rebuild(recipe: Recipe, classes: list[str], state: dict, path: Path) -> Netw
     complete(recipe)
     if "nodes" not in state:
         raise RecipeError(f"{path}: holds no nodes of {recipe['network']['module']}; expected a best.pt of a run of this version")
-    return Network(state["nodes"], networks.describe(state["name"], classes=classes, dataset=recipe["network"]["dataset"], geometry=recipe["network"]["geometry"],
-                                                     normalisation=recipe["normalisation"]), recipe["activation"])
+    return Network(state["nodes"], networks.describe(state["name"], classes=classes, dataset=recipe["network"]["dataset"],
+                                                     padding=recipe["network"]["padding"], normalisation=recipe["normalisation"]),
+                   recipe["activation"])
 
 
 def complete(recipe: Recipe) -> None:

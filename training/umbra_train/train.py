@@ -22,13 +22,13 @@ from torch.nn.functional import interpolate, kl_div
 from tqdm import tqdm
 
 from . import data, fused, grow
-from .evaluate import ESCAPE, evaluate
+from .evaluate import OUT_OF_RANGE, evaluate
 from .export import read_baseline, read_weights
 from .graph import Network
-from .recipe import Phase, Recipe, build, rebuild
+from .recipe import Phase, Recipe, build, rebuild, renamed
 
 HOLD_OUT_SEED = 20
-"""The same pictures are held out in every run, whatever its seed."""
+"""The same images are held out in every run, whatever its seed."""
 
 
 class TrainingError(RuntimeError):
@@ -52,16 +52,16 @@ class Average:
 
 @torch.no_grad()
 def recalibrate(network: Network, inputs: Tensor, batch: int = 250) -> None:
-    """Sets batch statistics to the median over batches of training pictures, as the network runs at inference.
+    """Sets batch statistics to the median over batches of training images, as the network runs at inference.
 
-    Running averages keep what one escaping picture did to its batch; the median does not see it. Where most batches hold one, what escapes
-    is clamped at half of where `evaluate` counts it, twice the range: at all of it, those of a network from which an eighth of
-    the pictures escape were spoiled for all (10 % right in place of 85).
+    Running averages keep what one image out of range did to its batch; the median does not see it. Where most batches hold one, what is out of range
+    is clamped at half of where `evaluate` counts it, twice the range: at all of it, those of a network with an eighth of
+    the images out of range were spoiled for all (10 % right in place of 85).
     """
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta, thin, knobs = [n.momentum for n in norms], network.thin, [(a.range, a.clamp, a.noise) for a in network.activations()]
     for activation in network.activations():
-        activation.range, activation.clamp, activation.noise = None, ESCAPE / 2, 0.0
+        activation.range, activation.clamp, activation.noise = None, OUT_OF_RANGE / 2, 0.0
     for n in norms:
         n.momentum = 1.0
     network.train()
@@ -88,20 +88,20 @@ class Run:
         self.recipe, self.folder, self.seed, self.device = recipe, folder, seed, torch.device(device)
         self.bfloat16 = recipe["training"]["bfloat16"] and fast_bfloat16(self.device)
         t, augmentation = recipe["training"], recipe["augmentation"]
-        pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+        images, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
         self.network = build(recipe, classes).to(self.device, memory_format=torch.channels_last)
         if t["held_out"] >= len(labels):
-            raise TrainingError(f"training.held_out = {t['held_out']}: leaves none of {len(labels)} pictures to train on")
+            raise TrainingError(f"training.held_out = {t['held_out']}: leaves none of {len(labels)} images to train on")
         held, chosen = hold_out(labels, t["held_out"])
         chosen = chosen[:limit]
         normalisation = self.network.description["input"]["normalisation"]
         dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-        inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in pictures[chosen].split(5000)])
+        inputs = torch.cat([data.normalise(part, normalisation).to(dtype) for part in images[chosen].split(5000)])
         black = data.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), normalisation) if augmentation["padding"] == "black" else None
         self.batches = data.Batches(inputs.to(self.device), labels[chosen].to(self.device), t["batch"], torch.Generator().manual_seed(seed),
                                     padding=augmentation["padding"], flip=augmentation["flip"], black=black,
                                     cutout=augmentation.get("cutout", 0))
-        self.held_inputs, self.held_labels = data.normalise(pictures[held], normalisation).to(self.device), labels[held].to(self.device)
+        self.held_inputs, self.held_labels = data.normalise(images[held], normalisation).to(self.device), labels[held].to(self.device)
         self.calibration = inputs[: t["calibration"]].to(self.device)
         groups = [{"params": [p for p in self.network.parameters() if p.ndim > 1], "weight_decay": t["weight_decay"]},
                   {"params": [p for p in self.network.parameters() if p.ndim <= 1], "weight_decay": t["weight_decay_vectors"]}]
@@ -129,9 +129,9 @@ class Run:
         state = read_baseline(path) if path.is_dir() else load(path)
         theirs, mine = ({"dataset": values["network"]["dataset"], "classes": values["network"].get("classes"), **values["normalisation"]}
                         for values in (state["recipe"], self.recipe.values))
-        # One that was trained with a larger clip still knows pictures whose few brightest pixels are cut.
+        # One that was trained with a larger clip still knows images whose few brightest pixels are cut.
         if theirs | {"clip": None} != mine | {"clip": None} or theirs.get("clip", math.inf) < mine.get("clip", math.inf):
-            raise TrainingError(f"{path}: trained on {theirs}, expected {mine}, or a larger clip; a teacher sees the same pictures")
+            raise TrainingError(f"{path}: trained on {theirs}, expected {mine}, or a larger clip; a teacher sees the same images")
         teacher = rebuild(Recipe(state["recipe"]), classes, state, path).to(self.device, memory_format=torch.channels_last)
         load_weights(teacher, state["network"], path)
         return teacher.eval().requires_grad_(False)
@@ -182,7 +182,7 @@ class Run:
             self.evaluate()
 
     def stretch(self, x: Tensor, gain: float) -> Tensor:
-        """Each picture by a factor of its own, even over 1 - gain..1 + gain."""
+        """Each image by a factor of its own, even over 1 - gain..1 + gain."""
         if not gain:
             return x
         factors = 1 + gain * (2 * torch.rand(len(x), 1, 1, 1, generator=self.batches.generator) - 1)
@@ -216,13 +216,13 @@ class Run:
         tqdm.write(json.dumps(entry))
 
     def evaluate(self) -> dict:
-        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: most pictures right, of those
-        that do not escape (from a quadratic; encrypted, the others may be refused)."""
+        """The averaged weights, recalibrated, on the hold-out; keeps them if they are the best so far: most images right, of those
+        in range (of a quadratic; encrypted, the others may be refused)."""
         network = copy.deepcopy(self.average.network)
         recalibrate(network, self.calibration)
         result = evaluate(network, self.held_inputs, self.held_labels)
         self.evaluated = self.epoch
-        # A ReLU has no range to escape from.
+        # A ReLU has no range.
         score = result.sound if network.activations() else result.accuracy
         if self.best is None or score >= self.best:
             self.best = score
@@ -234,7 +234,7 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     def state(self) -> dict:
-        return {"recipe": self.recipe.values, "seed": self.seed, "pictures": len(self.batches.labels), "epoch": self.epoch, "score": self.best,
+        return {"recipe": self.recipe.values, "seed": self.seed, "images": len(self.batches.labels), "epoch": self.epoch, "score": self.best,
                 "elapsed": time.monotonic() - self.began,
                 "network": self.network.state_dict(), "average": self.average.network.state_dict(), "average_steps": self.average.steps,
                 "optimizer": self.optimizer.state_dict(), "generator": self.batches.generator.get_state(), "flip": self.batches.flip}
@@ -243,8 +243,8 @@ class Run:
         """Continues where `state` was taken; the time the run was not running does not count. The run may be longer or shorter than it was to be."""
         state = load(self.checkpoint)
         count = len(self.batches.labels)
-        theirs = {"seed": state["seed"], "pictures": state.get("pictures", count), **settings(state["recipe"])}
-        mine = {"seed": self.seed, "pictures": count, **settings(self.recipe.values)}
+        theirs = {"seed": state["seed"], "images": state.get("images", state.get("pictures", count)), **settings(state["recipe"])}
+        mine = {"seed": self.seed, "images": count, **settings(self.recipe.values)}
         for key in sorted(theirs.keys() | mine.keys()):
             if theirs.get(key) != mine.get(key):
                 raise TrainingError(f"{self.checkpoint} belongs to another run: its {key} is {theirs.get(key)}, expected {mine.get(key)}; use another --out, or delete it")
@@ -258,10 +258,10 @@ class Run:
         self.epoch, self.best, self.began = state["epoch"], state.get("score"), time.monotonic() - state["elapsed"]
 
     def initialise(self, path: Path, mirror: bool = False) -> None:
-        """Takes weights and batch statistics from a best.pt (of either geometry, of ReLU too) or an exported network's folder: of the same architecture,
+        """Takes weights and batch statistics from a best.pt (of either padding, of ReLU too) or an exported network's folder: of the same architecture,
         of one with fewer blocks a stage, or of one with other classes, whose classifier is left out. A ReLU network starts from a ReLU network only.
 
-        Mirrored, they compute of a picture what they computed of its mirror image, but for the edges: another member of an ensemble.
+        Mirrored, they compute of an image what they computed of its mirror image, but for the edges: another member of an ensemble.
         """
         saved = None if path.is_dir() else load(path)
         state = read_weights(path) if saved is None else saved["network"]
@@ -299,8 +299,8 @@ def alone(folder: Path):
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
-    """Square pictures of `side` pixels. Half the side is a quarter of the work: what an early phase learns on small pictures carries over, in the
-    textbook geometry with its global pooling."""
+    """Square images of `side` pixels. Half the side is a quarter of the work: what an early phase learns on small images carries over, with
+    zero padding and global pooling."""
     if side is None or x.shape[2:] == (side, side):
         return x
     small = interpolate(x.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
@@ -308,7 +308,7 @@ def resize(x: Tensor, side: int | None) -> Tensor:
 
 
 def hold_out(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Which training pictures are held out, the same in all runs, and the others."""
+    """Which training images are held out, the same in all runs, and the others."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
     return order[:count], order[count:]
 
@@ -326,7 +326,7 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
             if state["recipe"][table] != recipe[table]:
                 raise TrainingError(f"{path}: its {table} is {state['recipe'][table]}, expected {recipe[table]}, as of {paths[0]}")
     t, total = recipe["training"], sum(shares)
-    pictures, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
+    images, labels, classes = data.load(root, recipe["network"]["dataset"], "train", recipe["network"].get("classes"))
     network = rebuild(recipe, classes, states[0], paths[0]).to(device, memory_format=torch.channels_last).eval()
     mean: dict[str, Tensor] = {}
     for path, state, share in zip(paths, states, shares):
@@ -337,8 +337,8 @@ def average(paths: list[Path], shares: list[float], root: str | Path, folder: Pa
     t["start"] = " + ".join(f"{share / total:.2f} {path.parent.resolve().name}" for path, share in zip(paths, shares))
     held, chosen = hold_out(labels, t["held_out"])
     normalisation = network.description["input"]["normalisation"]
-    recalibrate(network, data.normalise(pictures[chosen[: t["calibration"]]], normalisation).to(device))
-    result = evaluate(network, data.normalise(pictures[held], normalisation).to(device), labels[held].to(device)).summary()
+    recalibrate(network, data.normalise(images[chosen[: t["calibration"]]], normalisation).to(device))
+    result = evaluate(network, data.normalise(images[held], normalisation).to(device), labels[held].to(device)).summary()
     save_best(folder, network, recipe, states[0]["seed"], states[0]["epoch"], result)
     return result
 
@@ -384,4 +384,6 @@ def load(path: Path) -> dict:
         raise TrainingError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again") from error
     if not isinstance(state, dict) or not {"network", "recipe", "seed", "epoch"} <= state.keys():
         raise TrainingError(f"{path}: holds no network of a run; expected its best.pt or checkpoint.pt")
-    return state
+    if not isinstance(state["recipe"], dict):
+        raise TrainingError(f"{path}: its recipe is no table; expected a best.pt or checkpoint.pt of a run")
+    return {**state, "recipe": renamed(state["recipe"])}
