@@ -133,7 +133,7 @@ fn what_is_no_image_is_refused() {
     assert_eq!(Image::decode(&good, &input(4, 4, 4)), Err(DecodeError::Channels { channels: 4 }));
 
     let error = Image::load(repository("Cargo.toml"), &square).expect_err("no image").to_string();
-    assert!(error.contains("Cargo.toml: not a PNG or JPEG read"), "{error}");
+    assert!(error.contains("Cargo.toml: not a PNG or JPEG image"), "{error}");
 }
 
 /// The checksum of PNG chunks.
