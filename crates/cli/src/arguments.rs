@@ -485,10 +485,10 @@ mod tests {
         };
         assert_eq!(new.compilation.packing, old.compilation.packing);
         assert_eq!(new.compilation.without, old.compilation.without);
-        let Ok(Command::Estimate(circular)) = parse("umbra estimate net --layout cyclic") else {
+        let Ok(Command::Estimate(estimate)) = parse("umbra estimate net --layout cyclic") else {
             panic!("no estimate")
         };
-        assert_eq!(circular.compilation.packing, PackingChoice::Multiplexed);
+        assert_eq!(estimate.compilation.packing, PackingChoice::Multiplexed);
         assert!(matches!(parse("umbra demo --picture cat"), Ok(Command::Demo(Demo { sample, .. })) if sample == "cat"));
         let Ok(Command::Decrypt(decrypt)) = parse("umbra decrypt c --key k r --pictures 3") else {
             panic!("no result")
@@ -502,7 +502,7 @@ mod tests {
         };
         for name in ["compile", "estimate", "demo", "decrypt", "encrypt", "eval", "infer"] {
             let help = help(name);
-            for old in ["--layout", "circular,", "pair-giants", "picture"] {
+            for old in ["--layout", "cyclic,", "pair-giants", "picture"] {
                 assert!(!help.contains(old), "{name}: {old} in {help}");
             }
         }

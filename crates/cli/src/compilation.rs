@@ -1,9 +1,9 @@
 //! From arguments to options of compilation.
 
 use umbra::Network;
-use umbra::compiler::CompileOptions;
+use umbra::compiler::{Compatible, CompileOptions};
 use umbra::model::Graph;
-use umbra::network::{compatible_with, in_the_clear};
+use umbra::network::in_the_clear;
 use umbra::wire::{ClientFile, LoadedProgram};
 
 use crate::arguments::Compilation;
@@ -22,7 +22,7 @@ impl Compilation {
         };
         options.key_bytes = self.key_bytes.unwrap_or(options.key_bytes);
         if let Some(path) = &self.compatible_with {
-            options.compatible_with = Some(compatible_with(&ClientFile::open(path)?));
+            options.compatible_with = Some(Compatible::of(ClientFile::open(path)?.spec()));
         }
         let members = self.member.iter().map(|path| in_the_clear(path)).collect::<Result<_, _>>()?;
         Ok((options, members))

@@ -12,15 +12,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use common::umbra;
-use umbra_ckks::{Bsgs, Diagonal, Gadget, GadgetLiteral, Level, ParametersLiteral};
 use umbra_client::{Client, decode_secret_key, encode_secret_key, open_secret_key};
 use umbra_file::{Container, ContainerFile, FileError, FormatError, Kind, VERSION, encode};
-use umbra_image::{ImageSpec, Normalisation};
-use umbra_program::{
-    ClientSpec, Estimate, InputLayout, Layout, Linear, LinearInput, Operation, OutputLayout, Program, Register, Report,
-    Step,
-};
-use umbra_ring::primes;
+use umbra_program::Program;
+use umbra_program::testing::{IMAGE, tiny, tiny_logits};
 use umbra_server::Server;
 use umbra_wire::{ClientFile, Encrypted, EvaluationKeys, EvaluationKeysReader, LoadedProgram, Role, encode_program};
 
@@ -45,85 +40,10 @@ fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(golden(name)).unwrap()
 }
 
-/// The images are 2 x 2 gray; the two "logits" are 1/4 plus the sum of the pixels, and 1/4 less twice that.
-const IMAGE: [f32; 4] = [0.5, -1.0, 2.0, 0.25];
-
-/// Channel 0 holds the image; the last step multiplies it and moves it to channel 1 too.
+/// The tiny program, under the name that the files have.
 fn program() -> Program {
-    let log_n = 12;
-    let primes = primes::nearest(log_n, 26.5, 4, &[]).unwrap();
-    let (slots, positions) = (1usize << (log_n - 1), 4usize);
-    let period = slots / positions;
-    let mut channels = vec![None; period];
-    channels[0] = Some((0, 0));
-    let unit = |at: usize, value: f32| {
-        let mut values = vec![0.0; period];
-        values[at] = value;
-        values
-    };
-    let diagonal =
-        |baby, values| Diagonal { output: 0, input: 0, outer: 0, inner: 0, baby, imaginary: false, mask: None, values };
-    let mut bias = vec![0.0; period];
-    bias[..2].fill(0.25);
-    let (register, gadget, level) = (Register(0), Gadget(0), Level(1));
-    let sum = |rotation: usize| Operation::RotateSum { source: register, rotations: vec![rotation as i64], gadget };
-    let step = |node: &str, operation, scale_out| Step {
-        node: node.into(),
-        operation,
-        destination: register,
-        level_in: level,
-        level_out: level,
-        scale_out,
-        estimate: Estimate::default(),
-    };
-    let (scale, scale_out) = (24f64.exp2(), 40f64.exp2());
-    let linear = Linear {
-        inputs: vec![LinearInput { source: register, weight_scale: 16f64.exp2() }],
-        plan: Bsgs { babies: vec![-1, 0], inner: vec![0], outer: vec![0], imaginary_steps: None },
-        diagonals: vec![diagonal(0, unit(1, -2.0)), diagonal(1, unit(0, 1.0))],
-        period,
-        masks: Vec::new(),
-        bias: vec![bias],
-        gadget,
-        add_first: false,
-    };
-    let client = ClientSpec {
-        name: "golden".into(),
-        classes: vec!["sum".into(), "twice the sum, negated".into()],
-        image: ImageSpec {
-            channels: 1,
-            height: 2,
-            width: 2,
-            normalisation: Normalisation::PerChannel { mean: vec![0.5], std: vec![0.25] },
-            clip: None,
-        },
-        logit_range: Some([-8.0, 8.0]),
-        logit_error: 0.001,
-        layout: Layout::default(),
-        input: InputLayout { positions, pitch: 2, ciphertexts: vec![channels], level, scale },
-        output: OutputLayout { level, scale: scale_out, period, step: 1, classes: 2 },
-        parameters: ParametersLiteral {
-            log_n,
-            primes,
-            levels: vec![vec![0], vec![0, 1]],
-            gadgets: vec![GadgetLiteral { digits: vec![vec![0, 1]], special: vec![2, 3] }],
-        },
-        keys: Vec::new(),
-    };
-    let mut program = Program {
-        client,
-        network: [7; 32],
-        registers: 1,
-        input: register,
-        output: register,
-        steps: vec![
-            step("pool", sum(period), scale),
-            step("pool", sum(2 * period), scale),
-            step("fc", Operation::Linear(Box::new(linear)), scale_out),
-        ],
-        report: Report { notes: vec!["made by hand".into()], ..Report::default() },
-    };
-    program.client.keys = program.key_set();
+    let mut program = tiny();
+    program.client.name = "golden".into();
     program
 }
 
@@ -131,15 +51,11 @@ fn loaded() -> LoadedProgram {
     LoadedProgram::open(&golden("program.umbra")).unwrap()
 }
 
-fn expected() -> [f64; 2] {
-    let sum: f32 = IMAGE.iter().sum();
-    [0.25 + f64::from(sum), 0.25 - 2.0 * f64::from(sum)]
-}
-
 fn close(client: &Client, result: &Encrypted) {
     let found = client.decrypt(result).unwrap().remove(0).unwrap().values;
-    let error = found.iter().zip(expected()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(found.len() == 2 && error < 1e-2, "{found:?} for {:?}", expected());
+    let expected = tiny_logits(&IMAGE);
+    let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(found.len() == expected.len() && error < 1e-2, "{found:?} for {expected:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::packing::{Diagonals, Packing, Rotation, Tilings};
 const MAX_BABIES: usize = 160;
 
 /// A way to split the rotations of one affine map: `rest = inner + baby` with babies in `[-offset, block - offset)` and
-/// inner giants at multiples of `block`; rows of pixels are the outer giants. Where giants are paired, half of them are
+/// inner giants at multiples of `block`; rows of pixels are the outer giants. With complex packing, half of them are
 /// those of the other half and a distance, and have the imaginary parts of weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
@@ -20,14 +20,14 @@ pub struct Split {
     offset: i64,
     /// Whether rows are part of the babies: more of them, and fewer giants.
     hoisted_rows: bool,
-    pairs: Option<Pairs>,
+    complex: Option<ComplexGiants>,
     /// Nonzero babies, inner and outer giants.
     pub babies: BTreeSet<i64>,
     /// See [`Self::babies`].
     pub inner: BTreeSet<i64>,
     /// See [`Self::babies`].
     pub outer: BTreeSet<i64>,
-    /// Key switches of giants, for one ciphertext of the result, but for those that take pairs apart.
+    /// Key switches of giants, for one ciphertext of the result, but for those of real/imaginary extraction.
     pub giants: usize,
     /// Weights in place of each rotation: less than one where weights are complex.
     pub weights: f64,
@@ -37,10 +37,10 @@ pub struct Split {
     pub decomposed: usize,
 }
 
-/// Which giants are the second ones of pairs.
+/// Which giants have the imaginary parts, with complex packing of giant steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pairs {
-    /// Whether rows are paired, or else inner giants.
+struct ComplexGiants {
+    /// Whether rows are packed so, or else inner giants.
     rows: bool,
     /// The least of the second ones.
     from: i64,
@@ -84,13 +84,13 @@ impl Split {
         packing: &dyn Packing,
         (block, offset): (i64, i64),
         hoisted_rows: bool,
-        pairs: Option<Pairs>,
+        complex: Option<ComplexGiants>,
     ) -> Self {
         let mut split = Self {
             block,
             offset,
             hoisted_rows,
-            pairs,
+            complex,
             babies: BTreeSet::new(),
             inner: BTreeSet::new(),
             outer: BTreeSet::new(),
@@ -133,15 +133,15 @@ impl Split {
         Self::new(inputs, packing, (0, 0), true)
     }
 
-    /// The same split with its inner giants in pairs, and with its rows in pairs, where there are two or more.
-    fn paired(&self, inputs: &Inputs, packing: &dyn Packing) -> impl Iterator<Item = Self> {
+    /// The same split with complex packing of its inner giants, and of its rows, where there are two or more.
+    fn complex(&self, inputs: &Inputs, packing: &dyn Packing) -> impl Iterator<Item = Self> {
         let rows: BTreeSet<i64> = inputs.keys().flatten().map(|r| r.rows).collect();
         let inner: BTreeSet<i64> = self.inner.iter().copied().chain([0]).collect();
         [(true, rows), (false, inner)].into_iter().filter_map(|(rows, giants)| {
             let giants: Vec<i64> = giants.into_iter().collect();
             let from = *giants.get(giants.len().div_ceil(2))?;
-            let pairs = Pairs { rows, from, distance: packing.canonical(from - giants[0]) };
-            Some(Self::with(inputs, packing, (self.block, self.offset), self.hoisted_rows, Some(pairs)))
+            let complex = ComplexGiants { rows, from, distance: packing.canonical(from - giants[0]) };
+            Some(Self::with(inputs, packing, (self.block, self.offset), self.hoisted_rows, Some(complex)))
         })
     }
 
@@ -152,10 +152,10 @@ impl Split {
         }
         let baby = (rotation.rest + self.offset).rem_euclid(self.block) - self.offset;
         let (mut rows, mut inner, mut imaginary) = (rotation.rows, packing.canonical(rotation.rest - baby), false);
-        if let Some(pairs) = self.pairs {
-            let giant = if pairs.rows { &mut rows } else { &mut inner };
-            if *giant >= pairs.from {
-                *giant = packing.canonical(*giant - pairs.distance);
+        if let Some(complex) = self.complex {
+            let giant = if complex.rows { &mut rows } else { &mut inner };
+            if *giant >= complex.from {
+                *giant = packing.canonical(*giant - complex.distance);
                 imaginary = true;
             }
         }
@@ -166,10 +166,10 @@ impl Split {
         }
     }
 
-    /// Whether giants are paired.
+    /// Whether giant steps are packed in complex numbers.
     #[must_use]
-    pub fn is_paired(&self) -> bool {
-        self.pairs.is_some()
+    pub fn is_complex(&self) -> bool {
+        self.complex.is_some()
     }
 
     /// What keys are needed for.
@@ -184,7 +184,7 @@ impl Split {
             babies: list(&self.babies),
             inner: list(&self.inner),
             outer: list(&self.outer),
-            imaginary_steps: self.pairs.map(|p| p.distance),
+            imaginary_steps: self.complex.map(|p| p.distance),
         }
     }
 
@@ -231,8 +231,8 @@ impl fmt::Display for Split {
             list(&self.inner),
             list(&self.outer)
         )?;
-        match self.pairs {
-            Some(pairs) => write!(f, "; imaginary parts {} further", pairs.distance),
+        match self.complex {
+            Some(complex) => write!(f, "; imaginary parts {} further", complex.distance),
             None => Ok(()),
         }
     }
@@ -248,25 +248,25 @@ pub fn splits(inputs: &Inputs, packing: &dyn Packing, options: &CompileOptions) 
     }
 }
 
-/// What taking pairs apart costs, in giants.
-const APART: f64 = 1.4;
+/// What real/imaginary extraction costs, in giants.
+const EXTRACTION: f64 = 1.4;
 
-/// Splits worth considering: the best for every relative cost of babies, giants and keys. Giants may be in `pairs`,
-/// where the packing has use for that.
+/// Splits worth considering: the best for every relative cost of babies, giants and keys. `complex` allows complex
+/// packing, where the packing has use for that.
 #[must_use]
-pub fn candidates(inputs: &Inputs, packing: &dyn Packing, pairs: bool) -> Vec<Split> {
-    // By baby rotations, giants, keys, and whether these are pairs.
+pub fn candidates(inputs: &Inputs, packing: &dyn Packing, complex: bool) -> Vec<Split> {
+    // By baby rotations, giants, keys, and whether giants are packed.
     let mut all: BTreeMap<(usize, usize, usize, bool), Split> = BTreeMap::new();
-    visit(inputs, packing, pairs, |split| {
-        let place = (split.rotated, split.giants, split.keys().count(), split.is_paired());
+    visit(inputs, packing, complex, |split| {
+        let place = (split.rotated, split.giants, split.keys().count(), split.is_complex());
         all.entry(place).or_insert(split);
     });
     let mut kept = BTreeSet::new();
     for giant in [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0] {
         for key in [0.0, 0.3, 1.0, 3.0, 10.0, 30.0] {
-            let cost = |(babies, giants, keys, paired): &(usize, usize, usize, bool)| {
-                let apart = if *paired { APART } else { 0.0 };
-                *babies as f64 + giant * (*giants as f64 + apart) + key * *keys as f64
+            let cost = |(babies, giants, keys, complex): &(usize, usize, usize, bool)| {
+                let extraction = if *complex { EXTRACTION } else { 0.0 };
+                *babies as f64 + giant * (*giants as f64 + extraction) + key * *keys as f64
             };
             kept.extend(all.keys().min_by(|a, b| cost(a).total_cmp(&cost(b))).copied());
         }
@@ -276,9 +276,9 @@ pub fn candidates(inputs: &Inputs, packing: &dyn Packing, pairs: bool) -> Vec<Sp
 
 /// All splits that need no other keys than those that `has` knows of.
 #[must_use]
-pub fn with_keys(inputs: &Inputs, packing: &dyn Packing, pairs: bool, has: impl Fn(KeyKind) -> bool) -> Vec<Split> {
+pub fn with_keys(inputs: &Inputs, packing: &dyn Packing, complex: bool, has: impl Fn(KeyKind) -> bool) -> Vec<Split> {
     let mut found = Vec::new();
-    visit(inputs, packing, pairs, |split| {
+    visit(inputs, packing, complex, |split| {
         if split.keys().all(&has) {
             found.push(split);
         }
@@ -286,14 +286,14 @@ pub fn with_keys(inputs: &Inputs, packing: &dyn Packing, pairs: bool, has: impl 
     found
 }
 
-/// Makes the splits that a packing has use for, of all sizes. Giants may be in `pairs`, where the packing has use for
-/// that.
-fn visit(inputs: &Inputs, packing: &dyn Packing, pairs: bool, mut visit: impl FnMut(Split)) {
+/// Makes the splits that a packing has use for, of all sizes. `complex` allows complex packing, where the packing has
+/// use for that.
+fn visit(inputs: &Inputs, packing: &dyn Packing, complex: bool, mut visit: impl FnMut(Split)) {
     match packing.tilings() {
         Tilings::All => {}
         Tilings::Taps => return visit(Split::new(inputs, packing, (1, 0), true)),
     }
-    let pairs = pairs && packing.packs_giants();
+    let complex = complex && packing.packs_giants();
     let rests = || inputs.keys().flatten().map(|r| r.rest);
     let (low, high) = (rests().min().unwrap_or(0).min(0), rests().max().unwrap_or(0).max(0));
     // Splits with more babies than this need too many keys to be considered.
@@ -303,8 +303,8 @@ fn visit(inputs: &Inputs, packing: &dyn Packing, pairs: bool, mut visit: impl Fn
         for offset in BTreeSet::from([(-low).rem_euclid(block), block / 2, 0]) {
             for hoisted_rows in [false, true] {
                 let split = Split::new(inputs, packing, (block, offset), hoisted_rows);
-                let paired: Vec<Split> = if pairs { split.paired(inputs, packing).collect() } else { Vec::new() };
-                std::iter::once(split).chain(paired).filter(|s| s.babies.len() <= MAX_BABIES).for_each(&mut visit);
+                let complex: Vec<Split> = if complex { split.complex(inputs, packing).collect() } else { Vec::new() };
+                std::iter::once(split).chain(complex).filter(|s| s.babies.len() <= MAX_BABIES).for_each(&mut visit);
             }
         }
     }
@@ -353,15 +353,15 @@ mod tests {
             "baby steps -36 -32 -28 -4 4 28 32 36; inner giant steps none; outer giant steps none, 8 0 1"
         );
         // The second half of three rows is the last one: it is 64 slots from the first.
-        let paired: Vec<String> = split((16, 8), false).paired(&inputs, &packing).map(text).collect();
+        let complex: Vec<String> = split((16, 8), false).complex(&inputs, &packing).map(text).collect();
         assert_eq!(
-            paired,
+            complex,
             ["baby steps -4 4; inner giant steps none; outer giant steps -32; imaginary parts 64 further, 2 1 1"]
         );
-        let paired = split((16, 8), false).paired(&inputs, &packing).next().unwrap();
+        let complex = split((16, 8), false).complex(&inputs, &packing).next().unwrap();
         // The middle row has no second one: nine weights are six.
-        assert_eq!((paired.is_paired(), paired.weights), (true, 6.0 / 9.0));
-        let keys: Vec<KeyKind> = paired.keys().collect();
+        assert_eq!((complex.is_complex(), complex.weights), (true, 6.0 / 9.0));
+        let keys: Vec<KeyKind> = complex.keys().collect();
         assert!(keys.contains(&KeyKind::Conjugate(64)) && keys.contains(&KeyKind::Rotate(-32)) && keys.len() == 6);
     }
 
@@ -384,14 +384,14 @@ mod tests {
             let inputs = inputs(&diagonals);
             let mut splits = candidates(&inputs, &packing, false);
             assert!(!splits.is_empty() && splits.len() <= 42);
-            assert!(!splits.iter().any(Split::is_paired));
-            let paired = candidates(&inputs, &packing, true);
-            assert!(paired.iter().any(Split::is_paired));
-            splits.extend(paired);
+            assert!(!splits.iter().any(Split::is_complex));
+            let complex = candidates(&inputs, &packing, true);
+            assert!(complex.iter().any(Split::is_complex));
+            splits.extend(complex);
             splits.push(Split::none(&inputs, &packing));
             for split in splits {
                 let (plan, emitted) = split.emit(&diagonals, &[], &packing);
-                assert!(emitted.iter().any(|d| d.imaginary) == split.is_paired());
+                assert!(emitted.iter().any(|d| d.imaginary) == split.is_complex());
                 assert_eq!(emitted.len(), diagonals.len());
                 let total = |d: &Diagonal| {
                     let rotation = plan.giant(d) + plan.babies[d.baby as usize];

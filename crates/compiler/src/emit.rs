@@ -313,7 +313,7 @@ impl Emitter<'_> {
                 let split = &self.plan.classes[*class][split];
                 let giants = split.giants * outputs;
                 // Real/imaginary extraction of a sum is three rotations of one decomposition.
-                let extracted = if split.is_paired() { *outputs } else { 0 };
+                let extracted = if split.is_complex() { *outputs } else { 0 };
                 (split.rotated + giants + 3 * extracted, split.decomposed + giants + extracted)
             }
         };
@@ -374,10 +374,10 @@ fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Pr
     if plan.shifts > 1 {
         notes.push(format!("the image is encrypted in {} shifted copies: unused channels save rotations", plan.shifts));
     }
-    if plan.carries > 0 {
+    if plan.alignments > 0 {
         notes.push(format!(
             "level alignment of {} operands, to lower levels whose primes are not all theirs",
-            plan.carries
+            plan.alignments
         ));
     }
     Report {

@@ -254,13 +254,13 @@ impl Search<'_> {
 
     /// Of a linear transform, rotations and products.
     fn split(&self, size: &SwitchSize, (outputs, diagonals): (usize, usize), split: &Split) -> Work {
-        let apart = if split.is_paired() { size.giant().plus(size.product(), 2.0) } else { Work::default() };
+        let extraction = if split.is_complex() { size.giant().plus(size.product(), 2.0) } else { Work::default() };
         Work::default()
             .plus(size.diagonal(), diagonals as f64 * split.weights)
             .plus(size.decompose(), split.decomposed as f64)
             .plus(size.babies(split.rotated, split.babies.len()), 1.0)
             .plus(size.giant(), (split.giants * outputs) as f64)
-            .plus(apart, outputs as f64)
+            .plus(extraction, outputs as f64)
     }
 
     /// What does not depend on the price of keys. `unions`: for each level of the range, the primes from the lowest up

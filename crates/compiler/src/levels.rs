@@ -219,10 +219,10 @@ pub fn weight_noise(circuit: &Circuit, packing: &dyn Packing, diagonals: &[Diago
     .collect()
 }
 
-/// Where a step works at a level whose primes are not all in its operand's, the operand is *carried* there: multiplied
-/// by one and rescaled, at a scale where rounding does not matter. Returns the number of carries.
-pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gain>, chain: &Chain) -> usize {
-    let mut carries = 0;
+/// Where a step works at a level whose primes are not all in its operand's, the operand is aligned to it: multiplied
+/// by one and rescaled, at a scale where rounding does not matter. Returns the number of alignments.
+pub fn align(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gain>, chain: &Chain) -> usize {
+    let mut alignments = 0;
     let mut id = 0;
     while id < circuit.values.len() {
         let from = places[id].level;
@@ -238,22 +238,22 @@ pub fn carry(circuit: &mut Circuit, places: &mut Vec<Place>, gains: &mut Vec<Gai
         needed.sort_unstable_by(|a, b| b.cmp(a));
         needed.dedup();
         for level in needed.iter().rev() {
-            insert_carry(circuit, places, id, *level);
+            insert_alignment(circuit, places, id, *level);
             // It does to the logits what its operand does.
             let gain = Gain { weights: vec![0.0], ..gains[id].clone() };
             gains.insert(id + 1, gain);
-            carries += 1;
+            alignments += 1;
         }
         id += 1 + needed.len();
     }
-    carries
+    alignments
 }
 
-fn insert_carry(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId, level: usize) {
+fn insert_alignment(circuit: &mut Circuit, places: &mut Vec<Place>, source: ValueId, level: usize) {
     let at = source + 1;
     let moved = |s: &mut ValueId| *s += usize::from(*s >= at);
     // The other members of an ensemble have the same values in the same places.
-    circuit.others.iter_mut().for_each(|other| insert_carry(other, &mut places.clone(), source, level));
+    circuit.others.iter_mut().for_each(|other| insert_alignment(other, &mut places.clone(), source, level));
     for (value, place) in circuit.values.iter_mut().zip(places.iter()) {
         let redirect = |s: &mut ValueId| {
             if *s == source && place.works == level {
@@ -330,7 +330,7 @@ fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
                 place.bits = place.product;
             }
             Operation::Affine(_) => {
-                if is_carry(circuit, id) {
+                if is_alignment(circuit, id) {
                     place.bits = widest;
                 }
                 // Weights need a scale of at least 1.
@@ -374,7 +374,7 @@ pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places:
                 let (value, place, gain) = (&circuit.values[id], &places[id], &gains[id]);
                 match &value.operation {
                     Operation::Input(_) => gain.value * at(input, place.bits),
-                    Operation::Affine(affine) if !is_carry(circuit, id) => {
+                    Operation::Affine(affine) if !is_alignment(circuit, id) => {
                         let rounding = weight_rounding(context.packing, value).powi(2);
                         let each = sources(affine).into_iter().zip(&gain.weights);
                         let weights: f64 = each.map(|(s, g)| g * at(rounding, place.product - places[s].bits)).sum();
@@ -424,7 +424,7 @@ pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places:
 fn is_free(circuit: &Circuit, id: ValueId) -> bool {
     match &circuit.values[id].operation {
         Operation::Input(_) => true,
-        Operation::Affine(_) => id != circuit.output && !is_carry(circuit, id),
+        Operation::Affine(_) => id != circuit.output && !is_alignment(circuit, id),
         _ => false,
     }
 }
@@ -467,7 +467,8 @@ impl Context<'_> {
                 match &value.operation {
                     Operation::Input(_) => add += at(noise::fresh(self.log_n).powi(2), place.bits),
                     Operation::Affine(affine) => {
-                        let rounding = if is_carry(circuit, id) { 0.0 } else { weight_rounding(self.packing, value) };
+                        let rounding =
+                            if is_alignment(circuit, id) { 0.0 } else { weight_rounding(self.packing, value) };
                         let each = sources(affine).into_iter();
                         weights = each.map(|s| rounding * (places[s].bits - place.product).exp2()).collect();
                         for term in affine.terms.iter().filter(|t| matches!(t.kernel, Kernel::Dense { .. })) {
@@ -518,7 +519,7 @@ pub struct SwitchNoise {
 }
 
 /// Whether a value is a copy of another: its one weight is a constant, which is encoded exactly enough.
-fn is_carry(circuit: &Circuit, id: ValueId) -> bool {
+fn is_alignment(circuit: &Circuit, id: ValueId) -> bool {
     match &circuit.values[id].operation {
         Operation::Affine(Affine { terms, .. }) => {
             matches!(&terms[..], [Term { kernel: Kernel::Diagonal(d), .. }] if d.iter().all(|d| *d == 1.0))
@@ -622,12 +623,12 @@ mod tests {
             levels: levels.map(<[u16]>::to_vec).to_vec(),
         };
         let mut nested = (before.clone(), places.clone(), gains.clone());
-        assert_eq!(carry(&mut nested.0, &mut nested.1, &mut nested.2, &chain([&[0], &[0, 1], &[0, 1, 2]])), 0);
+        assert_eq!(align(&mut nested.0, &mut nested.1, &mut nested.2, &chain([&[0], &[0, 1], &[0, 1, 2]])), 0);
         assert_eq!(nested, (before.clone(), places.clone(), gains.clone()));
 
         let mut after = before.clone();
         after.others = vec![before.clone()];
-        assert_eq!(carry(&mut after, &mut places, &mut gains, &chain([&[0], &[0, 3], &[0, 1, 2]])), 1);
+        assert_eq!(align(&mut after, &mut places, &mut gains, &chain([&[0], &[0, 3], &[0, 1, 2]])), 1);
         let listed = Circuit { others: vec![], ..after.clone() };
         assert_eq!(
             listing(&listed, &places).to_string(),

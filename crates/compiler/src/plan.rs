@@ -56,7 +56,7 @@ pub(crate) struct Plan {
     pub shapes: Vec<Option<Shape>>,
     /// Per shape in order of values.
     pub choice: Choice,
-    /// With those of carries.
+    /// With those of alignments.
     pub gains: Vec<Gain>,
     /// What each step adds.
     pub injected: Vec<Injected>,
@@ -65,7 +65,7 @@ pub(crate) struct Plan {
     /// Predicted from gains.
     pub logit_error: f64,
     pub shifts: usize,
-    pub carries: usize,
+    pub alignments: usize,
 }
 
 /// The plan at a ring degree.
@@ -434,7 +434,7 @@ struct Draft {
     circuit: Circuit,
     gains: Vec<Gain>,
     places: Vec<Place>,
-    carries: usize,
+    alignments: usize,
     diagonals: Vec<Diagonals>,
     /// Different sets of rotations.
     sets: Vec<Inputs>,
@@ -446,14 +446,14 @@ impl Draft {
         let packing = context.packing;
         let mut circuit = context.circuit.clone();
         let mut gains = context.gains.to_vec();
-        let carries = levels::carry(&mut circuit, &mut places, &mut gains, chain);
+        let alignments = levels::align(&mut circuit, &mut places, &mut gains, chain);
         levels::balance(context, &circuit, &gains, &mut places, chain);
         let diagonals = packing::diagonals(packing, &circuit);
         let mut sets: Vec<Inputs> = Vec::new();
         let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
             .map(|(id, _)| shape(packing, chain, &places, (&circuit, id), &diagonals[id], &mut sets))
             .collect();
-        Self { circuit, gains, places, carries, diagonals, sets, shapes }
+        Self { circuit, gains, places, alignments, diagonals, sets, shapes }
     }
 
     fn steps(&self) -> Vec<Shape> {
@@ -522,7 +522,7 @@ impl Draft {
         };
         let injected = context.injected(&self.circuit, &self.places, switch);
         let logit_variance: f64 = injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g)).sum();
-        let Self { circuit, gains, places, carries, diagonals, shapes, .. } = self;
+        let Self { circuit, gains, places, alignments, diagonals, shapes, .. } = self;
         Plan {
             circuit,
             packing: Arc::clone(shared),
@@ -540,7 +540,7 @@ impl Draft {
             errors: Vec::new(),
             logit_error: logit_variance.sqrt(),
             shifts,
-            carries,
+            alignments,
         }
     }
 }

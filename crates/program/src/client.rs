@@ -89,7 +89,7 @@ impl ClientSpec {
         self.parameters == other.parameters && self.keys.iter().all(|own| other.keys.iter().any(|key| serves(key, own)))
     }
 
-    /// Names of the classes that are shown together with results.
+    /// The name of a class, or its number where there is none of that index.
     #[must_use]
     pub fn class(&self, index: usize) -> Cow<'_, str> {
         self.classes

@@ -98,7 +98,7 @@ pub fn evaluate(
     images: &LabelledImages,
     watch: Watch<'_>,
 ) -> Result<EvaluationReport, UmbraError> {
-    let averaged = mode.program().is_some_and(|program| program.program().client.layout.is_averaged());
+    let averaged = mode.program().is_some_and(|program| program.program().client.layout.averaged);
     let plain = plain(graphs, averaged, images, watch)?;
     let other = match mode {
         Mode::Plain => None,

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use umbra_compiler::{Compatible, CompileOptions, Stage, compile_ensemble, ensemble_digest, network_digest};
+use umbra_compiler::{CompileOptions, Stage, compile_ensemble, ensemble_digest, network_digest};
 use umbra_file::{FileBytes, Kind};
 use umbra_image::ImageSpec;
 use umbra_model::zoo::{ResNet, Vgg};
@@ -189,12 +189,6 @@ pub fn random_graph(name: &str) -> Result<Graph, UmbraError> {
         return Err(UmbraError::RandomNetwork { name: name.into() });
     };
     Ok(ResNet { circular, ..ResNet::cifar(depth, width) }.build()?)
-}
-
-/// What a program has to keep, so that keys for another one serve it.
-#[must_use]
-pub fn compatible_with(file: &ClientFile) -> Compatible {
-    Compatible { parameters: file.spec().parameters.clone(), keys: file.spec().keys.clone() }
 }
 
 /// The networks that a program was compiled from.

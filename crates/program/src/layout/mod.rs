@@ -176,12 +176,6 @@ impl Layout {
         self.packing != Packing::Multiplexed
     }
 
-    /// Whether the logits are the mean over several networks.
-    #[must_use]
-    pub fn is_averaged(&self) -> bool {
-        self.averaged
-    }
-
     /// Vectors of logits of an image.
     #[must_use]
     pub fn vectors(&self) -> usize {
