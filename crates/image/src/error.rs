@@ -21,13 +21,46 @@ pub enum ImageError {
 #[non_exhaustive]
 pub enum DecodeError {
     /// Neither PNG nor JPEG.
-    #[error("not a PNG or JPEG image; convert it to one of these")]
-    UnknownFormat,
-    /// Damaged.
+    #[error("not a PNG or JPEG image{}; {remedy}", found.map_or(String::new(), |found| format!(", but {found}")))]
+    UnknownFormat {
+        /// What it is, where that is known.
+        found: Option<&'static str>,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A form of PNG or JPEG that is not read.
+    #[error("this form of PNG or JPEG is not read ({reason}); open it in another program and save it again")]
+    Unsupported {
+        /// What the decoder said.
+        reason: String,
+    },
+    /// Cut, or changed since it was written.
+    #[error("{reason}; copy or download the image again")]
+    NotWhole {
+        /// What is missing or changed.
+        reason: String,
+    },
+    /// Damaged in another way.
     #[error("the image cannot be decoded ({reason}); open it in another program and save it again")]
     Damaged {
         /// What the decoder said.
         reason: String,
+    },
+    /// Too small to show anything.
+    #[error(
+        "the image has {width} x {height} pixels, of which {used} would become {wanted}; give one of at least {least}"
+    )]
+    TooSmall {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Columns and rows of the part with the network's proportions.
+        used: String,
+        /// Columns and rows that the network takes.
+        wanted: String,
+        /// Columns and rows that are accepted.
+        least: String,
     },
     /// Larger than is decoded.
     #[error(

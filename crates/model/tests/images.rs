@@ -73,9 +73,86 @@ fn other_sizes_are_cropped_in_the_middle_and_resized() {
         let middle = read.rgb(4, 4);
         assert!(middle.iter().all(|&v| v > 250), "{middle:?}");
     }
-    let tall = Image::decode(&file(image::RgbImage::new(1, 1), ImageFormat::Png), &input(3, 64, 16)).expect("an image");
-    assert_eq!(tall.notes(), ["1 x 1 pixels resized to 16 x 64"]);
+    let tall =
+        Image::decode(&file(image::RgbImage::new(8, 32), ImageFormat::Png), &input(3, 64, 16)).expect("an image");
+    assert_eq!(tall.notes(), ["8 x 32 pixels resized to 16 x 64"]);
     assert_eq!(tall.bytes().len(), 3 * 64 * 16);
+}
+
+#[test]
+fn images_that_show_too_little_are_refused_or_warned_of() {
+    let sized =
+        |width, height| Image::decode(&file(image::RgbImage::new(width, height), ImageFormat::Png), &input(3, 32, 32));
+    for (width, height) in [(1, 1), (7, 7), (3, 4000), (4000, 7)] {
+        let refused = sized(width, height).expect_err("too small").to_string();
+        assert!(refused.contains(&format!("{width} x {height} pixels")) && refused.contains("8 x 8"), "{refused}");
+    }
+    let small = sized(8, 8).expect("an image");
+    assert_eq!(small.warnings(), ["the image is small and was enlarged 4.0 times: it may show too little"]);
+    let long = sized(640, 32).expect("an image");
+    let expected = "only the middle 5.0 % of the image was used: the network takes images of 32 x 32";
+    assert_eq!(long.warnings(), [expected]);
+    for (width, height) in [(28, 28), (17, 17), (32, 32), (1600, 900), (60, 40)] {
+        assert!(sized(width, height).is_ok_and(|image| image.warnings().is_empty()), "{width} x {height}");
+    }
+}
+
+/// Files of the kinds that strangers bring, with what is said of them.
+#[test]
+fn files_of_every_form_are_decoded() {
+    let read = |name: &str| {
+        let path = repository("crates/foreign/tests/images").join(name);
+        Image::load(path, &input(3, 40, 52)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let reference = read("baseline-444.jpg");
+    let far = |a: &Image, b: &Image| {
+        let pixels = a.bytes().iter().zip(b.bytes());
+        pixels.map(|(&a, &b)| f64::from(a.abs_diff(b))).sum::<f64>() / a.bytes().len() as f64
+    };
+    for name in
+        ["baseline.jpg", "progressive.jpg", "progressive-444.jpg", "restart.jpg", "restart-progressive.jpg", "cmyk.jpg"]
+    {
+        let image = read(name);
+        assert!(image.notes().is_empty() && far(&image, &reference) < 30.0, "{name}: {}", far(&image, &reference));
+    }
+    for name in ["gray.jpg", "gray-progressive.jpg"] {
+        assert_eq!(read(name).notes(), ["gray shown as colour"], "{name}");
+    }
+    let said = |name: &str, note: &str| {
+        let image = read(name);
+        assert!(image.notes().iter().any(|found| found.contains(note)), "{name}: {:?}", image.notes());
+    };
+    said("exif.jpg", "turned upright");
+    said("animation.png", "the first of its 3 frames was taken");
+    said("animation-hidden.png", "its still image was taken");
+    for name in ["rgb.png", "rgba.png", "palette.png", "interlaced.png"] {
+        assert!(far(&read(name), &read("rgb.png")) < 30.0, "{name}");
+    }
+    for name in ["gray.png", "gray-alpha.png", "bits-1.png", "bits-16.png"] {
+        said(name, "gray shown as colour");
+    }
+}
+
+#[test]
+fn cut_images_are_refused_wherever_they_were_cut() {
+    for entry in fs::read_dir(repository("crates/foreign/tests/images")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let whole = fs::read(&path).expect("a file");
+        // Past the signature, without which it is no image at all.
+        let parts = [5, 20, 50, 90, 99].map(|percent| (whole.len() * percent / 100).max(12));
+        for length in parts.into_iter().chain([1, 2, 3].map(|less| whole.len() - less)) {
+            let refused = Image::decode(&whole[..length], &input(3, 40, 52)).expect_err("a part").to_string();
+            assert!(
+                refused.contains("ends early") || refused.contains("cannot be decoded"),
+                "{}: {refused}",
+                path.display()
+            );
+        }
+    }
+    let mut changed = fs::read(repository("crates/foreign/tests/images/rgb.png")).expect("a file");
+    changed[100] ^= 1;
+    let refused = Image::decode(&changed, &input(3, 40, 52)).expect_err("damaged").to_string();
+    assert!(refused.contains("does not match its checksum"), "{refused}");
 }
 
 #[test]
@@ -106,18 +183,26 @@ fn gray_alpha_and_depth_are_turned_into_what_the_network_takes() {
 #[test]
 fn what_is_no_image_is_refused() {
     let square = input(3, 4, 4);
-    for bytes in [&b""[..], b"GIF89a", b"umbra", &[0; 100]] {
-        assert_eq!(Image::decode(bytes, &square), Err(DecodeError::UnknownFormat));
+    let unknown: [(&[u8], Option<&str>); 5] = [
+        (b"", Some("an empty file")),
+        (b"GIF89a", Some("a GIF image")),
+        (b"umbra", Some("a text file")),
+        (b"PK\x03\x04", Some("a ZIP archive")),
+        (&[0; 100], None),
+    ];
+    for (bytes, what) in unknown {
+        let refused = Image::decode(bytes, &square);
+        assert!(matches!(refused, Err(DecodeError::UnknownFormat { found, .. }) if found == what), "{refused:?}");
     }
     let good = file(image::RgbImage::from_pixel(9, 9, Rgb([1, 2, 3])), ImageFormat::Png);
-    for length in 8..good.len() - 12 {
+    for length in 8..good.len() {
         let result = Image::decode(&good[..length], &square);
-        assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{length}: {result:?}");
+        assert!(matches!(result, Err(DecodeError::NotWhole { .. })), "{length}: {result:?}");
     }
     for position in 8..good.len() {
         let mut bad = good.clone();
         bad[position] ^= 0x55;
-        let _ = Image::decode(&bad, &square);
+        assert!(Image::decode(&bad, &square).is_err(), "{position}");
     }
     // A header that promises 2^31 pixels on a side.
     let mut bomb = good.clone();
