@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ModelError;
 use umbra_file::read_file;
+use umbra_foreign::Foreign;
 
 /// Which data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +77,24 @@ impl DatasetKind {
             Self::Cifar10 => &CIFAR_10,
             Self::Cifar100 => &CIFAR_100,
         }
+    }
+
+    /// Whether a folder has an official file of any data set, or a folder with such files in it.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        let files = Self::ALL.iter().flat_map(|kind| [Split::Train, Split::Test].map(|split| kind.files(split)));
+        let there = |(inner, names): (&str, &[&str])| {
+            names.iter().any(|name| folder.join(name).exists() || folder.join(inner).join(name).exists())
+        };
+        files.into_iter().any(there)
+    }
+
+    /// Whether a file has as many bytes as a whole number of records of any data set.
+    #[must_use]
+    pub fn fits(file: &Path) -> bool {
+        let record = |kind: &Self| (kind.labels().len() + IMAGE) as u64;
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        length > 0 && Self::ALL.iter().any(|kind| length.is_multiple_of(record(kind)))
     }
 
     /// Upper bounds of the label bytes before each image; the last is the class.
@@ -191,12 +210,20 @@ impl Dataset {
         };
         let mut all = Self { kind, images: Vec::new(), labels: Vec::new() };
         for path in files {
-            let bytes = read_file(&path, "a file of a data set", MAX_FILE)?;
-            let part = Self::decode(kind, &bytes).map_err(|reason| ModelError::Dataset { path, reason })?;
+            let part = Self::read(kind, &path).map_err(|error| match Foreign::of_file(&path) {
+                // Only now: the first bytes of an image may be those of anything.
+                Some(found) => ModelError::foreign_data(path, found),
+                None => error,
+            })?;
             all.images.extend(part.images);
             all.labels.extend(part.labels);
         }
         Ok(all)
+    }
+
+    fn read(kind: DatasetKind, path: &Path) -> Result<Self, ModelError> {
+        let bytes = read_file(path, "a file of a data set", MAX_FILE)?;
+        Self::decode(kind, &bytes).map_err(|reason| ModelError::Dataset { path: path.into(), reason })
     }
 
     /// Which one it is.

@@ -5,6 +5,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use umbra_foreign::Foreign;
+
 /// What is wrong with a network, apart from the file it came from.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -106,6 +108,12 @@ pub enum GraphError {
         /// What it must be.
         expected: String,
     },
+    /// Two classes of one name.
+    #[error("two classes are named {class:?}; give every class its own name")]
+    DuplicateClass {
+        /// The name.
+        class: String,
+    },
     /// A tensor whose values do not fill its shape.
     #[error("tensor {tensor:?}: {found} values do not fill the shape {shape:?}")]
     TensorLength {
@@ -166,6 +174,30 @@ pub enum ModelError {
         /// What is wrong.
         reason: GraphError,
     },
+    /// A file of another program in the place of one that is read.
+    #[error("{}: this is {found}, expected {expected}; {remedy}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What was expected.
+        expected: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The network of another program in the place of a folder of ours.
+    #[error("{}: a folder without manifest.json, but with {}, {found}; {remedy}", folder.display(), file.display())]
+    NoManifest {
+        /// The folder.
+        folder: PathBuf,
+        /// The name of a file in it.
+        file: PathBuf,
+        /// What that is.
+        found: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A data set that is not one.
     #[error("{}: {reason}", path.display())]
     Dataset {
@@ -185,4 +217,19 @@ pub enum ModelError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] umbra_file::FileError),
+}
+
+impl ModelError {
+    /// A file of another program where a network, or a part of one, was expected.
+    #[must_use]
+    pub fn foreign_network(path: PathBuf, found: Foreign, expected: &'static str) -> Self {
+        Self::Foreign { path, found: found.what(), expected, remedy: found.remedy_for_network() }
+    }
+
+    /// A file of another program where a data set was expected.
+    #[must_use]
+    pub fn foreign_data(path: PathBuf, found: Foreign) -> Self {
+        let expected = "images with their classes";
+        Self::Foreign { path, found: found.what(), expected, remedy: found.remedy_for_data() }
+    }
 }

@@ -1,6 +1,6 @@
 //! A network: checked once, then immutable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use umbra_file::is_printable;
 
@@ -373,6 +373,10 @@ impl GraphBuilder {
             ));
         }
         let names = [("the network's name", &description.name), ("the name of the data set", &description.dataset)];
+        let mut known = HashSet::new();
+        if let Some(class) = description.classes.iter().find(|class| !known.insert(class.trim())) {
+            return Err(GraphError::DuplicateClass { class: class.clone() });
+        }
         let classes = description.classes.iter().map(|class| ("the name of a class", class));
         if let Some((what, name)) = names.into_iter().chain(classes).find(|(_, name)| !is_printable(name)) {
             return Err(invalid(what, format!("{name:?}"), "printable characters".into()));

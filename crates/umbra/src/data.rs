@@ -1,10 +1,12 @@
 //! Images of a data set that a network can classify.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use umbra_model::{Dataset, DatasetKind, Graph, Split};
+use umbra_foreign::Foreign;
+use umbra_model::{Dataset, DatasetKind, Graph, ModelError, Split};
 
 use crate::UmbraError;
+use crate::folders::{ClassFolders, subfolders};
 
 /// Normalised images and their classes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +45,7 @@ impl LabelledImages {
 }
 
 /// The first `limit` images of the network's classes as bytes, each with the network's number of its class. `path` is
-/// the folder of a data set or one of its files.
+/// the folder of a data set, one of its files, or a folder with a folder of images for each class.
 ///
 /// # Errors
 /// A network for other images or classes; files that are not the data set; no such image.
@@ -53,6 +55,49 @@ pub fn images(
     split: Split,
     limit: Option<usize>,
 ) -> Result<Vec<(Vec<u8>, usize)>, UmbraError> {
+    let folders = match path.is_dir() && !DatasetKind::is_in(path) {
+        true => class_folders(path, graph.classes(), split)?,
+        false => None,
+    };
+    let images = match folders {
+        Some(folders) => folders.images(graph.input(), limit)?,
+        None => official(path, graph, split, limit)?,
+    };
+    if images.is_empty() {
+        return Err(UmbraError::NoImages { path: path.into() });
+    }
+    Ok(images)
+}
+
+/// A folder of images for each class; `None` where nothing says that `path` is that, or anything else that is known.
+fn class_folders(path: &Path, classes: &[String], split: Split) -> Result<Option<ClassFolders>, UmbraError> {
+    if let Some(folders) = ClassFolders::find(path, classes, split)? {
+        return Ok(Some(folders));
+    }
+    let foreign = |(file, found): (PathBuf, Foreign), folder: &Path| match found.is_image() {
+        true if folder == path => UmbraError::NoClasses { path: path.into(), expected: classes.to_vec() },
+        true => UmbraError::UnknownFolder { path: folder.into(), expected: classes.to_vec() },
+        false => ModelError::foreign_data(file, found).into(),
+    };
+    for folder in std::iter::once(path.to_path_buf()).chain(subfolders(path)?) {
+        if let Some(found) = Foreign::in_folder(&folder) {
+            return Err(foreign(found, &folder));
+        }
+    }
+    Ok(None)
+}
+
+/// Images of the official files.
+fn official(
+    path: &Path,
+    graph: &Graph,
+    split: Split,
+    limit: Option<usize>,
+) -> Result<Vec<(Vec<u8>, usize)>, UmbraError> {
+    // Before the network is: what the file is comes first.
+    if let Some(found) = Foreign::of_file(path).filter(Foreign::is_format).filter(|_| !DatasetKind::fits(path)) {
+        return Err(ModelError::foreign_data(path.into(), found).into());
+    }
     let input = graph.input();
     let kind = DatasetKind::from_name(&graph.description().dataset)
         .or_else(|| DatasetKind::ALL.into_iter().find(|kind| kind.classes() == graph.classes().len()))
@@ -68,11 +113,7 @@ pub fn images(
     })?;
     let data = Dataset::open(kind, path, split)?;
     let known = data.iter().filter_map(|(bytes, label)| Some((bytes.to_vec(), classes[label]?)));
-    let images: Vec<_> = known.take(limit.unwrap_or(usize::MAX)).collect();
-    if images.is_empty() {
-        return Err(UmbraError::NoImages { path: path.into() });
-    }
-    Ok(images)
+    Ok(known.take(limit.unwrap_or(usize::MAX)).collect())
 }
 
 /// The network's class for each label of the data set, if it knows it: by name, or in their order where it has as many

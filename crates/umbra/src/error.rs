@@ -167,6 +167,36 @@ pub enum UmbraError {
         /// Where the data set is.
         path: PathBuf,
     },
+    /// A folder among folders of images that has no class's name.
+    #[error(
+        "{}: no class of the network has the name of this folder, expected {}; rename it or move it away, or give the \
+         folder that has the folders of classes", path.display(), some(expected)
+    )]
+    UnknownFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The classes.
+        expected: Vec<String>,
+    },
+    /// Images without folders that say their classes.
+    #[error(
+        "{}: images whose classes are not known; move the images of each class to a folder of its name, one of {}",
+        path.display(), some(expected)
+    )]
+    NoClasses {
+        /// The folder.
+        path: PathBuf,
+        /// The classes.
+        expected: Vec<String>,
+    },
+    /// More images than are kept in memory.
+    #[error("{}: more than {limit} images; read fewer, with a limit", path.display())]
+    TooManyImages {
+        /// The folder.
+        path: PathBuf,
+        /// The largest number.
+        limit: usize,
+    },
     /// It was stopped by whoever watches its progress.
     #[error("stopped before the end; nothing was written")]
     Cancelled,
@@ -209,6 +239,11 @@ impl From<ServerError> for UmbraError {
     fn from(error: ServerError) -> Self {
         Self::Server(error.into())
     }
+}
+
+fn some(classes: &[String]) -> String {
+    let dots = if classes.len() > 10 { ", ..." } else { "" };
+    classes.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ") + dots
 }
 
 fn times(members: usize) -> String {

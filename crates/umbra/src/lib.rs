@@ -10,8 +10,8 @@
 //! Nothing here prints or ends the process; errors are [`UmbraError`]. Between parties, use the crates of the parties:
 //! they are here under their short names. `examples/classify.rs` tells the whole story.
 //!
-//! Modules know only those before them in this order: `machine`, `progress`, `error`, `samples`, `network`, `data`,
-//! `estimate`, `session`, `evaluate`.
+//! Modules know only those before them in this order: `machine`, `progress`, `error`, `samples`, `network`,
+//! `folders`, `data`, `estimate`, `session`, `evaluate`.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod data;
 mod error;
 pub mod estimate;
 pub mod evaluate;
+mod folders;
 pub mod machine;
 pub mod network;
 pub mod progress;

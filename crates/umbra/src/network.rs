@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use umbra_compiler::{CompileOptions, Stage, compile_ensemble, ensemble_digest, network_digest};
 use umbra_file::{FileBytes, Kind};
+use umbra_foreign::Foreign;
 use umbra_image::ImageSpec;
 use umbra_model::zoo::{ResNet, Vgg};
-use umbra_model::{Graph, Manifest};
+use umbra_model::{Graph, Manifest, ModelError};
 use umbra_program::Program;
 use umbra_wire::{ClientFile, LoadedProgram};
 
@@ -44,6 +45,9 @@ impl Network {
         }
         if !is_ours(path) {
             return Ok(Self::Graph(Box::new(Graph::load(path)?)));
+        }
+        if let Some(found) = Foreign::of_file(path).filter(Foreign::is_format) {
+            return Err(ModelError::foreign_network(path.into(), found, "a program or client file").into());
         }
         match FileBytes::kind(path)? {
             Some(Kind::ClientFile) => Ok(Self::Client(ClientFile::open(path)?)),

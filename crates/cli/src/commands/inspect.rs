@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::bail;
 use serde::Serialize;
 
 use umbra::estimate::ClientCosts;
@@ -12,6 +13,7 @@ use umbra::program::Packing;
 use umbra::wire::{CiphertextHeader, ClientFile, KeyId, KeyKind, KeysHeader, LoadedProgram};
 use umbra_ckks::Gadget;
 use umbra_file::{ContainerFile, Kind};
+use umbra_foreign::Foreign;
 
 use super::report::{ProgramReport, client_rows};
 use crate::arguments::Inspect;
@@ -37,6 +39,9 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<Outcome> {
     let path = &arguments.file;
     if path.is_dir() || path.extension().is_some_and(|e| e == "json") {
         return inspect_network(path, arguments.json);
+    }
+    if let Some(found) = Foreign::of_file(path) {
+        bail!("{}: this is {found}, not a file of Umbra; {}", path.display(), found.remedy_for_network());
     }
     let file = ContainerFile::open_any(path)?;
     // Everything it holds is read and compared with its digest.
