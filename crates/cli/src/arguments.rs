@@ -138,7 +138,7 @@ pub struct Compilation {
 pub struct Compile {
     #[command(flatten)]
     pub network: NetworkArgument,
-    /// Program to write, for the server.
+    /// Program to write, for the server, or - for standard output.
     #[arg(short, long, value_name = "FILE", required_unless_present = "dump")]
     pub out: Option<PathBuf>,
     /// Client file to write, without weights [default: next to the program, named .client].
@@ -194,8 +194,9 @@ pub struct Cluster {
     /// Which codeword a weight becomes.
     #[arg(long, value_enum, default_value = "auto")]
     pub assign: Assign,
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for calibration (the training set is used), or
-    /// one such file; without it, the few sample images that networks carry are.
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for calibration (the training set is used), one
+    /// such file, or a folder with a folder of images for each class; without it, the few sample images that networks
+    /// carry are.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
     /// Number of images of --data, from the first.
@@ -251,7 +252,8 @@ pub struct Eval {
     /// Network in the clear to compare with, where NETWORK is a compiled program; of an ensemble each, in order.
     #[arg(long, value_name = "NETWORK")]
     pub reference: Vec<PathBuf>,
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), one such file, or a
+    /// folder with a folder of images for each class.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,
     /// How the images are classified.
@@ -287,10 +289,10 @@ pub struct Encrypt {
     /// Secret key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// PNG or JPEG image of any size; several where the program classifies a batch.
+    /// PNG or JPEG image of any size, or - for standard input; several where the program classifies a batch.
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
-    /// File to write.
+    /// File to write, or - for standard output.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
     /// Report as JSON on standard output.
@@ -305,10 +307,10 @@ pub struct Infer {
     /// Evaluation keys.
     #[arg(long, value_name = "FILE")]
     pub keys: PathBuf,
-    /// Encrypted images.
+    /// Encrypted images, or - for standard input.
     #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
-    /// File to write.
+    /// File to write, or - for standard output.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
     /// Report as JSON on standard output.
@@ -323,7 +325,7 @@ pub struct Decrypt {
     /// Secret key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Encrypted result.
+    /// Encrypted result, or - for standard input.
     #[arg(value_name = "CIPHERTEXT")]
     pub input: PathBuf,
     /// Results of so many images at most, from the first. How many were encrypted, the file says.
@@ -336,7 +338,7 @@ pub struct Decrypt {
 
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// File of any kind: program, client file, keys, ciphertext, manifest.
+    /// File of any kind: program, client file, keys, ciphertext, manifest; or - for standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Report as JSON on standard output.
@@ -370,7 +372,8 @@ pub struct BenchPaper {
     /// What `umbra_train export` writes of a ReLU network, to compare with: baseline.json.
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), or one such file.
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (the test set is used), one such file, or a
+    /// folder with a folder of images for each class.
     #[arg(long, value_name = "DIR|FILE")]
     pub data: PathBuf,
     /// Images that are classified in the clear and simulated, from the first [default: all].

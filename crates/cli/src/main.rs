@@ -4,7 +4,8 @@
 //! arguments or files, with one line on standard error; 130 where the user stopped it.
 //!
 //! What there is to know lives in crate `umbra` and below. Modules know only those before them: `outcome`, `arguments`,
-//! `text`, `image`, `stop`, `progress`, `outputs`, `compilation`, `commands`.
+//! `stop`, `streams`,
+//! `text`, `image`, `progress`, `outputs`, `compilation`, `commands`.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod outcome;
 mod outputs;
 mod progress;
 mod stop;
+mod streams;
 mod text;
 
 use std::io::Write;
@@ -29,12 +31,15 @@ use umbra::UmbraError;
 
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
+use crate::streams::Streams;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit code for bad input.
 const BAD_INPUT: u8 = 2;
+/// Most threads a processor.
+const THREADS_A_PROCESSOR: usize = 4;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -55,11 +60,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     if let Some(threads) = arguments.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().with_context(|| {
-            format!("--threads {threads}: the system does not start so many threads; ask for fewer")
-        })?;
+        start_threads(threads.into())?;
     }
-    match arguments.command {
+    let mut command = arguments.command;
+    let streams = Streams::open(&mut command)?;
+    let outcome = execute(command)?;
+    streams.finish()?;
+    Ok(outcome)
+}
+
+fn execute(command: Command) -> anyhow::Result<Outcome> {
+    match command {
         Command::Demo(a) => commands::demo::run(&a),
         Command::Compile(a) => commands::compile::run(&a),
         Command::Cluster(a) => commands::cluster::run(&a),
@@ -74,6 +85,22 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Completions(a) => commands::completions::run(&a),
         Command::Man(a) => commands::man::run(&a),
     }
+}
+
+/// Starts as many threads as were asked for, or the most that can be of use: each takes memory, and more than there are
+/// processors only wait for one another.
+fn start_threads(asked: usize) -> anyhow::Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = asked.min(THREADS_A_PROCESSOR * processors);
+    if threads < asked {
+        text::warn(&format!(
+            "--threads {asked}: this machine has {processors} processors; {threads} threads are started"
+        ));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .with_context(|| format!("--threads {threads}: the system does not start so many threads; ask for fewer"))
 }
 
 /// Errors of the library about something that is an argument here, under its name.
@@ -99,11 +126,8 @@ fn with_reasons(error: &anyhow::Error) -> String {
 
 /// One line on standard error, with nothing in it that a terminal would obey: it may quote a file.
 fn complain(message: &str, code: u8) -> ExitCode {
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String =
-        line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
     // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "umbra: {line}");
+    let _ = writeln!(std::io::stderr(), "umbra: {}", text::printable(message));
     ExitCode::from(code)
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Context;
 
+use crate::streams;
+
 /// A number of bytes: `14.7 MB`.
 pub fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
@@ -54,12 +56,32 @@ pub fn print_json(report: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&(serde_json::to_string_pretty(report)? + "\n"))
 }
 
-/// Text on standard output, where a closed pipe is an error and not a panic.
+/// Text on standard output, or on standard error where that is for a file. A closed pipe is an error and not a panic.
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
+    let text = streams::named(text);
+    if streams::is_taken() {
+        // Where standard error is closed there is nobody to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Ok(());
+    }
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("standard output cannot be written; send it elsewhere")
+}
+
+/// A warning on standard error, whatever standard output is for.
+pub fn warn(text: &str) {
+    use std::io::Write as _;
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "warning: {}", printable(text));
+}
+
+/// One line with nothing in it that a terminal would obey: it may quote a file or its name.
+pub fn printable(text: &str) -> String {
+    let line = streams::named(text);
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]

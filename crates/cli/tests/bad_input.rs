@@ -246,6 +246,23 @@ fn images_that_are_none_are_refused() {
     for image in ["text.png", "half.png", "huge.png", "empty.png", "absent.png", "keys"] {
         assert!(encrypt(image, "image.ct").contains(image));
     }
+    std::fs::write(files().path("gif.png"), b"GIF89a\x01\0\x01\0").unwrap();
+    assert!(encrypt("gif.png", "image.ct").contains("gif.png: not a PNG or JPEG image, but a GIF image; convert it"));
+    assert!(encrypt("half.png", "image.ct").contains("ends early"));
+    let named = "a\u{1b}]0;title\u{7}.png";
+    std::fs::write(files().path(named), "").unwrap();
+    assert!(
+        encrypt(named, "image.ct").contains("\\u{1b}]0;title\\u{7}.png: not a PNG or JPEG image, but an empty file")
+    );
+    #[cfg(unix)]
+    {
+        let dead = files().path("dead.png");
+        let _ = std::fs::remove_file(&dead);
+        std::os::unix::fs::symlink("nowhere.png", &dead).unwrap();
+        assert!(encrypt("dead.png", "image.ct").contains("dead.png: cannot read an image"));
+        std::process::Command::new("mkfifo").arg(files().path("pipe.png")).status().unwrap();
+        assert!(encrypt("pipe.png", "image.ct").contains("pipe.png: not a regular file"));
+    }
     assert!(!files().path("image.ct").exists());
     for option in ["--sample", "--picture"] {
         let words = ["--sample", "unicorn", "airplane"];
@@ -444,5 +461,122 @@ fn wrong_arguments_are_told_in_one_line() {
         refused_with(files(), arguments, &["--help"]);
     }
     refused_with(files(), &["eval", "net", "--data", "keys/eval.key"], &["CIFAR"]);
-    refused_with(files(), &["inspect", "net/weights.safetensors"], &["weights.safetensors", "not an Umbra file"]);
+    refused_with(files(), &["inspect", "net/weights.safetensors"], &["weights.safetensors", "a safetensors file"]);
+}
+
+/// What strangers bring in the place of a network, and what it is called.
+#[test]
+fn files_of_other_programs_are_named() {
+    let safetensors = std::fs::read(files().path("net/weights.safetensors")).unwrap();
+    let image = std::fs::read(image()).unwrap();
+    let zip = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0archive/data.pkl\x80\x02";
+    let cases: [(&str, &[u8], &str, &str); 10] = [
+        ("x.onnx", b"\x08\x07\x12\x07pytorch\x1a\x051.13:", "an ONNX model", "export the network"),
+        ("x.pt", zip, "a PyTorch file", "export the network"),
+        ("x.pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "a PyTorch file", "export the network"),
+        ("x.pkl", b"\x80\x04\x95\x12\0\0\0\0\0\0\0}\x94", "a Python pickle", "export the network"),
+        ("x.safetensors", &safetensors, "a safetensors file", "manifest.json that names them"),
+        ("x.png", &image, "a PNG image", "images are for encrypt"),
+        ("x.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0", "a gzip archive", "unpack it"),
+        ("x.h5", b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file", "export the network"),
+        ("x.tflite", b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model", "export the network"),
+        ("x.txt", b"a network\n", "a text file", "manifest.json"),
+    ];
+    for (name, bytes, what, remedy) in cases {
+        std::fs::write(files().path(name), bytes).unwrap();
+        for command in ["estimate", "inspect"] {
+            refused_with(files(), &[command, name], &[name, what, remedy]);
+        }
+        refused_with(files(), &["compile", name, "--out", "no.umbra"], &[name, what, remedy]);
+        // Whatever it is called.
+        if what != "a text file" {
+            std::fs::write(files().path("renamed.umbra"), bytes).unwrap();
+            refused_with(files(), &["estimate", "renamed.umbra"], &["renamed.umbra", what]);
+        }
+        // As weights, and as all that a folder has.
+        let folder = files().path("foreign");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), bytes).unwrap();
+        if what == "a text file" {
+            refused_with(files(), &["estimate", "foreign"], &["manifest.json: cannot read"]);
+        } else {
+            refused_with(files(), &["estimate", "foreign"], &["foreign: a folder without manifest.json", name, what]);
+        }
+        std::fs::copy(files().path("net/manifest.json"), folder.join("manifest.json")).unwrap();
+        std::fs::write(folder.join("weights.safetensors"), bytes).unwrap();
+        if what != "a safetensors file" {
+            refused_with(files(), &["estimate", "foreign"], &["weights.safetensors", what, "expected weights"]);
+        }
+    }
+    assert!(!files().path("no.umbra").exists());
+}
+
+#[test]
+fn data_sets_in_another_form_are_named() {
+    let refuse = |path: &str, words: &[&str]| {
+        refused_with(files(), &["eval", "net", "--data", path], words);
+    };
+    let write = |path: &str, bytes: &[u8]| {
+        let path = files().path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let image = std::fs::read(image()).unwrap();
+    let pickle = b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15testing batch 1 of 1q\x03";
+    write("python/cifar-10-batches-py/test_batch", pickle);
+    let words = ["test_batch", "a batch of CIFAR as a Python pickle", "binary version"];
+    for path in ["python", "python/cifar-10-batches-py", "python/cifar-10-batches-py/test_batch"] {
+        refuse(path, &words);
+    }
+    write("archives/cifar-10-binary.tar.gz", b"\x1f\x8b\x08\0\0\0");
+    for path in ["archives", "archives/cifar-10-binary.tar.gz"] {
+        refuse(path, &["cifar-10-binary.tar.gz", "a gzip archive", "unpack it"]);
+    }
+    write("loose/a.png", &image);
+    refuse("loose", &["loose", "images whose classes are not known", "0, 1, 2"]);
+    refuse("loose/a.png", &["a.png", "a PNG image", "a folder of images for each class"]);
+    write("named/cat/a.png", &image);
+    refuse("named", &["cat: no class of the network", "0, 1, 2"]);
+    write("wrong/0/a.png", &image);
+    write("wrong/zero/a.png", &image);
+    refuse("wrong", &["zero: no class"]);
+    write("broken/0/a.png", &image[..image.len() / 2]);
+    refuse("broken", &["a.png", "ends early"]);
+    // In the right form, of any size.
+    write("right/0/a.png", &image);
+    write("right/2/b.png", &image);
+    let eval = |limit: &[&str]| {
+        let arguments = [&["eval", "net", "--data", "right", "--json"], limit].concat();
+        let output = umbra().current_dir(&files().folder).args(arguments).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["images"].as_u64()
+    };
+    assert_eq!((eval(&[]), eval(&["--limit", "1"])), (Some(2), Some(1)));
+}
+
+#[test]
+fn classes_have_names_of_their_own_and_threads_a_limit() {
+    let text = std::fs::read_to_string(files().path("net/manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&text).unwrap();
+    manifest["classes"][2] = json!(" 0 ");
+    let folder = files().path("twice");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    std::fs::copy(files().path("net/weights.safetensors"), folder.join("weights.safetensors")).unwrap();
+    refused_with(files(), &["compile", "twice", "--out", "no.umbra"], &["two classes are named \" 0 \""]);
+
+    let run = |threads: &str| {
+        let arguments = ["--threads", threads, "infer", "net.umbra", "--keys", "keys/eval.key", "input.ct"];
+        let out = ["--out", "threads.ct", "--json"];
+        let output = umbra().current_dir(&files().folder).args(arguments).args(out).output().unwrap();
+        assert!(output.status.success());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["threads"].as_u64().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (threads, said) = run("1000000");
+    let processors = std::thread::available_parallelism().unwrap().get() as u64;
+    assert_eq!(threads, 4 * processors);
+    assert!(said.contains("--threads 1000000") && said.contains("threads are started"), "{said}");
+    assert_eq!(run("1"), (1, String::new()));
 }

@@ -247,6 +247,27 @@ fn keys_survive_retraining() {
     assert!(!files.path("deeper.umbra").exists() && !files.path("deeper.client").exists());
 }
 
+/// An image of few pixels is no secret mistake: the warning is seen wherever standard output goes.
+#[test]
+fn images_that_show_too_little_are_warned_of() {
+    let files = fixture("flow");
+    let foreign = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../foreign/tests/images");
+    std::fs::copy(foreign.join("animation.png"), files.path("animation.png")).unwrap();
+    image::RgbImage::new(4, 3).save(files.path("small.png")).unwrap();
+    let encrypt = |image: &str, more: &[&str]| {
+        let arguments = ["encrypt", "net.client", "--key", "keys/secret.key", image, "--out", "small.ct"];
+        let output = umbra().current_dir(&files.folder).args(arguments).args(more).output().unwrap();
+        assert!(output.status.success());
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    for more in [&[][..], &["--json"]] {
+        let [_, warned] = encrypt("small.png", more);
+        assert!(warned.starts_with("warning: the image is small and was enlarged 2.7 times"), "{warned}");
+    }
+    let [said, warned] = encrypt("animation.png", &[]);
+    assert!(said.contains("note: an animation: the first of its 3 frames was taken") && warned.is_empty(), "{said}");
+}
+
 #[test]
 fn old_names_of_options_work() {
     let files = fixture("flow");

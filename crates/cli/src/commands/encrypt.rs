@@ -8,12 +8,11 @@ use serde::Serialize;
 
 use umbra::Network;
 use umbra::client::Client;
-use umbra::image::Image;
 use umbra_file::Kind;
 
 use crate::arguments::Encrypt;
 use crate::outcome::Outcome;
-use crate::{outputs, text};
+use crate::{outputs, streams, text};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -23,6 +22,7 @@ struct Report {
     encrypt_s: f64,
     images: usize,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// Encrypts images to a file.
@@ -38,11 +38,12 @@ pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
              larger --batch"
         );
     }
-    let (mut images, mut notes) = (Vec::with_capacity(given), Vec::new());
+    let (mut images, mut notes, mut warnings) = (Vec::with_capacity(given), Vec::new(), Vec::new());
     for path in &arguments.images {
-        let image = Image::load(path, &spec.image)?;
+        let image = streams::image(path, &spec.image)?;
         let name = |note: &String| if given > 1 { format!("{}: {note}", path.display()) } else { note.clone() };
         notes.extend(image.notes().iter().map(name));
+        warnings.extend(image.warnings().iter().map(name));
         images.push(spec.image.normalise(image.bytes())?);
     }
     let start = Instant::now();
@@ -53,16 +54,19 @@ pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
         encrypt_s: start.elapsed().as_secs_f64(),
         images: given,
         notes,
+        warnings,
     };
+    report.warnings.iter().for_each(|warning| text::warn(warning));
     if arguments.json {
         text::print_json(&report)?;
     } else {
         for note in &report.notes {
-            text::print(&format!("note: {note}\n"))?;
+            text::print(&format!("note: {}\n", text::printable(note)))?;
         }
         let (size, time) = (text::bytes(bytes), text::seconds(report.encrypt_s));
         let what = if given == 1 { "the encrypted image".into() } else { format!("{given} encrypted images") };
-        text::print(&format!("{}: {what}, {size}, in {time}\n", report.file))?;
+        let file = text::printable(&report.file);
+        text::print(&format!("{file}: {what}, {size}, in {time}\n"))?;
     }
     Ok(Outcome::Success)
 }

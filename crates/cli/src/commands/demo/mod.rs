@@ -21,7 +21,7 @@ use crate::arguments::Demo;
 use crate::image::draw;
 use crate::outcome::Outcome;
 use crate::progress::Bar;
-use crate::{outputs, stop, text};
+use crate::{outputs, stop, streams, text};
 
 /// Seed of the simulation's noise.
 const SEED: u64 = 1;
@@ -33,7 +33,7 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     let (folder, _temporary) = folder(arguments.out.as_deref())?;
     let network = Network::open(&arguments.network)?;
     let image = match &arguments.image {
-        Some(path) => Image::load(path, network.image())?,
+        Some(path) => streams::image(path, network.image())?,
         None => samples::sample(&arguments.sample, network.image())?,
     };
     let program = network.program(&Default::default(), &[])?;
@@ -44,6 +44,7 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
         say(&drawn)?;
     }
     image.notes().iter().try_for_each(|note| say(&format!("note: {note}\n")))?;
+    image.warnings().iter().for_each(|warning| text::warn(warning));
     say(&format!(
         "{}: {} bits of security, N = 2^{}, {} of keys; about {} of memory and {} with {} threads\n",
         costs.client.network,
