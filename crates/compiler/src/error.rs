@@ -4,6 +4,9 @@ use umbra_ckks::KeyId;
 use umbra_program::ProgramError;
 use umbra_ring::RingError;
 
+/// Errors of logits beyond this are not offered: classes would change.
+const MOST_ACCEPTABLE: f64 = 0.5;
+
 /// A network that cannot be compiled as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -32,7 +35,7 @@ pub enum CompileError {
         found: f64,
     },
     /// An image or a layer that has no room in a ciphertext.
-    #[error("{what}: {found}, at most {limit} fit at N = 2^{log_n}; use a larger N or smaller images")]
+    #[error("{what}: {found}, at most {limit} fit at N = 2^{log_n}; {}", remedy_of_size(*limit, *found))]
     TooLarge {
         /// The quantity.
         what: &'static str,
@@ -84,8 +87,8 @@ pub enum CompileError {
     /// A network that needs more modulus than security allows.
     #[error(
         "the network needs a modulus of {needed:.0} bits (special primes included) for {levels} levels, at most \
-         {limit} are secure at N = 2^{log_n}; use a larger N, a shallower network, or accept a larger error of the \
-         logits"
+         {limit} are secure at N = 2^{log_n}; accept a larger error of the logits (--logit-error), or train a network \
+         with fewer activations"
     )]
     TooDeep {
         /// Bits needed at least.
@@ -99,10 +102,18 @@ pub enum CompileError {
     },
     /// Errors that activations amplify until they swamp the logits.
     #[error(
-        "errors grow through the network: that of a logit is {simulated:.2} simulated, {predicted:.2e} predicted at \
-         N = 2^{log_n}; use a larger N, ask for a smaller error of the logits, or train with a range penalty"
+        "node {node:?}: here errors are {:.2} % of the values, the most in the network at N = 2^{log_n}; that of a \
+         logit becomes {simulated:.3}, {:.0} times what was predicted for {wanted:.3}: activations amplify it. {}, or \
+         train with a range penalty or fewer activations",
+        100.0 * share, simulated / predicted, remedy_of_growth(*simulated)
     )]
     Swamped {
+        /// The node whose errors are largest beside its values.
+        node: String,
+        /// Its error by the root mean square of its values.
+        share: f64,
+        /// Standard deviation of a logit's error that was wanted.
+        wanted: f64,
         /// Predicted standard deviation of a logit's error.
         predicted: f64,
         /// Simulated.
@@ -226,4 +237,58 @@ pub enum CompileError {
     /// The result does not hold together: a defect of the compiler.
     #[error(transparent)]
     Program(#[from] ProgramError),
+}
+
+/// What to do about an image or layer that takes more than there is.
+fn remedy_of_size(limit: usize, found: usize) -> String {
+    // Both sides count as powers of two.
+    let log2 = limit.max(1).ilog2();
+    let (height, width) = (1 << (log2 / 2), 1 << (log2 - log2 / 2));
+    match found > limit && limit > umbra_program::MAX_CIPHERTEXTS {
+        true => format!("train the network for images of at most {height} x {width} (sides count as powers of two)"),
+        false => "train a network with fewer channels, or smaller images".into(),
+    }
+}
+
+/// What to do about an error of the logits that comes out larger than predicted.
+fn remedy_of_growth(simulated: f64) -> String {
+    match simulated < MOST_ACCEPTABLE {
+        // Errors that are larger from the beginning grow a little more.
+        true => format!("Accept it (--logit-error {:.1e})", 3.0 * simulated),
+        false => "Try one channel per ciphertext (--packing channel)".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Advice names what there is: no option makes the ring larger.
+    #[test]
+    fn advice_can_be_followed() {
+        let positions = |log_n: u32| {
+            let limit = 1 << (log_n - 1);
+            CompileError::TooLarge { what: "positions of the image", found: 1 << 20, limit, log_n }.to_string()
+        };
+        assert!(positions(16).contains("at most 128 x 256") && positions(13).contains("at most 64 x 64"));
+        let limit = umbra_program::MAX_CIPHERTEXTS;
+        let wide = CompileError::TooLarge { what: "ciphertexts of a value", found: limit + 1, limit, log_n: 16 };
+        assert!(wide.to_string().contains("fewer channels"));
+        let swamped = |simulated| {
+            let (node, share, wanted, predicted) = ("a7".into(), 0.12, 0.002, 0.001);
+            CompileError::Swamped { node, share, wanted, predicted, simulated, log_n: 16 }.to_string()
+        };
+        let (little, much) = (swamped(0.04), swamped(70.0));
+        assert!(little.contains("\"a7\"") && little.contains("12.00 %"), "{little}");
+        assert!(little.contains("40 times") && little.contains("--logit-error 1.2e-1"), "{little}");
+        assert!(much.contains("--packing channel") && !much.contains("--logit-error"), "{much}");
+        let deep = CompileError::TooDeep { needed: 2000.0, limit: 1772, levels: 40, log_n: 16 }.to_string();
+        assert!(deep.contains("--logit-error") && deep.contains("fewer activations"), "{deep}");
+        for message in [positions(16), wide.to_string(), little, much, deep] {
+            assert!(
+                !message.contains("larger N") && message.lines().count() == 1 && !message.contains("  "),
+                "{message}"
+            );
+        }
+    }
 }

@@ -124,7 +124,7 @@ pub(crate) fn at_degree(
     if !(near && plan.errors.iter().all(|e| e.is_finite())) {
         return Err(match options.compatible_with {
             Some(_) => plan.imprecise(simulated, logit_error),
-            None => CompileError::Swamped { predicted: plan.logit_error, simulated, log_n },
+            None => plan.swamped(simulated, logit_error, log_n, samples),
         });
     }
     Ok(plan)
@@ -546,6 +546,15 @@ impl Draft {
 }
 
 impl Plan {
+    /// That errors grow: where they are largest beside the values.
+    fn swamped(&self, simulated: f64, wanted: f64, log_n: u32, samples: &[Sample]) -> CompileError {
+        let sizes = samples.first().map(|sample| precision::sizes(&self.circuit, sample)).unwrap_or_default();
+        let shares = self.errors.iter().zip(&sizes).map(|(error, size)| error / size.max(f64::MIN_POSITIVE));
+        let (id, share) = shares.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
+        let node = self.circuit.values[id].nodes.join(" + ");
+        CompileError::Swamped { node, share, wanted, predicted: self.logit_error, simulated, log_n }
+    }
+
     /// The error that results are not as exact as wanted, which names the step that adds most to it.
     fn imprecise(&self, predicted: f64, wanted: f64) -> CompileError {
         let variances = self.injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g));

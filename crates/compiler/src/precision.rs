@@ -272,6 +272,13 @@ impl Injected {
     }
 }
 
+/// Root mean square of every value over channels and positions, for a sample.
+#[must_use]
+pub fn sizes(circuit: &Circuit, sample: &Sample) -> Vec<f64> {
+    let values = forward(circuit, sample, |_, _, _| ());
+    values.iter().map(|planes| planes.pow2().mean().unwrap_or(0.0).sqrt()).collect()
+}
+
 /// Simulated errors of every value: root mean square over samples, channels and positions. `means` are [`Gain::means`].
 #[must_use]
 pub fn errors(

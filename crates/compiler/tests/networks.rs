@@ -350,6 +350,9 @@ fn what_cannot_be_compiled_is_named() {
     assert!(matches!(compile(&deep, &forced(18)), Err(CompileError::RingDegree { log_n: 18, .. })));
     let wide = ResNet { widths: vec![1], height: 64, width: 64, ..tiny() }.build().unwrap();
     assert!(matches!(compile(&wide, &forced(12)), Err(CompileError::TooLarge { log_n: 12, .. })));
+    let large = ResNet { height: 224, width: 224, widths: vec![2], ..tiny() }.build().unwrap();
+    let refused = compile(&large, &CompileOptions::default()).unwrap_err().to_string();
+    assert!(refused.contains("65536") && refused.contains("at most 128 x 256"), "{refused}");
     let bad = CompileOptions { logit_error: Some(f64::NAN), ..options(&[]) };
     assert!(matches!(compile(&wide, &bad), Err(CompileError::Option { .. })));
 }
