@@ -100,7 +100,7 @@ impl SeededCiphertext {
 
 fn expand_c1(parameters: &Parameters, seed: &Seed, prime: u16, out: &mut [u32]) {
     let modulus = parameters.modulus(prime);
-    sampling::uniform(&mut sampling::stream(seed, C1_DOMAIN, &[modulus.value() as u64]), modulus, out);
+    sampling::uniform(parameters.kernels(), modulus, seed, (C1_DOMAIN, &[modulus.value() as u64]), out);
 }
 
 /// Encrypts plaintexts, with fresh operating-system entropy for each instance.

@@ -157,7 +157,7 @@ impl SwitchingKey {
         4 * self.polys.words().len()
     }
 
-    /// A key of a key set from a seed and the `b` half.
+    /// A key of a key set from a seed and the `b` half. Takes one thread: whoever has many keys makes several at once.
     ///
     /// # Errors
     /// [`CkksError::Gadget`], [`CkksError::NoSuchLevel`], [`CkksError::Length`], [`CkksError::Residue`].
@@ -175,18 +175,17 @@ impl SwitchingKey {
             return Err(CkksError::Length { op: OP, what: "words", expected, found: b.len() });
         }
         let n = parameters.n();
-        let mut polys = Polys::zero(n, basis.len(), 2 * digits);
+        let mut polys = Polys::scratch(n, basis.len(), 2 * digits);
         let stride = polys.stride();
-        (polys.words_mut().par_chunks_mut(stride)).zip(&basis).zip(b.par_chunks_exact(digits * n)).try_for_each(
-            |((limb, &prime), b)| {
-                parameters.check_residues("evaluation key", prime, b)?;
-                for (d, b) in b.chunks_exact(n).enumerate() {
-                    limb[2 * d * n..(2 * d + 1) * n].copy_from_slice(b);
-                    expand_a(parameters, &seed, prime, d, &mut limb[(2 * d + 1) * n..(2 * d + 2) * n]);
-                }
-                Ok::<(), CkksError>(())
-            },
-        )?;
+        let limbs = polys.words_mut().chunks_exact_mut(stride).zip(&basis).zip(b.chunks_exact(digits * n));
+        for ((limb, &prime), b) in limbs {
+            parameters.check_residues("evaluation key", prime, b)?;
+            for (d, (out, b)) in limb.chunks_exact_mut(2 * n).zip(b.chunks_exact(n)).enumerate() {
+                let (out, a) = out.split_at_mut(n);
+                out.copy_from_slice(b);
+                expand_a(parameters, &seed, prime, d, a);
+            }
+        }
         Ok(Self { parameters: parameters.clone(), key_set, id, basis, polys, seed })
     }
 }
@@ -205,8 +204,8 @@ fn key_basis(op: &'static str, parameters: &Parameters, id: KeyId) -> Result<Vec
 /// The `a` half of one digit and prime.
 fn expand_a(parameters: &Parameters, seed: &Seed, prime: u16, digit: usize, out: &mut [u32]) {
     let modulus = parameters.modulus(prime);
-    let mut rng = sampling::stream(seed, A_DOMAIN, &[modulus.value() as u64, digit as u64]);
-    sampling::uniform(&mut rng, modulus, out);
+    let stream = (A_DOMAIN, &[modulus.value() as u64, digit as u64][..]);
+    sampling::uniform(parameters.kernels(), modulus, seed, stream, out);
 }
 
 /// Evaluation keys of one key set, by name.
@@ -219,6 +218,10 @@ pub trait KeyStore: Sync {
     /// # Errors
     /// [`CkksError::MissingKey`], or whatever prevents its loading.
     fn key(&self, id: KeyId) -> Result<Arc<SwitchingKey>, CkksError>;
+
+    /// Does ahead of time what the first [`Self::key`] of this name would have to do. What fails here fails there
+    /// again. Takes the thread that it is called from, and no other.
+    fn prefetch(&self, _id: KeyId) {}
 }
 
 /// Keys of one key set, held in memory.
@@ -346,7 +349,7 @@ impl KeyGenerator {
         let errors: Vec<Zeroizing<Vec<i8>>> = (0..digits).map(|_| sampling::gaussian(&mut self.rng, n)).collect();
         let inverse = inverse_element(parameters.log_n(), id.element(parameters.log_n()));
         let map = Automorphism::new(parameters.log_n(), inverse)?;
-        let mut polys = Polys::zero(n, basis.len(), 2 * digits);
+        let mut polys = Polys::scratch(n, basis.len(), 2 * digits);
         let stride = polys.stride();
         polys.words_mut().par_chunks_mut(stride).zip(&basis).for_each(|(limb, &prime)| {
             let (kernels, table, m) = (parameters.kernels(), parameters.table(prime), parameters.modulus(prime));

@@ -55,3 +55,4 @@ pub use linear::{Bsgs, Diagonal, Matrices, TransformSpec, rounded_weight};
 pub use literal::{GadgetLiteral, ParametersLiteral, log2_of, used_primes};
 pub use parameters::Parameters;
 pub use precision::PrecisionStats;
+pub use umbra_ring::{OutOfMemory, or_out_of_memory};

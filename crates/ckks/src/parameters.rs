@@ -244,9 +244,13 @@ impl Parameters {
     /// [`CkksError::Residue`].
     pub(crate) fn check_residues(&self, what: &'static str, prime: u16, residues: &[u32]) -> Result<(), CkksError> {
         let p = self.modulus(prime).value();
-        match residues.iter().find(|&&r| r >= p) {
-            None => Ok(()),
-            Some(&residue) => Err(CkksError::Residue { what, residue, prime: p }),
+        // The largest first: it is found with vector instructions, of which a search makes none.
+        match residues.iter().copied().max() {
+            Some(largest) if largest >= p => {
+                let residue = residues.iter().copied().find(|&r| r >= p).unwrap_or(largest);
+                Err(CkksError::Residue { what, residue, prime: p })
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -307,11 +307,13 @@ pub struct Infer {
     /// Evaluation keys.
     #[arg(long, value_name = "FILE")]
     pub keys: PathBuf,
-    /// Encrypted images, or - for standard input.
-    #[arg(value_name = "CIPHERTEXT")]
-    pub input: PathBuf,
-    /// File to write, or - for standard output.
-    #[arg(short, long, value_name = "FILE")]
+    /// Encrypted images, or - for standard input; of several files each is evaluated on its own, with keys that are
+    /// loaded once.
+    #[arg(value_name = "CIPHERTEXT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// File to write, or - for standard output; of several inputs, or where this is a folder, the folder of the
+    /// results, named as their inputs.
+    #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
     /// Report as JSON on standard output.
     #[arg(long)]
@@ -350,6 +352,8 @@ pub struct Inspect {
 pub enum Bench {
     /// A whole network, encrypted, several times over: medians of every step.
     Network(BenchNetwork),
+    /// What `umbra estimate` says, and what commands take: time of keys and server, memory, ratio.
+    Estimates(BenchEstimates),
     /// The paper's evaluation on a network of yours: accuracy, clustering, ensembles, time and memory of each packing,
     /// levels of each pass; tables and plots in a folder. Takes hours; stopped and started again, it goes on where it
     /// was.
@@ -395,6 +399,23 @@ pub struct BenchPaper {
     /// commas.
     #[arg(long, value_name = "DEPTHxWIDTH", default_values = ["18x16", "20x16"], value_delimiter = ',')]
     pub passes: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchEstimates {
+    /// Folder with manifest.json, manifest, compiled program (.umbra), the shipped network, or a random one by depth
+    /// and width of its first stage; with `:channel` at its end as many images as fit at once.
+    #[arg(
+        value_name = "NETWORK",
+        default_values = [SHIPPED, "18x64", "r20-16-cifar10-cyclic:channel", "8x2", "8x8", "14x4"]
+    )]
+    pub networks: Vec<String>,
+    /// Processes that each figure is the median of.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub runs: NonZeroUsize,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,12 +3,12 @@
 //! Exit codes: 0 success; 1 where an encrypted result differs from the plaintext one; 2 for anything that is wrong with
 //! arguments or files, with one line on standard error; 130 where the user stopped it.
 //!
-//! What there is to know lives in crate `umbra` and below. Modules know only those before them: `outcome`, `arguments`,
-//! `stop`, `streams`,
-//! `text`, `image`, `progress`, `outputs`, `compilation`, `commands`.
+//! What there is to know lives in crate `umbra` and below. Modules know only those before them: `allocator`, `outcome`,
+//! `arguments`, `stop`, `streams`, `text`, `image`, `progress`, `outputs`, `compilation`, `commands`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocator;
 mod arguments;
 mod commands;
 mod compilation;
@@ -21,6 +21,7 @@ mod streams;
 mod text;
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -28,13 +29,14 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use umbra::UmbraError;
+use umbra_ckks::or_out_of_memory;
 
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 use crate::streams::Streams;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Exit code for bad input.
 const BAD_INPUT: u8 = 2;
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    match run(arguments) {
+    match or_out_of_memory(|| run(arguments)).unwrap_or_else(|error| Err(error.into())) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Disagreement) => ExitCode::FAILURE,
         // Whoever read our output has seen enough.
@@ -59,9 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    if let Some(threads) = arguments.threads {
-        start_threads(threads.into())?;
-    }
+    start_threads(arguments.threads)?;
     let mut command = arguments.command;
     let streams = Streams::open(&mut command)?;
     let outcome = execute(command)?;
@@ -87,20 +87,23 @@ fn execute(command: Command) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Starts as many threads as were asked for, or the most that can be of use: each takes memory, and more than there are
-/// processors only wait for one another.
-fn start_threads(asked: usize) -> anyhow::Result<()> {
+/// Starts a thread a processor, or as many as were asked for, or the most that can be of use: each takes memory, and
+/// more than there are processors only wait for one another.
+fn start_threads(asked: Option<NonZeroUsize>) -> anyhow::Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = asked.min(THREADS_A_PROCESSOR * processors);
-    if threads < asked {
+    let wanted = asked.map_or(0, usize::from);
+    let threads = wanted.min(THREADS_A_PROCESSOR * processors);
+    if threads < wanted {
         text::warn(&format!(
-            "--threads {asked}: this machine has {processors} processors; {threads} threads are started"
+            "--threads {wanted}: this machine has {processors} processors; {threads} threads are started"
         ));
     }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .with_context(|| format!("--threads {threads}: the system does not start so many threads; ask for fewer"))
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().with_context(|| match threads {
+        0 => "the system does not start a thread a processor; ask for fewer with --threads, or raise the limit on \
+              memory (ulimit -v) or processes (ulimit -u)"
+            .to_string(),
+        threads => format!("--threads {threads}: the system does not start so many threads; ask for fewer"),
+    })
 }
 
 /// Errors of the library about something that is an argument here, under its name.

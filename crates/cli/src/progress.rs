@@ -92,7 +92,10 @@ fn drawn(bar: ProgressBar, style: Result<ProgressStyle, indicatif::style::Templa
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
+    // The library panics where its thread is not started.
+    if !bar.is_hidden() && std::thread::Builder::new().spawn(|| ()).is_ok() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
     bar
 }
 

@@ -135,7 +135,7 @@ fn inputs(command: &mut Command) -> Vec<&mut PathBuf> {
         Command::Estimate(a) => vec![&mut a.network],
         Command::Keygen(a) => vec![&mut a.client.client],
         Command::Encrypt(a) => vec![&mut a.client.client],
-        Command::Infer(a) => vec![&mut a.network.network, &mut a.keys, &mut a.input],
+        Command::Infer(a) => [&mut a.network.network, &mut a.keys].into_iter().chain(&mut a.inputs).collect(),
         Command::Decrypt(a) => vec![&mut a.client.client, &mut a.input],
         Command::Inspect(a) => vec![&mut a.file],
         _ => Vec::new(),
@@ -181,6 +181,9 @@ fn outputs(command: &mut Command) -> anyhow::Result<Vec<&mut PathBuf>> {
             out.iter_mut().chain(client).collect()
         }
         Command::Encrypt(a) => vec![&mut a.out],
+        Command::Infer(a) if a.inputs.len() > 1 && is_output(&a.out) => {
+            bail!("--out {}: several results are no stream; name a folder for them", a.out.display())
+        }
         Command::Infer(a) => vec![&mut a.out],
         _ => Vec::new(),
     })

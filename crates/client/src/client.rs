@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use umbra_ckks::{
-    Decryptor, Encoder, Encryptor, KeyGenerator, KeySetId, SecretKey, SeededCiphertext, SwitchingKey, encode_dense,
+    CkksError, Decryptor, Encoder, Encryptor, KeyGenerator, KeySetId, SecretKey, SeededCiphertext, SwitchingKey,
+    encode_dense, or_out_of_memory,
 };
 use umbra_file::{AtomicFile, FileError};
 use umbra_program::{LayoutError, Logits};
@@ -38,7 +39,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Engine`] where the operating system gives no randomness.
     pub fn generate(file: &ClientFile) -> Result<Self, ClientError> {
-        let secret = KeyGenerator::new(file.parameters())?.secret_key()?;
+        let mut generator = KeyGenerator::new(file.parameters())?;
+        let secret = or_out_of_memory(|| generator.secret_key())??;
         Self::new(file, secret)
     }
 
@@ -147,12 +149,13 @@ impl Client {
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel::<SwitchingKey>(WAITING);
             // Hashing and writing go on beside the making of the next key.
-            let writing = scope.spawn(move || {
+            let write = move || {
                 receive.iter().try_for_each(|key| writer.add(&key))?;
                 Ok::<_, WireError>(writer)
-            });
+            };
+            let writing = std::thread::Builder::new().spawn_scoped(scope, write).map_err(ClientError::Thread)?;
             for (made, &id) in ids.iter().enumerate() {
-                let key = generator.switching_key(&self.secret, id)?;
+                let key = or_out_of_memory(|| generator.switching_key(&self.secret, id))??;
                 // The other side hangs up when it cannot write; its error says why.
                 if send.send(key).is_err() {
                     break;
@@ -179,10 +182,11 @@ impl Client {
         let parameters = self.file.parameters();
         let (level, scale, _) = self.file.end(Role::Input);
         let mut encryptor = Encryptor::new(parameters)?;
-        let encrypt = |slots: Vec<f64>| {
+        let mut encrypt = |slots: Vec<f64>| {
             let plaintext = encode_dense(parameters, &self.encoder, &slots, level, scale)?;
             Ok(encryptor.encrypt_seeded(&self.secret, &plaintext)?)
         };
+        let encrypt = |slots: Vec<f64>| or_out_of_memory(|| encrypt(slots))?;
         let ciphertexts =
             self.file.spec().pack(images)?.into_iter().map(encrypt).collect::<Result<_, ClientError>>()?;
         Ok(Encrypted { images: images.len(), ciphertexts })
@@ -208,7 +212,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Layout`] where a check fails; [`ClientError::Engine`] for a result of another key set.
     pub fn decrypt(&self, result: &Encrypted) -> Result<Vec<Result<Logits, LayoutError>>, ClientError> {
-        let values = result.ciphertexts.iter().map(|c| self.decryptor.decrypt(c)).collect::<Result<Vec<_>, _>>()?;
+        let values: Result<_, CkksError> =
+            or_out_of_memory(|| result.ciphertexts.iter().map(|c| self.decryptor.decrypt(c)).collect())?;
+        let values: Vec<_> = values?;
         let slots: Vec<&[f64]> = values.iter().map(|v| v.danger_raw()).collect();
         let count = result.images * self.file.spec().layout.vectors();
         Ok(self.file.spec().read(&slots, count)?)

@@ -1,6 +1,6 @@
 //! What can go wrong at the client.
 
-use umbra_ckks::CkksError;
+use umbra_ckks::{CkksError, OutOfMemory};
 use umbra_file::FileError;
 use umbra_program::LayoutError;
 use umbra_wire::{ContentError, WireError};
@@ -24,6 +24,12 @@ pub enum ClientError {
     /// An image that does not fit the program, or a result that is not to be believed.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// There was no memory for keys or ciphertexts.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// A thread that the system did not start.
+    #[error("a thread to write the keys was not started: {0}; raise the limits on memory or processes")]
+    Thread(std::io::Error),
     /// Key generation was stopped.
     #[error("key generation was cancelled; nothing was written")]
     Cancelled,

@@ -41,7 +41,7 @@ mod testing;
 
 pub use compatible::Compatible;
 pub use compile::{compile, compile_ensemble, compile_observed, dump};
-pub use cost::CostModel;
+pub use cost::{CostModel, SwitchSize, Work};
 pub use digest::{ensemble_digest, network_digest};
 pub use error::CompileError;
 pub use options::{AddFirst, Average, CompileOptions, PackingChoice, Pass};

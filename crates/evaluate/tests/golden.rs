@@ -23,8 +23,8 @@ fn residues(parameters: &Parameters, number: u64, basis: &[u16], each: usize) ->
     let mut words = vec![0; basis.len() * each];
     for (out, &prime) in words.chunks_exact_mut(each).zip(basis) {
         let modulus = Modulus::new(parameters.literal().primes[usize::from(prime)]).unwrap();
-        let mut stream = sampling::stream(&[3; 32], "umbra golden words", &[number, prime.into()]);
-        sampling::uniform(&mut stream, &modulus, out);
+        let stream = ("umbra golden words", &[number, prime.into()][..]);
+        sampling::uniform(parameters.kernels(), &modulus, &[3; 32], stream, out);
     }
     words
 }

@@ -5,7 +5,7 @@
 //!
 //! Whoever holds a [`Program`] made by the compiler or decoded from a file may rely on what [`Program::check`] checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -222,22 +222,32 @@ impl Program {
     #[must_use]
     pub fn key_set(&self) -> Vec<KeyId> {
         let mut levels: BTreeMap<(Gadget, KeyKind), Level> = BTreeMap::new();
-        for step in &self.steps {
-            let mut need = |gadget: Gadget, kind: KeyKind| {
-                let level = levels.entry((gadget, kind)).or_insert(step.level_in);
-                *level = (*level).max(step.level_in);
-            };
-            match &step.operation {
-                Operation::Square { gadget, .. } => need(*gadget, KeyKind::Relinearize),
-                Operation::RotateSum { rotations, gadget, .. } => {
-                    rotations.iter().for_each(|&r| need(*gadget, KeyKind::Rotate(r)));
-                }
-                Operation::Linear(linear) => {
-                    linear.plan.keys().for_each(|kind| need(linear.gadget, kind));
-                }
-            }
+        for KeyId { gadget, kind, level } in self.uses_of_keys() {
+            let highest = levels.entry((gadget, kind)).or_insert(level);
+            *highest = (*highest).max(level);
         }
         levels.into_iter().map(|((gadget, kind), level)| KeyId { gadget, level, kind }).collect()
+    }
+
+    /// The keys that the steps need, each once, in the order and at the level of its first use.
+    #[must_use]
+    pub fn keys_in_order(&self) -> Vec<KeyId> {
+        let mut seen = BTreeSet::new();
+        self.uses_of_keys().filter(|key| seen.insert((key.gadget, key.kind))).collect()
+    }
+
+    /// Each use of a key, step by step.
+    fn uses_of_keys(&self) -> impl Iterator<Item = KeyId> {
+        self.steps.iter().flat_map(|step| {
+            let (gadget, kinds): (Gadget, Vec<KeyKind>) = match &step.operation {
+                Operation::Square { gadget, .. } => (*gadget, vec![KeyKind::Relinearize]),
+                Operation::RotateSum { rotations, gadget, .. } => {
+                    (*gadget, rotations.iter().map(|&r| KeyKind::Rotate(r)).collect())
+                }
+                Operation::Linear(linear) => (linear.gadget, linear.plan.keys().collect()),
+            };
+            kinds.into_iter().map(move |kind| KeyId { gadget, level: step.level_in, kind })
+        })
     }
 
     /// What each register holds before each step and after the last: `states()[step][register]`. The program must have

@@ -114,4 +114,20 @@ mod tests {
     fn the_tiny_program_passes() {
         assert_eq!(tiny().check(), Ok(()));
     }
+
+    #[test]
+    fn keys_come_in_the_order_of_their_use() {
+        let mut program = tiny();
+        // The last step first, at a lower level, and a key twice.
+        program.steps.rotate_right(1);
+        program.steps[0].level_in = Level(0);
+        program.steps.extend_from_within(..1);
+        let rotations = [-1, 512, 1024].map(umbra_ckks::KeyKind::Rotate);
+        let order = program.keys_in_order();
+        assert_eq!(order.iter().map(|key| key.kind).collect::<Vec<_>>(), rotations);
+        assert_eq!(order.iter().map(|key| key.level).collect::<Vec<_>>(), [Level(0), Level(1), Level(1)]);
+        let mut sorted = program.key_set();
+        sorted.sort_unstable_by_key(|key| order.iter().position(|other| other.kind == key.kind));
+        assert_eq!(sorted.len(), order.len());
+    }
 }

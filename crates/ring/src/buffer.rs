@@ -5,11 +5,14 @@
 //! translation. Its size is a power of two, so that buffers are often fit to be used again; pages that are never
 //! written take no memory. Dropped buffers wait in a pool.
 
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
+
+use crate::memory::out_of_memory;
 
 /// Bytes of a huge page, and of the smallest buffer worth a map.
 const HUGE_PAGE: usize = 2 << 20;
@@ -66,6 +69,12 @@ impl Pool {
         Some(memory)
     }
 
+    /// Gives all of them away.
+    fn empty(&mut self) -> Vec<Memory> {
+        self.bytes = 0;
+        std::mem::take(&mut self.buffers)
+    }
+
     /// Keeps a buffer, in place of those that waited longest.
     fn put(&mut self, memory: Memory) {
         self.bytes += memory.bytes();
@@ -85,19 +94,37 @@ impl Buffer {
     }
 }
 
-/// Zeroed memory for so many words, or somewhat more.
+/// Zeroed memory for so many words, or somewhat more; unwinds where there is none ([`out_of_memory`]).
 fn fresh(len: usize) -> Memory {
     let bytes = 4 * len;
     if bytes >= HUGE_PAGE {
-        // Without maps, or memory for one, the heap decides.
-        if let Ok(map) = MmapMut::map_anon(bytes.checked_next_power_of_two().unwrap_or(bytes)) {
-            // Only advice: where there are no huge pages, small ones do.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage);
-            return Memory::Map(map);
+        let rounded = bytes.checked_next_power_of_two().unwrap_or(bytes);
+        // Before it is given up: what the pool holds back, and the rounding, may be what is too much.
+        let found = map(rounded).or_else(|_| {
+            drop(POOL.lock().unwrap_or_else(PoisonError::into_inner).empty());
+            map(rounded).or_else(|_| map(bytes))
+        });
+        match found {
+            Ok(map) => return Memory::Map(map),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => out_of_memory(bytes),
+            // Without maps, the heap decides.
+            Err(_) => {}
         }
     }
-    Memory::Heap(vec![Line::zeroed(); len.div_ceil(WORDS)])
+    let (count, mut lines) = (len.div_ceil(WORDS), Vec::new());
+    if lines.try_reserve_exact(count).is_err() {
+        out_of_memory(bytes);
+    }
+    lines.resize(count, Line::zeroed());
+    Memory::Heap(lines)
+}
+
+fn map(bytes: usize) -> std::io::Result<MmapMut> {
+    let map = MmapMut::map_anon(bytes)?;
+    // Only advice: where there are no huge pages, small ones do.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
 }
 
 impl Deref for Buffer {

@@ -9,7 +9,8 @@
 //! every number of threads.
 //!
 //! Modules, each importing from those before it only: `error`, [`modulus`], [`primes`], `roots`, [`kernels`], [`ntt`],
-//! [`subring`], [`automorphism`], [`convert`], [`sampling`]; `buffer`, [`poly`].
+//! [`subring`], [`automorphism`], [`convert`], [`sampling`]; `memory`, `buffer`,
+//! [`poly`].
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
@@ -18,6 +19,7 @@ mod buffer;
 pub mod convert;
 mod error;
 pub mod kernels;
+mod memory;
 pub mod modulus;
 pub mod ntt;
 pub mod poly;
@@ -28,6 +30,7 @@ pub mod subring;
 
 pub use automorphism::Automorphism;
 pub use error::RingError;
+pub use memory::{OutOfMemory, or_out_of_memory};
 pub use modulus::Modulus;
 pub use ntt::NttTable;
 pub use poly::Polys;

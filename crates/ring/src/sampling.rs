@@ -6,6 +6,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
 
+use crate::kernels::Kernels;
 use crate::modulus::Modulus;
 
 /// Standard deviation of errors (Homomorphic Encryption Security Guidelines, eprint 2024/463).
@@ -16,30 +17,21 @@ pub type Seed = [u8; 32];
 
 /// The generator for one labelled stream under a seed: BLAKE3 in key-derivation mode, then ChaCha20.
 pub fn stream(seed: &Seed, domain: &str, index: &[u64]) -> ChaCha20Rng {
+    ChaCha20Rng::from_seed(stream_key(seed, domain, index))
+}
+
+fn stream_key(seed: &Seed, domain: &str, index: &[u64]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(domain);
     hasher.update(seed);
     for i in index {
         hasher.update(&i.to_le_bytes());
     }
-    ChaCha20Rng::from_seed(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
-/// Uniform residues, by rejection: 30 (or fewer) random bits a try.
-pub fn uniform(rng: &mut impl Rng, m: &Modulus, out: &mut [u32]) {
-    let p = m.value();
-    let mask = u32::MAX >> p.leading_zeros();
-    let mut words = [0u32; 256];
-    let mut filled = 0;
-    while filled < out.len() {
-        rng.fill_bytes(bytemuck::bytes_of_mut(&mut words));
-        for word in words {
-            let x = u32::from_le(word) & mask;
-            if x < p && filled < out.len() {
-                out[filled] = x;
-                filled += 1;
-            }
-        }
-    }
+/// Uniform residues of one labelled stream under a seed, by rejection: 30 (or fewer) random bits a try.
+pub fn uniform(kernels: &Kernels, m: &Modulus, seed: &Seed, (domain, index): (&str, &[u64]), out: &mut [u32]) {
+    kernels.uniform(m, &stream_key(seed, domain, index), out);
 }
 
 /// Uniform coefficients in {-1, 0, 1}: floor(3 r / 2^64) - 1 for 64 random bits, whose bias is below 2^-62.
@@ -98,7 +90,7 @@ mod tests {
         let m = Modulus::new(1073479681).unwrap();
         let draw = |seed: u8, index: u64| {
             let mut out = vec![0; 64];
-            uniform(&mut stream(&[seed; 32], "umbra test", &[index]), &m, &mut out);
+            uniform(Kernels::best(), &m, &[seed; 32], ("umbra test", &[index]), &mut out);
             out
         };
         assert_eq!(draw(1, 2), draw(1, 2));
@@ -129,7 +121,7 @@ mod tests {
         }
         let m = Modulus::new(1073479681).unwrap();
         let mut u = vec![0; n];
-        uniform(&mut rng, &m, &mut u);
+        uniform(Kernels::best(), &m, &[9; 32], ("umbra test", &[1]), &mut u);
         assert!(u.iter().all(|&x| x < m.value()));
         let mean = u.iter().map(|&x| x as f64).sum::<f64>() / n as f64 / m.value() as f64;
         assert!((mean - 0.5).abs() < 0.003);

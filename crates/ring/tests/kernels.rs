@@ -264,3 +264,31 @@ fn unknown_sets_are_named() {
     let error = Kernels::named("sse9").unwrap_err().to_string();
     assert!(error.contains("sse9") && error.contains("scalar"), "{error}");
 }
+
+/// Residues from a public key are part of the format of keys and ciphertexts: all sets draw what the library's
+/// generator does, word for word.
+#[test]
+fn uniform_residues_are_those_of_the_stream() {
+    use chacha20::ChaCha20Rng;
+    use chacha20::rand_core::{Rng as _, SeedableRng as _};
+
+    let mut moduli = moduli();
+    // Just above a power of two: every other word is refused.
+    moduli.extend([Modulus::new(257).unwrap(), Modulus::new(65537).unwrap()]);
+    for (seed, m) in moduli.iter().enumerate() {
+        let key: [u8; 32] = std::array::from_fn(|i| (31 * seed + 7 * i) as u8);
+        let mut rng = ChaCha20Rng::from_seed(key);
+        let mask = m.value().next_power_of_two() - 1;
+        let expected: Vec<u32> =
+            std::iter::repeat_with(|| rng.next_u32() & mask).filter(|x| *x < m.value()).take(40_000).collect();
+        for k in Kernels::available() {
+            for len in [0, 1, 15, 255, 256, 257, 4096, 40_000] {
+                // Nothing behind the end is touched.
+                let mut out = vec![u32::MAX; len + 32];
+                k.uniform(m, &key, &mut out[..len]);
+                assert!(out[..len] == expected[..len], "{} of {} residues below {}", k.name, len, m.value());
+                assert!(out[len..].iter().all(|x| *x == u32::MAX), "{}", k.name);
+            }
+        }
+    }
+}

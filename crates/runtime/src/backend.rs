@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use umbra_ckks::{Gadget, Level, Parameters, TransformSpec};
+use umbra_ckks::{Gadget, KeyId, Level, Parameters, TransformSpec};
 
 /// The operations that a run of a program needs.
 ///
@@ -52,8 +52,10 @@ pub trait Backend: Sync {
     /// Keys that this back end cannot use.
     fn begin<'r>(&'r self, keys: &'r Self::Keys<'r>) -> Result<Self::Run<'r>, Self::Error>;
 
-    /// Calls `work`, which is a whole run, where this back end's runs are at home: in a pool of threads, for instance.
-    fn within<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    /// Calls `work`, which is a whole run with `keys`, where this back end's runs are at home: in a pool of threads,
+    /// for instance. The run will ask for the keys of `order` about in this order, so that they can be fetched beside
+    /// it.
+    fn within<R: Send>(&self, _keys: &Self::Keys<'_>, _order: &[KeyId], work: impl FnOnce() -> R + Send) -> R {
         work()
     }
 

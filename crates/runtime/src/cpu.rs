@@ -1,8 +1,9 @@
 //! The back end that computes here.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use umbra_ckks::{Ciphertext, CkksError, Gadget, KeyStore, Level, Parameters, TransformSpec};
+use umbra_ckks::{Ciphertext, CkksError, Gadget, KeyId, KeyStore, Level, Parameters, TransformSpec};
 use umbra_evaluate::{Engine, Evaluator, LinearTransform};
 
 use crate::backend::{At, Backend};
@@ -45,8 +46,25 @@ impl Backend for Cpu {
     }
 
     /// From inside the pool of threads: a caller outside would sleep and be woken at every loop.
-    fn within<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        rayon::scope(|_| work())
+    ///
+    /// Other threads of the pool first load keys, in their order, while the run goes on with those that are there: all
+    /// of them are busy from the beginning.
+    fn within<R: Send>(&self, keys: &(dyn KeyStore + '_), order: &[KeyId], work: impl FnOnce() -> R + Send) -> R {
+        let over = AtomicBool::new(false);
+        rayon::scope_fifo(|scope| {
+            let over = &over;
+            for &id in order {
+                scope.spawn_fifo(move |_| {
+                    if !over.load(Ordering::Relaxed) {
+                        keys.prefetch(id);
+                    }
+                });
+            }
+            let result = work();
+            // Keys that a run which was stopped did not come to.
+            over.store(true, Ordering::Relaxed);
+            result
+        })
     }
 
     fn inspect(&self, run: &Evaluator<'_>, input: &Ciphertext) -> Result<(Level, f64), CkksError> {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use umbra_ckks::{CkksError, Level};
+use umbra_ckks::{CkksError, Level, OutOfMemory};
 use umbra_program::Register;
 
 /// What can go wrong when a program runs on a back end whose errors are `E`.
@@ -87,6 +87,9 @@ pub enum RuntimeError<E: Error + 'static = CkksError> {
         /// Why.
         source: E,
     },
+    /// There was no memory for what was to be computed. The program can run again.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// Whoever watched the progress stopped the run.
     #[error("cancelled after step {step}; the program can run again")]
     Cancelled {

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Instant;
 
-use umbra_ckks::{Gadget, Level, Parameters, TransformSpec};
+use umbra_ckks::{Gadget, KeyId, Level, Parameters, TransformSpec, or_out_of_memory};
 use umbra_evaluate::LinearTransform;
 use umbra_program::{Linear, Operation, Program, Register, RegisterState, Step, operation_name, state_of};
 
@@ -19,6 +19,8 @@ pub struct Prepared<B: Backend, P = Arc<Program>> {
     program: P,
     backend: B,
     steps: Vec<PreparedStep<B::Transform>>,
+    /// Keys in the order of their first use.
+    keys: Vec<KeyId>,
 }
 
 /// Progress: one step is done.
@@ -50,8 +52,8 @@ impl<B: Backend, P: Deref<Target = Program> + Sync> Prepared<B, P> {
     /// Encodes the weights of a checked program.
     ///
     /// # Errors
-    /// [`RuntimeError::OtherParameters`]; [`RuntimeError::Step`] when weights cannot be encoded;
-    /// [`RuntimeError::Register`] for a program that would not pass its check.
+    /// [`RuntimeError::OtherParameters`]; [`RuntimeError::OutOfMemory`]; [`RuntimeError::Step`] when weights cannot be
+    /// encoded; [`RuntimeError::Register`] for a program that would not pass its check.
     pub fn new(program: P, backend: B) -> Result<Self, RuntimeError<B::Error>> {
         if backend.parameters().literal() != &program.client.parameters {
             return Err(RuntimeError::OtherParameters);
@@ -61,12 +63,15 @@ impl<B: Backend, P: Deref<Target = Program> + Sync> Prepared<B, P> {
         let released = released(program.registers, &flow, program.output);
         let steps = (program.steps.iter().zip(program.states()).zip(released).enumerate())
             .map(|(index, ((step, before), released))| {
-                let work = Work::new(&backend, index, step, &before).map_err(|source| failed(index, step, source))?;
+                let work =
+                    or_out_of_memory(|| Work::new(&backend, index, step, &before)).map_err(RuntimeError::from)?;
+                let work = work.map_err(|source| failed(index, step, source))?;
                 let (level_in, level_out, scale_out) = (step.level_in, step.level_out, step.scale_out);
                 Ok(PreparedStep { at: At { step: index, level_in, level_out, scale_out }, work, released })
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { program, backend, steps })
+            .collect::<Result<_, RuntimeError<B::Error>>>()?;
+        let keys = program.keys_in_order();
+        Ok(Self { program, backend, steps, keys })
     }
 
     /// The program.
@@ -96,15 +101,16 @@ impl<B: Backend, P: Deref<Target = Program> + Sync> Prepared<B, P> {
     /// # Errors
     /// Before any work, [`RuntimeError::InputCount`], [`RuntimeError::InputLevel`], [`RuntimeError::InputScale`] and,
     /// for ciphertexts of other parameters or of another key set, [`RuntimeError::Input`]. Then [`RuntimeError::Step`],
-    /// above all when a key is missing, and [`RuntimeError::Cancelled`] after `progress` broke off. Of back ends
-    /// elsewhere, [`RuntimeError::Begin`] and [`RuntimeError::Output`].
+    /// above all when a key is missing, [`RuntimeError::OutOfMemory`], and [`RuntimeError::Cancelled`] after `progress`
+    /// broke off. Of back ends elsewhere, [`RuntimeError::Begin`] and [`RuntimeError::Output`].
     pub fn run<'k>(
         &'k self,
         keys: &'k B::Keys<'k>,
         input: Vec<B::Host>,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<B::Host>, RuntimeError<B::Error>> {
-        self.backend.within(|| self.run_here(keys, input, progress))
+        or_out_of_memory(|| self.backend.within(keys, &self.keys, || self.run_here(keys, input, progress)))
+            .unwrap_or_else(|error| Err(error.into()))
     }
 
     fn run_here<'k>(

@@ -14,6 +14,8 @@ use umbra_server::ServerError;
 use umbra_simulate::SimulateError;
 use umbra_wire::{ContentError, WireError};
 
+use crate::memory::TooLittle;
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -197,6 +199,9 @@ pub enum UmbraError {
         /// The largest number.
         limit: usize,
     },
+    /// More memory is needed than there is.
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
     /// It was stopped by whoever watches its progress.
     #[error("stopped before the end; nothing was written")]
     Cancelled,

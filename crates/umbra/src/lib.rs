@@ -2,25 +2,28 @@
 //!
 //! - [`network`]: what a path or a name is, and programs out of it.
 //! - [`samples`]: the images that ship. [`data`]: the images of a data set that a network can classify.
-//! - [`estimate`]: what an inference will take, before any key exists.
+//! - [`estimate`]: what an inference will take, before any key exists. [`calibration`]: the rates of this machine.
 //! - [`session`]: client and server in one process.
 //! - [`evaluate`]: accuracy over a data set, in the clear, simulated or encrypted.
-//! - [`progress`]: how far a piece of work is, and how to stop it. [`machine`]: what this process used.
+//! - [`progress`]: how far a piece of work is, and how to stop it. [`machine`]: what this process used. [`memory`]:
+//!   what is left for it.
 //!
 //! Nothing here prints or ends the process; errors are [`UmbraError`]. Between parties, use the crates of the parties:
 //! they are here under their short names. `examples/classify.rs` tells the whole story.
 //!
-//! Modules know only those before them in this order: `machine`, `progress`, `error`, `samples`, `network`,
-//! `folders`, `data`, `estimate`, `session`, `evaluate`.
+//! Modules know only those before them in this order: `machine`, `memory`, `progress`, `error`, `samples`,
+//! `network`, `folders`, `data`, `calibration`, `estimate`, `session`, `evaluate`.
 
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod data;
 mod error;
 pub mod estimate;
 pub mod evaluate;
 mod folders;
 pub mod machine;
+pub mod memory;
 pub mod network;
 pub mod progress;
 pub mod samples;

@@ -44,6 +44,15 @@ pub fn processor_time() -> Option<f64> {
     None
 }
 
+/// The name of the processor, or of its architecture where the system does not tell.
+#[must_use]
+pub fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    name.unwrap_or(std::env::consts::ARCH).to_string()
+}
+
 /// Number of threads that heavy work runs on.
 #[must_use]
 pub fn threads() -> usize {

@@ -13,6 +13,7 @@ use umbra_program::Program;
 use umbra_wire::{ClientFile, LoadedProgram};
 
 use crate::UmbraError;
+use crate::memory::Need;
 
 /// Name of the network that ships.
 pub const SHIPPED: &str = "r20-16-cifar10-cyclic";
@@ -76,12 +77,13 @@ impl Network {
     /// The program: compiled here, together with further members of an ensemble, where it was not.
     ///
     /// # Errors
-    /// [`UmbraError::Compile`]; [`UmbraError::AlreadyCompiled`] for options that come too late;
+    /// [`UmbraError::Memory`]; [`UmbraError::Compile`]; [`UmbraError::AlreadyCompiled`] for options that come too late;
     /// [`UmbraError::NoWeights`].
     pub fn program(&self, options: &CompileOptions, members: &[Graph]) -> Result<LoadedProgram, UmbraError> {
         match self {
             Self::Graph(graph) => {
                 let graphs: Vec<&Graph> = std::iter::once(&**graph).chain(members).collect();
+                Need::compilation(graphs.iter().map(|graph| graph.parameters()).sum()).check("compilation")?;
                 Ok(LoadedProgram::new(compile_ensemble(&graphs, options)?)?)
             }
             Self::Program(program) => {

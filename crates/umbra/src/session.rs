@@ -15,6 +15,7 @@ use umbra_program::LayoutError;
 use umbra_server::{Server, StepReport};
 use umbra_wire::{ContentError, Encrypted, EvaluationKeys, LoadedProgram, Role};
 
+use crate::memory::Need;
 use crate::progress::{Meter, Watch};
 use crate::{UmbraError, machine};
 
@@ -85,7 +86,7 @@ impl Session {
     /// With fresh keys; the file of evaluation keys is in a temporary folder, which goes with the session.
     ///
     /// # Errors
-    /// [`UmbraError`]; [`UmbraError::is_cancelled`] where `watch` stopped it.
+    /// [`UmbraError`]: [`UmbraError::Memory`] before any work; [`UmbraError::is_cancelled`] where `watch` stopped it.
     pub fn new(program: &LoadedProgram, watch: Watch<'_>) -> Result<Self, UmbraError> {
         let scratch = tempfile::Builder::new()
             .prefix("umbra-session-")
@@ -101,6 +102,7 @@ impl Session {
     /// # Errors
     /// As [`Self::new`].
     pub fn in_folder(program: &LoadedProgram, folder: &Path, watch: Watch<'_>) -> Result<Self, UmbraError> {
+        Need::session(program).check("all parties in one process")?;
         let path = folder.join(EVALUATION_KEYS);
         let (client, keygen_s) = timed(|| {
             let client = Client::generate(program.client())?;

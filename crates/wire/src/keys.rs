@@ -312,9 +312,37 @@ pub struct EvaluationKeys<B = FileBytes> {
     path: Option<PathBuf>,
     parameters: Parameters,
     announced: Announced,
-    loaded: Vec<Mutex<Option<Arc<SwitchingKey>>>>,
+    loaded: Vec<Mutex<Slot>>,
     /// Called with a record that was read and is kept expanded.
     release: fn(&Container<B>, usize),
+}
+
+/// What there is of a key in memory.
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// A thread has it in hand, and waits for no other thread.
+    Loading,
+    Loaded(Arc<SwitchingKey>),
+}
+
+/// Empties the slot of a key that was not loaded after all.
+struct Loading<'a>(&'a Mutex<Slot>);
+
+impl Loading<'_> {
+    fn set(&self, to: Slot) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*slot, Slot::Loading) {
+            *slot = Slot::Empty;
+        }
+    }
 }
 
 impl<B> std::fmt::Debug for EvaluationKeys<B> {
@@ -372,14 +400,31 @@ impl<B: AsRef<[u8]>> EvaluationKeys<B> {
     }
 
     /// The key of a record: from the container, or as kept.
+    ///
+    /// Several threads may ask for keys in any order, and a thread of a pool may take up other work while it waits. So
+    /// no lock is held while a key is loaded, and loading waits for nothing.
     fn load(&self, record: usize) -> Result<Arc<SwitchingKey>, ContentError> {
-        let mut slot = self.loaded[record].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = &*slot {
-            return Ok(key.clone());
+        let slot = &self.loaded[record];
+        loop {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*slot {
+                Slot::Loaded(key) => return Ok(key.clone()),
+                Slot::Loading => {}
+                Slot::Empty => {
+                    *slot = Slot::Loading;
+                    break;
+                }
+            }
+            drop(slot);
+            // Some milliseconds, in which other keys can be loaded.
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::thread::yield_now();
+            }
         }
+        let loading = Loading(slot);
         let key = Arc::new(self.announced.key(&self.parameters, record, self.container.record(record)?)?);
         (self.release)(&self.container, record);
-        *slot = Some(key.clone());
+        loading.set(Slot::Loaded(key.clone()));
         Ok(key)
     }
 }
@@ -405,5 +450,12 @@ impl<B: AsRef<[u8]> + Sync> KeyStore for EvaluationKeys<B> {
             let file = self.path.as_ref().map_or(String::new(), |path| format!("{}: ", path.display()));
             CkksError::UnreadableKey { key: id, reason: format!("{file}{reason}") }
         })
+    }
+
+    fn prefetch(&self, id: KeyId) {
+        if let Some(record) = self.announced.find(id) {
+            // Whoever asks for the key is told what is wrong with it.
+            let _ = self.load(record);
+        }
     }
 }

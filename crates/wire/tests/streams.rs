@@ -3,7 +3,7 @@
 use std::io::{self, Cursor, ErrorKind, Read};
 
 use umbra_ckks::{Encryptor, KeyGenerator, SecretKey, encode_dense};
-use umbra_file::{FormatError, Kind, Label, StreamError, encode};
+use umbra_file::{Container, FormatError, Kind, Label, StreamError, encode};
 use umbra_program::testing::{IMAGE, tiny};
 use umbra_wire::{
     CiphertextHeader, ClientFile, ContentError, Encrypted, EvaluationKeys, EvaluationKeysReader, EvaluationKeysWriter,
@@ -260,4 +260,55 @@ fn client_files_that_ask_for_absurd_sizes_are_refused() {
     let bytes = encode(label, &**client.spec(), &[b"weights?"]).expect("bytes");
     assert!(ClientFile::read(&bytes[..]).is_err());
     assert!(ClientFile::decode(&umbra_file::Container::decode(&bytes[..]).expect("a container")).is_err());
+}
+
+/// Threads of a pool and others ask for the same keys at once: each is loaded, and none waits for ever.
+#[test]
+fn keys_are_loaded_by_whoever_needs_them_first() {
+    let mut setup = setup();
+    let bytes = setup.keys();
+    let parameters = setup.program.parameters();
+    for threads in [1, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let container = Container::decode(&bytes[..]).expect("a container");
+        let keys = EvaluationKeys::decode(container, parameters).expect("keys");
+        let ids = keys.keys().to_vec();
+        std::thread::scope(|outside| {
+            outside.spawn(|| ids.iter().rev().for_each(|&id| assert_eq!(keys.key(id).expect("a key").id(), id)));
+            pool.scope_fifo(|scope| {
+                for _ in 0..4 {
+                    for &id in &ids {
+                        scope.spawn_fifo({
+                            let keys = &keys;
+                            move |_| keys.prefetch(id)
+                        });
+                    }
+                }
+                ids.iter().for_each(|&id| assert_eq!(keys.key(id).expect("a key").id(), id));
+            });
+        });
+        // Once.
+        let again: Vec<_> =
+            ids.iter().map(|&id| (keys.key(id).expect("a key"), keys.key(id).expect("a key"))).collect();
+        assert!(again.iter().all(|(one, other)| std::sync::Arc::ptr_eq(one, other)));
+    }
+}
+
+/// A key that cannot be loaded is no key for anyone, however often it is asked for.
+#[test]
+fn a_damaged_key_is_refused_whoever_loads_it() {
+    let mut setup = setup();
+    let mut bytes = setup.keys();
+    let at = bytes.len() - 1000;
+    bytes[at] ^= 1;
+    let parameters = setup.program.parameters();
+    let container = Container::decode(&bytes[..]).expect("a container");
+    let keys = EvaluationKeys::decode(container, parameters).expect("keys");
+    let last = *keys.keys().last().expect("a key");
+    keys.prefetch(last);
+    for _ in 0..2 {
+        let error = keys.key(last).expect_err("a damaged key").to_string();
+        assert!(error.contains("does not match its digest"), "{error}");
+    }
+    assert!(keys.load_all().is_err() && keys.key(keys.keys()[0]).is_ok());
 }

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use umbra::Network;
 use umbra::client::Client;
+use umbra::memory::Need;
 use umbra::progress::Meter;
+use umbra::{Network, machine};
 
 use crate::arguments::Keygen;
 use crate::outcome::Outcome;
@@ -22,6 +23,8 @@ struct Report {
     eval_key_file_bytes: u64,
     keys: usize,
     keygen_s: f64,
+    /// CPU-seconds of it, where the system tells.
+    cpu_seconds: Option<f64>,
 }
 
 /// Makes a secret key and evaluation keys.
@@ -30,12 +33,14 @@ pub fn run(arguments: &Keygen) -> anyhow::Result<Outcome> {
     let remedy = ", or --replace to lose everything encrypted under the secret key";
     let [secret, eval] = outputs::new_keys(&arguments.out, arguments.replace, remedy)?;
     outputs::make_folder(&arguments.out)?;
+    Need::keys(file.spec()).check("key generation")?;
     stop::listen();
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), machine::processor_time());
     let client = Client::generate(&file)?;
     let (mut bar, meter) = (Bar::default(), Meter::keys(file.spec()));
     client.save_keys(&secret, &eval, &mut |made, _| bar.show(&meter.at(made, None)))?;
     drop(bar);
+    let cpu_seconds = before.zip(machine::processor_time()).map(|(before, after)| after - before);
     let report = Report {
         secret_key: secret.display().to_string(),
         eval_key: eval.display().to_string(),
@@ -43,6 +48,7 @@ pub fn run(arguments: &Keygen) -> anyhow::Result<Outcome> {
         eval_key_file_bytes: std::fs::metadata(&eval)?.len(),
         keys: file.spec().keys.len(),
         keygen_s: start.elapsed().as_secs_f64(),
+        cpu_seconds,
     };
     if arguments.json {
         text::print_json(&report)?;

@@ -75,6 +75,7 @@ pub fn describe_costs(costs: &Costs) -> String {
     rows.extend([
         row("server memory", text::bytes(costs.server_memory_bytes)),
         row("server time", format!("about {} with {} threads{each}", text::seconds(costs.server_s), client.threads)),
+        row("first image", format!("about {} with loading of keys", text::seconds(costs.server_s + costs.load_s))),
         row("rotations", format!("{} hoisted, {} full", counts.hoisted_rotations, counts.full_rotations)),
     ]);
     text::table(&rows)

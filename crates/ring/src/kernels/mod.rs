@@ -4,8 +4,11 @@
 //! types and give the same words, which the tests check for every set the machine has.
 //!
 //! Modules, each importing from those before it only: `integers` and `grouped` (matrices), `set` (what a set of loops
-//! is), `scalar`, `simd`, `transform`, `wide`, `integers_simd`, `ifma`, `x86` (the sets), `select` (which of them).
+//! is), `uniform`, `scalar`, `simd`, `transform`, `wide`, `integers_simd`, `ifma`, `chacha`, `x86` (the sets), `select`
+//! (which of them).
 
+#[cfg(target_arch = "x86_64")]
+mod chacha;
 mod grouped;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
@@ -19,6 +22,7 @@ mod set;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod transform;
+mod uniform;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 #[cfg(target_arch = "x86_64")]

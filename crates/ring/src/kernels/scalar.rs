@@ -3,6 +3,7 @@
 use super::grouped::multiply_grouped;
 use super::integers::multiply_integers;
 use super::set::{DIGIT_CHUNK, Kernels, KeyProduct, MATMUL_CHUNK, QuotientTerm};
+use super::uniform::uniform;
 use crate::modulus::Modulus;
 use crate::roots::{LastLevel, Narrow};
 
@@ -23,6 +24,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     multiply_integers,
     multiply_grouped,
     quotient,
+    uniform,
     ntt_forward,
     ntt_inverse,
     wide_ntt: None,

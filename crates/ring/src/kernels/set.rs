@@ -72,6 +72,7 @@ pub struct Kernels {
     pub(super) multiply_integers: fn(&Modulus, &IntegerMatrix, &[&[u32]], &mut [&mut [u32]]),
     pub(super) multiply_grouped: fn(&Modulus, &GroupedMatrix, &[&[u32]], &mut [&mut [u32]]),
     pub(super) quotient: fn(&[QuotientTerm], &[&[i32]], &mut [i32]),
+    pub(super) uniform: fn(&Modulus, &[u8; 32], &mut [u32]),
     pub(super) ntt_forward: fn(&Modulus, &Narrow, &mut [u32]),
     pub(super) ntt_inverse: fn(&Modulus, &Narrow, &LastLevel, &mut [u32]),
     pub(super) wide_ntt: Option<WideNtt>,
@@ -215,6 +216,14 @@ impl Kernels {
             "operands of a quotient disagree"
         );
         (self.quotient)(terms, y, out);
+    }
+
+    /// Uniform residues, by rejection, from the ChaCha20 stream of a public key: all sets draw the same. Takes at most
+    /// 2^24 at once, far from the end of the stream's 32-bit counter.
+    #[inline]
+    pub fn uniform(&self, m: &Modulus, key: &[u8; 32], out: &mut [u32]) {
+        assert!(out.len() <= 1 << 24, "more residues than one stream gives");
+        (self.uniform)(m, key, out);
     }
 
     /// [`crate::NttTable::forward`] with roots in 32-bit words.

@@ -257,7 +257,7 @@ macro_rules! entry {
 
 /// The set of entry points of one register type.
 macro_rules! kernel_set {
-    ($module:ident, $register:ty, $features:literal) => {
+    ($module:ident, $register:ty, $features:literal, $uniform:path) => {
         mod $module {
             use super::*;
 
@@ -300,6 +300,7 @@ macro_rules! kernel_set {
                 multiply_integers,
                 multiply_grouped,
                 quotient,
+                uniform: $uniform,
                 ntt_forward,
                 ntt_inverse,
                 wide_ntt: None,
@@ -309,8 +310,8 @@ macro_rules! kernel_set {
     };
 }
 
-kernel_set!(avx2, __m256i, "avx2");
-kernel_set!(avx512, __m512i, "avx512f");
+kernel_set!(avx2, __m256i, "avx2", super::super::uniform::uniform);
+kernel_set!(avx512, __m512i, "avx512f", super::super::chacha::uniform);
 
 /// The AVX-512 set of processors with 52-bit products, which serve transforms and matrices of integers.
 static AVX512_IFMA: Kernels = Kernels {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use umbra_ckks::{Diagonal, Gadget, Level, Parameters, TransformSpec};
+use umbra_ckks::{Diagonal, Gadget, KeyId, Level, Parameters, TransformSpec};
 use umbra_program::Counts;
 
 use crate::backend::{At, Backend};
@@ -62,8 +62,8 @@ impl<B: Backend> Backend for Counting<B> {
         self.inner.begin(keys)
     }
 
-    fn within<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.inner.within(work)
+    fn within<R: Send>(&self, keys: &Self::Keys<'_>, order: &[KeyId], work: impl FnOnce() -> R + Send) -> R {
+        self.inner.within(keys, order, work)
     }
 
     fn inspect(&self, run: &Self::Run<'_>, input: &B::Host) -> Result<(Level, f64), B::Error> {

@@ -1,5 +1,6 @@
 //! `umbra bench`: what things take on this machine.
 
+mod estimates;
 mod network;
 mod paper;
 mod passes;
@@ -13,6 +14,7 @@ use crate::outcome::Outcome;
 /// Runs one of the benchmarks.
 pub fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
     match arguments {
+        Bench::Estimates(a) => estimates::run(a),
         Bench::Network(a) => network::run(a),
         Bench::Paper(a) => paper::run(a),
         Bench::Passes(a) => passes::run(a),
