@@ -360,6 +360,25 @@ pub enum Bench {
     Paper(BenchPaper),
     /// Levels, keys and estimated time of residual networks with every combination of the paper's passes on or off.
     Passes(BenchPasses),
+    /// Predicted errors of logits against measured ones: random networks of any normalisation, padding, size and depth,
+    /// with samples and without, in all packings, each compiled and run on photographs.
+    Predictions(BenchPredictions),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchPredictions {
+    /// Number of networks.
+    #[arg(long, value_name = "N", default_value = "40")]
+    pub count: NonZeroUsize,
+    /// Determines the networks.
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub seed: u32,
+    /// Simulate in place of encrypting: minutes become seconds.
+    #[arg(long)]
+    pub simulate: bool,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,6 @@
 pub enum Outcome {
     /// All is well.
     Success,
-    /// The encrypted result differs from the plaintext one.
+    /// The encrypted result differs from the plaintext one, or from what was predicted.
     Disagreement,
 }

@@ -11,14 +11,18 @@ use crate::error::CompileError;
 use crate::lower::lower;
 use crate::options::{Average, CompileOptions, Pass};
 use crate::packing::Kind;
-use crate::plan::{self, LOG_N_FORCED, Plan};
+use crate::plan::{self, LOG_N_FORCED, Plan, TOLERANCE};
+use crate::samples::Samples;
 use crate::stage::Stage;
-use crate::{digest, emit, fuse, levels, merge, redistribute, show};
+use crate::{digest, emit, fuse, levels, merge, prediction, redistribute, show};
 
 /// Ring degrees offered; the smallest that fits is taken.
 const LOG_N: std::ops::RangeInclusive<u32> = 13..=16;
 /// How many times the wanted error is still taken before a larger ring is tried.
 const ACCEPTABLE: f64 = 4.0;
+/// How many times the predicted or the wanted error the simulated one may be before a smaller one is tried: beyond,
+/// activations amplify errors more than a linear prediction knows of. [`ACCEPTABLE`] in the last attempt.
+const SWAMPED: f64 = 2.0;
 /// Parts of the wanted error that are aimed at where errors grow beyond their prediction.
 const SMALLER: [f64; 2] = [1.0 / 4.0, 1.0 / 16.0];
 
@@ -54,7 +58,8 @@ pub fn compile_observed(
     let kinds = Kind::of(options.packing, padded);
     kinds.iter().try_for_each(|kind| kind.check(options, graphs.len()))?;
     let circuit = passes(graphs, options, observe)?;
-    let compiled = kinds.iter().map(|kind| (*kind, with_packing(graphs, &circuit, options, *kind)));
+    let samples = Samples::of(graphs);
+    let compiled = kinds.iter().map(|kind| (*kind, with_packing((graphs, &samples), &circuit, options, *kind)));
     let compiled = cheapest(compiled.collect())?;
     compiled.show(options, observe);
     Ok(compiled.program)
@@ -173,7 +178,7 @@ fn passes(
 
 /// The program in one packing, at the smallest ring degree that will do.
 fn with_packing<'c>(
-    graphs: &[&Graph],
+    (graphs, samples): (&[&Graph], &Samples),
     circuit: &'c Circuit,
     options: &CompileOptions,
     kind: Kind,
@@ -194,16 +199,21 @@ fn with_packing<'c>(
     };
     let forced = log_n.is_some();
     let wanted = options.logit_error(graphs);
+    let write = |plan, times| written((graphs, samples), plan, options, (wanted, times));
     let (mut refused, mut coarse): (Option<CompileError>, Option<Plan>) = (None, None);
     let mut chosen = None;
     for log_n in degrees {
-        match with_smaller_errors(options, wanted, |o| plan::at_degree(graphs, &circuit, o, log_n, kind)) {
-            Ok(plan) if forced || plan.logit_error <= ACCEPTABLE * wanted => {
-                chosen = Some(plan);
+        let attempt = |options: &CompileOptions, times: f64| {
+            let plan = plan::at_degree((graphs, samples), &circuit, options, log_n, kind)?;
+            if forced || plan.logit_error <= ACCEPTABLE * wanted { write(plan, times).map(Ok) } else { Ok(Err(plan)) }
+        };
+        match with_smaller_errors(options, wanted, attempt) {
+            Ok(Ok(written)) => {
+                chosen = Some(written);
                 break;
             }
             // It fits, at the price of precision: a larger ring may do better.
-            Ok(plan) => {
+            Ok(Err(plan)) => {
                 if coarse.as_ref().is_none_or(|c| plan.logit_error < c.logit_error) {
                     coarse = Some(plan);
                 }
@@ -218,28 +228,70 @@ fn with_packing<'c>(
             Err(e) => return Err(e),
         }
     }
-    let Some(plan) = chosen.or(coarse) else {
-        return Err(refused.unwrap_or(CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() }));
+    let (plan, program) = match (chosen, coarse) {
+        (Some(written), _) => written,
+        (None, Some(plan)) => write(plan, ACCEPTABLE)?,
+        (None, None) => {
+            let none = CompileError::RingDegree { log_n: 0, low: *LOG_N.start(), high: *LOG_N.end() };
+            return Err(refused.unwrap_or(none));
+        }
     };
-    let digests: Vec<[u8; 32]> = graphs.iter().map(|g| digest::network_digest(g)).collect();
-    let program = emit::program(graphs, &plan, options, digest::ensemble_digest(&digests));
-    program.check()?;
     Ok(Compiled { circuit, plan, program })
 }
 
-/// Predictions are linear in errors; where the simulated ones grow beyond that, plans with smaller ones are made.
-fn with_smaller_errors(
+/// The program of a plan, with the error of its logits as it is simulated on samples: at most so many times the one
+/// that is predicted from gains, or the wanted one.
+fn written(
+    (graphs, samples): (&[&Graph], &Samples),
+    plan: Plan,
+    options: &CompileOptions,
+    (wanted, times): (f64, f64),
+) -> Result<(Plan, Program), CompileError> {
+    let digests: Vec<[u8; 32]> = graphs.iter().map(|g| digest::network_digest(g)).collect();
+    let mut program = emit::program(graphs, &plan, options, digest::ensemble_digest(&digests));
+    program.check()?;
+    let simulated = prediction::simulate(&program, graphs, samples)?;
+    let error = simulated.map_or(plan.errors[plan.circuit.output], |(error, _)| error);
+    // What is not a number is not below.
+    if !(error < times * plan.logit_error.max(wanted)) {
+        return Err(plan.swamped(error, wanted, options));
+    }
+    let accepted = options.accepted_error();
+    // Either may be a little above by chance.
+    if options.compatible_with.is_some() && error.min(plan.logit_error) > TOLERANCE * accepted {
+        return Err(plan.imprecise(error, accepted));
+    }
+    let images = samples.describe();
+    let found = match simulated {
+        Some((_, count)) if count < samples.images.len() => {
+            format!("root mean square over the first {count} of {images}, simulated")
+        }
+        Some(_) => format!("root mean square over {images}, simulated"),
+        None => format!("standard deviation, from gains on {images}"),
+    };
+    let error = simulated.map_or(plan.logit_error, |(error, _)| error);
+    program.client.logit_error = error;
+    program.report.logit_error_std = error;
+    let note = format!("predicted error of a logit: {error:.2e} ({found}), wanted {wanted:.2e}");
+    program.report.notes.insert(1, note);
+    program.report.notes.extend(samples.warning());
+    Ok((plan, program))
+}
+
+/// Predictions are linear in errors; where the simulated ones are more than so many times as large, plans with smaller
+/// ones are made.
+fn with_smaller_errors<T>(
     options: &CompileOptions,
     wanted: f64,
-    plan: impl Fn(&CompileOptions) -> Result<Plan, CompileError>,
-) -> Result<Plan, CompileError> {
-    let mut outcome = plan(options);
-    for part in SMALLER {
+    plan: impl Fn(&CompileOptions, f64) -> Result<T, CompileError>,
+) -> Result<T, CompileError> {
+    let mut outcome = plan(options, SWAMPED);
+    for (part, times) in SMALLER.into_iter().zip([SWAMPED, ACCEPTABLE]) {
         if !matches!(outcome, Err(CompileError::Swamped { .. })) {
             break;
         }
         let smaller = CompileOptions { logit_error: Some(wanted * part), ..options.clone() };
-        outcome = plan(&smaller);
+        outcome = plan(&smaller, times);
     }
     outcome
 }

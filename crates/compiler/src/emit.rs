@@ -1,20 +1,20 @@
 //! Writing a plan out as a program: registers, steps, estimates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use umbra_ckks::{Diagonal, Encoder, Gadget, GadgetLiteral, Level, ParametersLiteral, log2_of, rounded_weight};
+use umbra_ckks::{Gadget, GadgetLiteral, Level, ParametersLiteral, log2_of};
 use umbra_model::Graph;
 use umbra_program::{
     ClientSpec, Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, Register, Report, Step,
 };
 
 use crate::circuit::{Affine, Operation as Source};
+use crate::correction;
 use crate::cost::Work;
 use crate::keys::{Search, Shape, ShapeKind};
-use crate::options::CompileOptions;
-use crate::packing::{Rotation, sources};
-use crate::plan::{Plan, corrects_biases, used_primes};
-use crate::precision;
+use crate::options::{CompileOptions, Pass};
+use crate::packing::sources;
+use crate::plan::{Plan, used_primes};
 use crate::sharing::share;
 
 /// Registers and the values in them.
@@ -104,7 +104,7 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
         report: Report::default(),
     };
     program.client.keys = program.key_set();
-    program.report = report(graphs, plan, options, &program);
+    program.report = report(plan, options, &program);
     program
 }
 
@@ -189,8 +189,9 @@ impl Emitter<'_> {
                         gadget: key_gadget,
                         add_first: false,
                     };
-                    if corrects_biases(&*plan.packing, self.options) {
-                        self.correct(&mut linear, id);
+                    let scales = self.weight_scales(&linear, affine);
+                    if self.options.has(Pass::BiasCorrection) {
+                        correction::correct(&mut linear, plan, id, &scales);
                     }
                     for (member, other) in plan.circuit.others.iter().enumerate() {
                         let Source::Affine(affine) = &other.values[id].operation else { continue };
@@ -198,7 +199,6 @@ impl Emitter<'_> {
                         let bias = linear.bias.iter_mut().flatten();
                         bias.zip(own.into_iter().flatten()).for_each(|(b, own)| *b += own);
                     }
-                    let scales = self.weight_scales(&linear, affine);
                     let search = self.search(&[]);
                     let gadget = &plan.choice.gadgets[gadget];
                     let size = search.size(gadget, place.works);
@@ -228,33 +228,6 @@ impl Emitter<'_> {
         (sources(affine).into_iter().zip(&linear.inputs))
             .flat_map(|(s, input)| std::iter::repeat_n(input.weight_scale, packing.ciphertexts(&circuit.values[s])))
             .collect()
-    }
-
-    /// Takes from biases what weights add on average because they are encoded as integers.
-    fn correct(&self, linear: &mut Linear, id: usize) {
-        let Plan { circuit, packing, gains, diagonals, .. } = self.plan;
-        let value = &circuit.values[id];
-        let Source::Affine(affine) = &value.operation else { return };
-        let scales = self.weight_scales(linear, affine);
-        let encoder = Encoder::new(packing.period(value).ilog2() + 1);
-        let mut errors: BTreeMap<(u32, u32, i64), Vec<f64>> = BTreeMap::new();
-        for parts in linear.weights() {
-            let parts: Vec<&Diagonal> = parts.iter().collect();
-            // What cannot be encoded is refused when the program is loaded.
-            let rounded = rounded_weight(&encoder, &linear.plan, (&parts, &[]), scales[parts[0].input as usize]);
-            for (d, rounded) in parts.iter().zip(rounded.into_iter().flatten()) {
-                let error = rounded.iter().zip(&d.values).map(|(r, w)| r - f64::from(*w)).collect();
-                let rotation = linear.plan.giant(d) + linear.plan.babies[usize::from(d.baby)];
-                errors.insert((d.output, d.input, packing.canonical(rotation)), error);
-            }
-        }
-        let none = || vec![0.0; linear.period];
-        let of = |(output, input, r): &(usize, usize, Rotation)| {
-            errors.remove(&(*output as u32, *input as u32, packing.canonical(r.rows + r.rest))).unwrap_or_else(none)
-        };
-        let errors: Vec<Vec<f64>> = diagonals[id].keys().map(of).collect();
-        let mean = precision::mean_error(circuit, &**packing, value, &diagonals[id], &errors, gains);
-        linear.bias.iter_mut().flatten().zip(mean.into_iter().flatten()).for_each(|(b, mean)| *b -= mean);
     }
 
     fn sum(
@@ -327,26 +300,19 @@ impl Emitter<'_> {
     }
 }
 
-fn report(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
+fn report(plan: &Plan, options: &CompileOptions, program: &Program) -> Report {
     let gadgets = plan.choice.gadgets.iter();
     let gadgets = gadgets.map(|g| log2_of(&plan.pool, g.digits.iter().flatten().chain(&g.special)));
     let top = plan.chain.levels.len() - 1;
     let log_q = plan.chain.log_q(top);
     let log_qp = gadgets.fold(log_q, f64::max);
     let keys = &program.client.keys;
-    let mut notes = vec![
-        format!(
-            "N = 2^{}: {} levels, log2 Q = {log_q:.1}, log2 QP = {log_qp:.1} of {} allowed at 128-bit security",
-            plan.log_n,
-            top + 1,
-            plan.limit
-        ),
-        format!(
-            "predicted error of a logit: {:.2e} (standard deviation), wanted {:.2e}",
-            plan.logit_error,
-            options.logit_error(graphs)
-        ),
-    ];
+    let mut notes = vec![format!(
+        "N = 2^{}: {} levels, log2 Q = {log_q:.1}, log2 QP = {log_qp:.1} of {} allowed at 128-bit security",
+        plan.log_n,
+        top + 1,
+        plan.limit
+    )];
     if options.compatible_with.is_some() {
         notes.push("parameters and keys are those of an earlier program".into());
     }

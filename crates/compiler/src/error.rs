@@ -1,8 +1,9 @@
 //! What can be wrong with networks that are to become programs.
 
-use umbra_ckks::KeyId;
+use umbra_ckks::{CkksError, KeyId};
 use umbra_program::ProgramError;
 use umbra_ring::RingError;
+use umbra_simulate::SimulateError;
 
 /// Errors of logits beyond this are not offered: classes would change.
 const MOST_ACCEPTABLE: f64 = 0.5;
@@ -237,6 +238,12 @@ pub enum CompileError {
     /// The result does not hold together: a defect of the compiler.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// Its parameters do not: likewise.
+    #[error(transparent)]
+    Parameters(#[from] CkksError),
+    /// It cannot be simulated: likewise.
+    #[error(transparent)]
+    Simulation(#[from] SimulateError),
 }
 
 /// What to do about an image or layer that takes more than there is.

@@ -559,7 +559,7 @@ mod tests {
         let diagonals = packing::diagonals(&packing, circuit);
         let pixels: Vec<f32> = random(8, 9).iter().map(|x| *x as f32).collect();
         let samples = [precision::Sample::new(&pixels, (2, 2), 2, 4)];
-        let gains = precision::gains(circuit, &packing, &diagonals, (&samples, 1), false);
+        let gains = precision::gains(circuit, &packing, &diagonals, (&samples, 1), None);
         let noise = weight_noise(circuit, &packing, &diagonals, &gains);
         (packing, gains, noise)
     }

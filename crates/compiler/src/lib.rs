@@ -7,8 +7,8 @@
 //! [`keys`] (chosen by the [`cost`] model). [`dump`] shows what each of them leaves.
 //!
 //! Modules know only those to their left: `error`, `circuit`, `cost`, `noise`, `stage`; `options`; `lower`, `fuse`,
-//! `redistribute`, `merge`; `packing`; `precision`; `chain`; `levels`, `gadgets`, `bsgs`; `keys`; `sharing`; `plan`;
-//! `emit`; `show`; `compile`.
+//! `redistribute`, `merge`; `packing`; `precision`; `chain`; `levels`, `gadgets`, `bsgs`; `keys`; `sharing`; `samples`;
+//! `plan`; `correction`; `emit`; `prediction`; `show`; `compile`.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod chain;
 pub mod circuit;
 mod compatible;
 mod compile;
+mod correction;
 pub mod cost;
 mod digest;
 mod emit;
@@ -32,7 +33,9 @@ mod options;
 pub mod packing;
 mod plan;
 pub mod precision;
+mod prediction;
 pub mod redistribute;
+mod samples;
 mod sharing;
 mod show;
 mod stage;

@@ -4,11 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use umbra_model::Graph;
-use umbra_model::zoo::random_image;
 use umbra_ring::primes;
 
 use crate::bsgs::{self, Inputs, Split};
@@ -20,6 +17,7 @@ use crate::keys::{Choice, Search, Shape, ShapeKind};
 use crate::levels::{self, Context, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Kind, Packing, Wanted};
 use crate::precision::{self, Gain, Injected, Sample};
+use crate::samples::Samples;
 use crate::{Average, Compatible, CompileError, CompileOptions, Pass};
 
 /// Ring degrees accepted when asked for.
@@ -30,13 +28,12 @@ const MAX_SPECIAL: usize = 12;
 const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
-/// How many times the predicted error the simulated one may be: logits of samples differ in how exact they are, and
-/// predictions are made on few.
-const SWAMPED: f64 = 10.0;
 /// Shares of the wanted error's variance that are aimed at.
 const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
 /// How far a plan may miss the wanted error and still be what was wanted.
-const TOLERANCE: f64 = 1.05;
+pub(crate) const TOLERANCE: f64 = 1.05;
+/// How far the linear prediction of a plan may miss the accepted error before it is simulated.
+const UNSURE: f64 = 2.0;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -62,6 +59,8 @@ pub(crate) struct Plan {
     pub injected: Vec<Injected>,
     /// Per value, simulated.
     pub errors: Vec<f64>,
+    /// Per value: how large it is, root mean square.
+    pub sizes: Vec<f64>,
     /// Predicted from gains.
     pub logit_error: f64,
     pub shifts: usize,
@@ -70,7 +69,7 @@ pub(crate) struct Plan {
 
 /// The plan at a ring degree.
 pub(crate) fn at_degree(
-    graphs: &[&Graph],
+    (graphs, images): (&[&Graph], &Samples),
     circuit: &Circuit,
     options: &CompileOptions,
     log_n: u32,
@@ -82,10 +81,11 @@ pub(crate) fn at_degree(
     let shared = kind.pack(circuit, &Wanted { log_n, batch: options.batch, members: graphs.len(), averaged })?;
     let packing = &*shared;
     let (circuit, shifts) = expanded(circuit, packing, options);
-    let samples = samples(graphs[0], &circuit);
+    let samples = laid_out(images, graphs[0], &circuit);
     let diagonals = packing::diagonals(packing, &circuit);
-    let corrected = corrects_biases(packing, options);
-    let gains = all_gains(&circuit, packing, &diagonals, (&samples, measured(graphs[0])), corrected);
+    let corrected = options.has(Pass::BiasCorrection).then(|| images.counted());
+    let measured = images.measured(graphs[0]);
+    let gains = all_gains(&circuit, packing, &diagonals, (&samples, measured), corrected);
     if let Some(id) = gains.iter().position(|g| !(g.value + g.weights.iter().sum::<f64>() + g.mean_square).is_finite())
     {
         return Err(CompileError::OutOfRange { node: circuit.values[id].nodes.join(" + ") });
@@ -112,20 +112,16 @@ pub(crate) fn at_degree(
         Some(earlier) => kept(&context, options, earlier, wanted, (shifts, &shared))?,
         None => free(&context, options, logit_error, wanted, (shifts, &shared))?,
     };
-    let samples = &samples[..samples.len().min(measured(graphs[0]))];
+    let samples = &samples[..measured];
     let errors = |(member, circuit): (usize, &Circuit)| {
         let means: Vec<&[f64]> = plan.gains.iter().map(|g| g.means[member].as_slice()).collect();
         precision::errors(circuit, packing, &plan.diagonals, samples, &plan.injected, &means)
     };
     plan.errors = plan.circuit.members().enumerate().map(errors).reduce(largest_of).unwrap_or_default();
-    // Activations may amplify errors beyond what a linear prediction knows of, or without bound.
-    let simulated = plan.errors[plan.circuit.output];
-    let near = simulated < SWAMPED * plan.logit_error.max(logit_error);
-    if !(near && plan.errors.iter().all(|e| e.is_finite())) {
-        return Err(match options.compatible_with {
-            Some(_) => plan.imprecise(simulated, logit_error),
-            None => plan.swamped(simulated, logit_error, log_n, samples),
-        });
+    plan.sizes = samples.first().map(|sample| precision::sizes(&plan.circuit, sample)).unwrap_or_default();
+    // Activations may amplify errors without bound.
+    if !plan.errors.iter().all(|e| e.is_finite()) {
+        return Err(plan.swamped(plan.errors[plan.circuit.output], logit_error, options));
     }
     Ok(plan)
 }
@@ -179,7 +175,7 @@ fn kept(
     let choice = keys.choose(&search).map_err(|lack| draft.lacking(lack))?;
     let plan = draft.plan(context, (chain, pool.clone()), classes, choice, (limit, shifts, shared));
     let accepted = options.accepted_error();
-    if plan.logit_error > TOLERANCE * accepted {
+    if plan.logit_error > UNSURE * accepted {
         return Err(plan.imprecise(plan.logit_error, accepted));
     }
     Ok(plan)
@@ -191,12 +187,6 @@ pub(crate) fn expanded(circuit: &Circuit, packing: &dyn Packing, options: &Compi
     let expand = options.has(Pass::InputExpansion);
     let shifts = if expand { packing::expand_input(&mut circuit, packing).len() } else { 1 };
     (circuit, shifts)
-}
-
-/// Whether biases make up for what rounded weights add on average: where there is another error at every position, it
-/// has no mean.
-pub(crate) fn corrects_biases(packing: &dyn Packing, options: &CompileOptions) -> bool {
-    options.has(Pass::BiasCorrection) && !packing.rounds_by_position()
 }
 
 /// How large moduli must be for the errors that are allowed: a share of the logits' variance to each rounding.
@@ -314,7 +304,7 @@ fn all_gains(
     packing: &dyn Packing,
     diagonals: &[Diagonals],
     samples: (&[Sample], usize),
-    corrected: bool,
+    corrected: Option<f64>,
 ) -> Vec<Gain> {
     let mut gains = precision::gains(circuit, packing, diagonals, samples, corrected);
     for other in &circuit.others {
@@ -351,21 +341,8 @@ fn largest_logit(graph: &Graph, logits: &Gain) -> f64 {
     seen.unwrap_or(8.0 * logits.largest).max(32.0)
 }
 
-/// Multiply-accumulates that measuring gains may take, about a second.
-const SAMPLE_WORK: u64 = 500_000_000;
-/// Samples that means are taken over at most.
-const MEAN_SAMPLES: usize = 16;
-/// As many at least, random ones where the network has fewer. Of a single one, a pooled value would be its own mean,
-/// and weights that read it would seem to need no precision.
-const FEWEST_SAMPLES: usize = 4;
-
-/// How many samples gains are measured on: a backward pass each.
-fn measured(graph: &Graph) -> usize {
-    (SAMPLE_WORK / graph.multiply_accumulates().max(1)).clamp(1, FEWEST_SAMPLES as u64) as usize
-}
-
-/// The images that precision is measured on: those of the network, or random ones that are as smooth as photographs.
-fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
+/// Images on the positions of a circuit.
+fn laid_out(samples: &Samples, graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     let input = graph.input();
     // With zero padding, values have the pixels that there are, and no others.
     let (pitch, positions) = if circuit.is_padded() {
@@ -373,16 +350,8 @@ fn samples(graph: &Graph, circuit: &Circuit) -> Vec<Sample> {
     } else {
         (circuit.grid.pitch, circuit.grid.positions)
     };
-    let lay_out = |image: &[f32]| Sample::new(image, (input.height, input.width), pitch, positions);
-    let own = &graph.description().samples;
-    // Graphs have samples of the right size only.
-    let own = own.iter().take(MEAN_SAMPLES).filter_map(|bytes| input.normalise(bytes).ok());
-    let mut samples: Vec<Sample> = own.map(|image| lay_out(&image)).collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    while samples.len() < FEWEST_SAMPLES {
-        samples.push(lay_out(&random_image(input, &mut rng)));
-    }
-    samples
+    let lay_out = |image: &Vec<f32>| Sample::new(image, (input.height, input.width), pitch, positions);
+    samples.images.iter().map(lay_out).collect()
 }
 
 /// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
@@ -538,6 +507,7 @@ impl Draft {
             gains,
             injected,
             errors: Vec::new(),
+            sizes: Vec::new(),
             logit_error: logit_variance.sqrt(),
             shifts,
             alignments,
@@ -546,17 +516,19 @@ impl Draft {
 }
 
 impl Plan {
-    /// That errors grow: where they are largest beside the values.
-    fn swamped(&self, simulated: f64, wanted: f64, log_n: u32, samples: &[Sample]) -> CompileError {
-        let sizes = samples.first().map(|sample| precision::sizes(&self.circuit, sample)).unwrap_or_default();
-        let shares = self.errors.iter().zip(&sizes).map(|(error, size)| error / size.max(f64::MIN_POSITIVE));
+    /// That errors grow beyond their prediction, to this deviation of a logit: where they are largest beside the values.
+    pub(crate) fn swamped(&self, simulated: f64, wanted: f64, options: &CompileOptions) -> CompileError {
+        if options.compatible_with.is_some() {
+            return self.imprecise(simulated, wanted);
+        }
+        let shares = self.errors.iter().zip(&self.sizes).map(|(error, size)| error / size.max(f64::MIN_POSITIVE));
         let (id, share) = shares.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
         let node = self.circuit.values[id].nodes.join(" + ");
-        CompileError::Swamped { node, share, wanted, predicted: self.logit_error, simulated, log_n }
+        CompileError::Swamped { node, share, wanted, predicted: self.logit_error, simulated, log_n: self.log_n }
     }
 
     /// The error that results are not as exact as wanted, which names the step that adds most to it.
-    fn imprecise(&self, predicted: f64, wanted: f64) -> CompileError {
+    pub(crate) fn imprecise(&self, predicted: f64, wanted: f64) -> CompileError {
         let variances = self.injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g));
         let id = variances.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(id, _)| id);
         let (node, level) = (self.circuit.values[id].nodes.join(" + "), self.places[id].works);

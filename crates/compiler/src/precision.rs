@@ -117,9 +117,19 @@ fn backward(circuit: &Circuit, values: &[Planes], signs: &[f64]) -> Vec<Planes> 
     gradients
 }
 
-/// Squares where there is another rounding at every position: variances add up then.
-fn where_rounded<'p>(packing: &dyn Packing, planes: &'p Planes) -> Cow<'p, Planes> {
-    if packing.rounds_by_position() { Cow::Owned(planes.pow2()) } else { Cow::Borrowed(planes) }
+/// Squares of what is beyond the means of channels, where there is another rounding at every position: variances add up
+/// then.
+fn where_rounded<'p>(packing: &dyn Packing, planes: &'p Planes, means: &[f64]) -> Cow<'p, Planes> {
+    if packing.rounds_by_position() { Cow::Owned(squares_beyond(planes, means)) } else { Cow::Borrowed(planes) }
+}
+
+/// Squares of what is beyond the means of channels, 0 where none are given.
+fn squares_beyond(planes: &Planes, means: &[f64]) -> Planes {
+    let mut beyond = planes.clone();
+    for (mut plane, mean) in beyond.rows_mut().into_iter().zip(means.iter().chain(std::iter::repeat(&0.0))) {
+        plane.mapv_inplace(|x| (x - mean).powi(2));
+    }
+    beyond
 }
 
 /// What a value's errors do, and how large it is: means over samples.
@@ -139,21 +149,22 @@ pub struct Gain {
 }
 
 /// Measures gains on the first so many samples. `corrected` says whether biases make up for what rounded weights add on
-/// average; the means for that are taken over all samples.
+/// average, and which part of that is counted on; the means for that are taken over all samples.
 #[must_use]
 pub fn gains(
     circuit: &Circuit,
     packing: &dyn Packing,
     diagonals: &[Diagonals],
     (samples, measured): (&[Sample], usize),
-    corrected: bool,
+    corrected: Option<f64>,
 ) -> Vec<Gain> {
     let logits = circuit.values[circuit.output].channels;
-    let means: Vec<Vec<f64>> = if corrected {
-        means(circuit, samples)
-    } else {
-        circuit.values.iter().map(|v| vec![0.0; v.channels]).collect()
+    let means: Vec<Vec<f64>> = match corrected {
+        Some(_) => means(circuit, samples),
+        None => circuit.values.iter().map(|v| vec![0.0; v.channels]).collect(),
     };
+    let part = corrected.unwrap_or(0.0);
+    let counted: Vec<Vec<f64>> = means.iter().map(|means| means.iter().map(|mean| part * mean).collect()).collect();
     let of_sample = |(index, sample): (usize, &Sample)| -> Vec<Gain> {
         let values = forward(circuit, sample, |_, _, _| ());
         let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
@@ -165,8 +176,9 @@ pub fn gains(
                 let operands = operands(value);
                 let mut weights = vec![0.0; operands.len()];
                 let sums = gradients[id].sum_axis(Axis(1));
-                let own = where_rounded(packing, &gradients[id]);
-                let read: Vec<_> = operands.iter().map(|source| where_rounded(packing, &values[*source])).collect();
+                let own = where_rounded(packing, &gradients[id], &[]);
+                let read = operands.iter().map(|source| where_rounded(packing, &values[*source], &counted[*source]));
+                let read: Vec<_> = read.collect();
                 let mut products = BTreeMap::new();
                 each_product(packing, circuit, value, &diagonals[id], |_, operand, of| {
                     let Product { output: co, input: ci, tap, stride } = of;
@@ -178,7 +190,7 @@ pub fn gains(
                     weights[operand] += if packing.rounds_by_position() {
                         product / logits as f64
                     } else {
-                        let beyond = product - means[source][ci] * sums[co];
+                        let beyond = product - counted[source][ci] * sums[co];
                         beyond * beyond / logits as f64
                     };
                 });
@@ -317,16 +329,18 @@ pub fn errors(
             let each = taps.iter().map(|((operand, tap, stride), errors)| {
                 let source = operands[*operand];
                 let reach = Reach::new(circuit.grid, own_value, &circuit.values[source], *tap, *stride);
-                (reach, errors, &values[source])
+                (reach, errors, &values[source], means[source])
             });
             if packing.rounds_by_position() {
                 let mut variances = zeros(own_value);
-                each.for_each(|(reach, errors, x)| reach.multiply(errors, &x.pow2(), &mut variances));
+                each.for_each(|(reach, errors, x, means)| {
+                    reach.multiply(errors, &squares_beyond(x, means), &mut variances)
+                });
                 let each = own.iter_mut().zip(&variances);
                 each.for_each(|(x, variance)| *x += variance.sqrt() * normal(&mut rng));
                 return;
             }
-            each.for_each(|(reach, errors, x)| reach.multiply(errors, x, own));
+            each.for_each(|(reach, errors, x, _)| reach.multiply(errors, x, own));
             for (mut plane, correction) in own.rows_mut().into_iter().zip(corrections) {
                 plane -= correction;
             }
@@ -410,7 +424,7 @@ mod tests {
         let image = |rng: &mut ChaCha8Rng| Sample::new(&random_image(graph.input(), rng), (8, 8), 8, positions);
         let samples: Vec<Sample> = (0..3).map(|_| image(&mut rng)).collect();
         let diagonals = packing::diagonals(&packing, &circuit);
-        let gains = gains(&circuit, &packing, &diagonals, (&samples, 1), true);
+        let gains = gains(&circuit, &packing, &diagonals, (&samples, 1), Some(1.0));
         let mut seen = 0;
         for id in 0..circuit.values.len() {
             // The same network but for the weights of one value.
@@ -459,7 +473,7 @@ mod tests {
         let packing = Multiplexed::new(&circuit, &Wanted::at(3)).unwrap();
         let diagonals = packing::diagonals(&packing, &circuit);
         let samples = [Sample::new(&[3.0, 5.0], (1, 2), 2, 2)];
-        let exact = gains(&circuit, &packing, &diagonals, (&samples, 1), false);
+        let exact = gains(&circuit, &packing, &diagonals, (&samples, 1), None);
         // An error in each pixel is 1.5 of the logit, one in the sum a half.
         assert_eq!(exact.iter().map(|g| g.value).collect::<Vec<_>>(), [4.5, 0.5, 0.25, 1.0]);
         // The first weight multiplies both pixels: half of 3 + 5; the second the sum.
@@ -468,7 +482,7 @@ mod tests {
         assert_eq!(exact.iter().map(|g| g.mean_square).collect::<Vec<_>>(), [8.5, 76.5, 288.0, 72.0]);
         assert_eq!(exact.iter().map(|g| g.largest).collect::<Vec<_>>(), [5.0, 15.0, 24.0, 12.0]);
         // What weights add on average is taken from biases: of a single sample nothing is left.
-        let corrected = gains(&circuit, &packing, &diagonals, (&samples, 1), true);
+        let corrected = gains(&circuit, &packing, &diagonals, (&samples, 1), Some(1.0));
         assert_eq!([&corrected[1].weights, &corrected[3].weights], [&[0.0], &[0.0]]);
         assert_eq!(corrected.iter().map(|g| g.means.concat()).collect::<Vec<_>>(), [[4.0], [12.0], [24.0], [12.0]]);
         // Errors of 2 in each pixel's slot and of 1 in the last weight.

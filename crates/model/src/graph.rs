@@ -92,6 +92,22 @@ pub struct Description {
 impl Description {
     /// Number of samples at most.
     pub const MAX_SAMPLES: usize = 64;
+
+    /// Checks that samples are images of the network, and not too many.
+    fn check_samples(&self, input: &ImageSpec) -> Result<(), GraphError> {
+        let invalid =
+            |what: &str, found: String, expected: String| GraphError::Invalid { what: what.into(), found, expected };
+        let samples = &self.samples;
+        if samples.len() > Self::MAX_SAMPLES {
+            let expected = format!("at most {}", Self::MAX_SAMPLES);
+            return Err(invalid("number of samples", samples.len().to_string(), expected));
+        }
+        if let Some(sample) = samples.iter().find(|s| s.len() != input.len()) {
+            let expected = format!("{}, as the network's input", input.len());
+            return Err(invalid("number of bytes of a sample", sample.len().to_string(), expected));
+        }
+        Ok(())
+    }
 }
 
 /// A network whose nodes are in topological order, whose shapes fit, whose weights are finite and every node of which
@@ -111,6 +127,16 @@ impl Graph {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.description.name
+    }
+
+    /// The same network with these samples.
+    ///
+    /// # Errors
+    /// [`GraphError::Invalid`] for samples of another size than the input's, or too many.
+    pub fn with_samples(mut self, samples: Vec<Vec<u8>>) -> Result<Self, GraphError> {
+        self.description.samples = samples;
+        self.description.check_samples(&self.input)?;
+        Ok(self)
     }
 
     /// Name, data set, classes, training.
@@ -381,15 +407,7 @@ impl GraphBuilder {
         if let Some((what, name)) = names.into_iter().chain(classes).find(|(_, name)| !is_printable(name)) {
             return Err(invalid(what, format!("{name:?}"), "printable characters".into()));
         }
-        let samples = &description.samples;
-        if samples.len() > Description::MAX_SAMPLES {
-            let expected = format!("at most {}", Description::MAX_SAMPLES);
-            return Err(invalid("number of samples", samples.len().to_string(), expected));
-        }
-        if let Some(sample) = samples.iter().find(|s| s.len() != self.input.len()) {
-            let expected = format!("{}, as the network's input", self.input.len());
-            return Err(invalid("number of bytes of a sample", sample.len().to_string(), expected));
-        }
+        description.check_samples(&self.input)?;
         let mut used = vec![false; self.nodes.len()];
         used[output.0] = true;
         for index in (0..self.nodes.len()).rev().filter(|&i| i <= output.0) {

@@ -14,6 +14,7 @@ mod operator;
 mod reference;
 mod save;
 mod shape;
+mod stand_ins;
 mod tensor;
 pub mod zoo;
 
@@ -24,5 +25,6 @@ pub use manifest::Manifest;
 pub use operator::{BatchNorm, Convolution, Linear, Operator, Polynomial, Pool, SUPPORTED_OPERATORS};
 pub use reference::{Embedding, Layer, Real, Reference};
 pub use shape::{Padding, Shape};
+pub use stand_ins::stand_ins;
 pub use tensor::Tensor;
 pub use umbra_image::{ImageSpec, Normalisation};

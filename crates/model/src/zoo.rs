@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::reference::{Embedding, Step};
 use crate::{
     BatchNorm, Convolution, Graph, GraphBuilder, GraphError, ImageSpec, Linear, NodeId, Normalisation, Operator,
-    Padding, Polynomial, Pool, Tensor,
+    Padding, Polynomial, Pool, Tensor, stand_ins,
 };
 
 /// The least-squares quadratic of ReLU on [-2, 2], `[c, b, a]` (paper, section on quadratic activations).
@@ -44,8 +44,9 @@ pub enum Shortcut {
 
 /// The description of a random residual network; [`ResNet::build`] makes it.
 ///
-/// Batch-norm statistics are measured on random images while the network is built, so that activations of such images
-/// stay in about [-2, 2], as in a trained one.
+/// Batch-norm statistics are measured on random images while the network is built, on drawn ones ([`stand_ins`]) where
+/// images are normalised with fixed statistics, so that activations of such images stay in about [-2, 2], as in a
+/// trained one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResNet {
     /// Channels of each stage. Each stage but the first begins with stride 2.
@@ -70,6 +71,8 @@ pub struct ResNet {
     pub shortcut: Shortcut,
     /// Whether convolutions have biases. Default: no.
     pub bias: bool,
+    /// Of the images. Default: per image.
+    pub normalisation: Normalisation,
     /// Of the weights.
     pub seed: u64,
 }
@@ -88,6 +91,7 @@ impl Default for ResNet {
             norm: NormPlacement::AfterSum,
             shortcut: Shortcut::ProjectionWhereNeeded,
             bias: false,
+            normalisation: Normalisation::PerImage { min_std: 0.05 },
             seed: 1,
         }
     }
@@ -126,7 +130,7 @@ impl ResNet {
             channels: self.channels,
             height: self.height,
             width: self.width,
-            normalisation: Normalisation::PerImage { min_std: 0.05 },
+            normalisation: self.normalisation.clone(),
             clip: None,
         }
     }
@@ -214,7 +218,16 @@ impl<'a> Calibrated<'a> {
         let padding = if spec.circular { Padding::circular(input.height, input.width) } else { Padding::Zero };
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         let embedding = Embedding::of(padding, &input);
-        let images = (0..CALIBRATION_IMAGES).map(|_| embedding.embed(&random_image(&input, &mut rng))).collect();
+        let images = match input.normalisation {
+            Normalisation::PerImage { .. } => {
+                (0..CALIBRATION_IMAGES).map(|_| embedding.embed(&random_image(&input, &mut rng))).collect()
+            }
+            // Fixed statistics keep what images have in common and what they differ in.
+            Normalisation::PerChannel { .. } => {
+                let drawn = stand_ins(&input, CALIBRATION_IMAGES, rng.random::<u32>().into());
+                drawn.iter().filter_map(|bytes| input.normalise(bytes).ok()).map(|x| embedding.embed(&x)).collect()
+            }
+        };
         Ok(Self { spec, builder: GraphBuilder::new(padding, input)?, padding, rng, values: vec![images] })
     }
 
@@ -385,7 +398,7 @@ pub fn random_image(input: &ImageSpec, rng: &mut impl rand::Rng) -> Vec<f32> {
 }
 
 /// A standard normal number (Box and Muller).
-fn gaussian(rng: &mut impl rand::Rng) -> f64 {
+pub(crate) fn gaussian(rng: &mut impl rand::Rng) -> f64 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

@@ -23,6 +23,12 @@ impl<'p> Simulator<'p> {
         Ok(Self { prepared: Prepared::new(program, Simulation::new(program, parameters)?)? })
     }
 
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &'p Program {
+        *self.prepared.program()
+    }
+
     /// Logits of a normalised image, the first vector of them, with noise drawn from a seed.
     ///
     /// # Errors
@@ -53,6 +59,6 @@ impl<'p> Simulator<'p> {
     }
 
     fn client(&self) -> &'p ClientSpec {
-        &self.prepared.program().client
+        &self.program().client
     }
 }

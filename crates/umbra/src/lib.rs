@@ -5,6 +5,7 @@
 //! - [`estimate`]: what an inference will take, before any key exists. [`calibration`]: the rates of this machine.
 //! - [`session`]: client and server in one process.
 //! - [`evaluate`]: accuracy over a data set, in the clear, simulated or encrypted.
+//! - [`predictions`]: random networks, and how well the error of their logits is predicted.
 //! - [`progress`]: how far a piece of work is, and how to stop it. [`machine`]: what this process used. [`memory`]:
 //!   what is left for it.
 //!
@@ -12,7 +13,8 @@
 //! they are here under their short names. `examples/classify.rs` tells the whole story.
 //!
 //! Modules know only those before them in this order: `machine`, `memory`, `progress`, `error`, `samples`,
-//! `network`, `folders`, `data`, `calibration`, `estimate`, `session`, `evaluate`.
+//! `network`, `folders`, `data`, `calibration`, `estimate`, `session`, `evaluate`,
+//! `predictions`.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +27,7 @@ mod folders;
 pub mod machine;
 pub mod memory;
 pub mod network;
+pub mod predictions;
 pub mod progress;
 pub mod samples;
 pub mod session;

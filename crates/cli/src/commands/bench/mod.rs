@@ -5,6 +5,7 @@ mod network;
 mod paper;
 mod passes;
 mod plot;
+mod predictions;
 mod statistics;
 mod table;
 
@@ -18,5 +19,6 @@ pub fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
         Bench::Network(a) => network::run(a),
         Bench::Paper(a) => paper::run(a),
         Bench::Passes(a) => passes::run(a),
+        Bench::Predictions(a) => predictions::run(a),
     }
 }
