@@ -516,7 +516,8 @@ impl Draft {
 }
 
 impl Plan {
-    /// That errors grow beyond their prediction, to this deviation of a logit: where they are largest beside the values.
+    /// That errors grow beyond their prediction, to this deviation of a logit: where they are largest beside the
+    /// values.
     pub(crate) fn swamped(&self, simulated: f64, wanted: f64, options: &CompileOptions) -> CompileError {
         if options.compatible_with.is_some() {
             return self.imprecise(simulated, wanted);
