@@ -32,8 +32,6 @@ const SLACK: f64 = 1e-3;
 const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
 /// How far a plan may miss the wanted error and still be what was wanted.
 pub(crate) const TOLERANCE: f64 = 1.05;
-/// How far the linear prediction of a plan may miss the accepted error before it is simulated.
-const UNSURE: f64 = 2.0;
 /// How much slower a program may be for each bit of precision that it gains towards the wanted one.
 const TIME_FOR_A_BIT: f64 = 1.6;
 
@@ -173,12 +171,7 @@ fn kept(
     let steps = draft.steps();
     let search = draft.search(context, options, (&chain, pool), (limit, &steps), &classes);
     let choice = keys.choose(&search).map_err(|lack| draft.lacking(lack))?;
-    let plan = draft.plan(context, (chain, pool.clone()), classes, choice, (limit, shifts, shared));
-    let accepted = options.accepted_error();
-    if plan.logit_error > UNSURE * accepted {
-        return Err(plan.imprecise(plan.logit_error, accepted));
-    }
-    Ok(plan)
+    Ok(draft.plan(context, (chain, pool.clone()), classes, choice, (limit, shifts, shared)))
 }
 
 /// The circuit with as many shifted copies of the image as there is room for, and their number.
