@@ -252,8 +252,7 @@ fn written(
     program.check()?;
     let simulated = prediction::simulate(&program, graphs, samples)?;
     let error = simulated.map_or(plan.errors[plan.circuit.output], |(error, _)| error);
-    // What is not a number is not below.
-    if !(error < times * plan.logit_error.max(wanted)) {
+    if error.is_nan() || error >= times * plan.logit_error.max(wanted) {
         return Err(plan.swamped(error, wanted, options));
     }
     let accepted = options.accepted_error();

@@ -26,7 +26,7 @@ impl<'p> Simulator<'p> {
     /// The program.
     #[must_use]
     pub fn program(&self) -> &'p Program {
-        *self.prepared.program()
+        self.prepared.program()
     }
 
     /// Logits of a normalised image, the first vector of them, with noise drawn from a seed.
