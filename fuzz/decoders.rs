@@ -20,11 +20,12 @@ pub type Outcome = Result<(), String>;
 pub type Decoder = (&'static str, fn(&[u8]) -> Outcome);
 
 /// All of them.
-pub const DECODERS: [Decoder; 13] = [
+pub const DECODERS: [Decoder; 14] = [
     ("container", container),
     ("program", program),
     ("client_file", client_file),
     ("secret_key", secret_key),
+    ("public_key", public_key),
     ("evaluation_keys", evaluation_keys),
     ("key_stream", key_stream),
     ("ciphertexts", ciphertexts),
@@ -113,6 +114,18 @@ pub fn client_file(mut bytes: &[u8]) -> Outcome {
 /// Secret keys.
 pub fn secret_key(bytes: &[u8]) -> Outcome {
     umbra_client::decode_secret_key(&opened(bytes)?, parameters()).map_err(text).map(drop)
+}
+
+/// Public keys, from a container and from a stream.
+pub fn public_key(mut bytes: &[u8]) -> Outcome {
+    let whole = opened(bytes).and_then(|c| umbra_wire::decode_public_key(&c, parameters()).map_err(text));
+    let read = umbra_wire::read_public_key(&mut bytes, parameters()).map_err(text);
+    if let (Ok(read), Ok(whole)) = (&read, &whole) {
+        assert_eq!(read, whole);
+    }
+    whole?;
+    read?;
+    at_end(bytes)
 }
 
 /// Evaluation keys, each of them loaded.

@@ -170,11 +170,32 @@ pub fn encode_dense(
     level: Level,
     scale: f64,
 ) -> Result<Plaintext, CkksError> {
-    if encoder.slots() != parameters.slots() {
-        let (expected, found) = (parameters.slots(), encoder.slots());
-        return Err(CkksError::Length { op: OP, what: "slots of the encoder", expected, found });
-    }
+    check_dense(parameters, encoder)?;
     encode_with(parameters, encoder, values, level, scale)
+}
+
+/// Dense plaintext of complex slot values (N/2 of them) at a level and scale: [`encode_dense`] for both parts.
+///
+/// # Errors
+/// As [`encode_dense`].
+pub fn encode_complex(
+    parameters: &Parameters,
+    encoder: &Encoder,
+    values: &[Complex64],
+    level: Level,
+    scale: f64,
+) -> Result<Plaintext, CkksError> {
+    check_dense(parameters, encoder)?;
+    let integers = Zeroizing::new(encoder.complex_integers(values, scale)?);
+    encode_integers(parameters, encoder, &integers, level, scale)
+}
+
+fn check_dense(parameters: &Parameters, encoder: &Encoder) -> Result<(), CkksError> {
+    if encoder.slots() == parameters.slots() {
+        return Ok(());
+    }
+    let (expected, found) = (parameters.slots(), encoder.slots());
+    Err(CkksError::Length { op: OP, what: "slots of the encoder", expected, found })
 }
 
 fn encode_with(
@@ -184,14 +205,24 @@ fn encode_with(
     level: Level,
     scale: f64,
 ) -> Result<Plaintext, CkksError> {
-    let basis = parameters.level_for(OP, level)?;
     let integers = Zeroizing::new(encoder.integers(values, scale)?);
+    encode_integers(parameters, encoder, &integers, level, scale)
+}
+
+fn encode_integers(
+    parameters: &Parameters,
+    encoder: &Encoder,
+    integers: &[i128],
+    level: Level,
+    scale: f64,
+) -> Result<Plaintext, CkksError> {
+    let basis = parameters.level_for(OP, level)?;
     let largest = integers.iter().fold(0u128, |a, c| a.max(c.unsigned_abs())) as f64;
     let available = parameters.literal().log_q(level) - 1.0;
     if largest.log2() > available {
         return Err(CkksError::Overflow { op: OP, value: largest / scale, scale, available });
     }
-    let polys = to_blocks(parameters, basis, encoder.log_m, &integers);
+    let polys = to_blocks(parameters, basis, encoder.log_m, integers);
     Ok(Plaintext { parameters: parameters.clone(), polys, level, scale })
 }
 
@@ -248,31 +279,5 @@ mod tests {
         assert!(values.0.len() == 16 && values.0.iter().any(|v| v.norm() > 1.0));
         values.zeroize();
         assert!(values.0.len() == 16 && values.0.iter().all(|v| *v == Complex64::ZERO));
-    }
-
-    #[test]
-    fn a_periodic_vector_lies_in_the_subring() {
-        let mut rng = StdRng::seed_from_u64(12);
-        let (big, small) = (Encoder::new(8), Encoder::new(4));
-        let period: Vec<Complex64> = (0..8).map(|_| Complex64::new(rng.random_range(-1.0..1.0), 0.0)).collect();
-        let repeated: Vec<Complex64> = (0..128).map(|j| period[j % 8]).collect();
-        let (coefficients, small) = (big.embed(&repeated), small.embed(&period));
-        for (i, c) in coefficients.iter().enumerate() {
-            let want = if i % 16 == 0 { small[i / 16] } else { 0.0 };
-            assert!((c - want).abs() < 1e-12);
-        }
-    }
-
-    #[test]
-    fn refuses_what_it_cannot_encode() {
-        let encoder = Encoder::new(4);
-        assert!(matches!(encoder.integers(&[0.0; 7], 1.0), Err(CkksError::Length { expected: 8, found: 7, .. })));
-        let mut values = [0.0; 8];
-        values[3] = f64::NAN;
-        assert!(matches!(encoder.integers(&values, 1.0), Err(CkksError::NotFinite { index: 3, .. })));
-        assert!(matches!(encoder.integers(&[1.0; 8], 1e40), Err(CkksError::Overflow { .. })));
-        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(matches!(encoder.integers(&[1.0; 8], scale), Err(CkksError::BadScale { .. })), "{scale}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::Rng;
+use num_complex::Complex64;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -105,8 +106,8 @@ fn expand_c1(parameters: &Parameters, seed: &Seed, prime: u16, out: &mut [u32]) 
 
 /// Encrypts plaintexts, with fresh operating-system entropy for each instance.
 pub struct Encryptor {
-    parameters: Parameters,
-    rng: ChaCha20Rng,
+    pub(crate) parameters: Parameters,
+    pub(crate) rng: ChaCha20Rng,
 }
 
 impl std::fmt::Debug for Encryptor {
@@ -131,12 +132,7 @@ impl Encryptor {
     pub fn encrypt_seeded(&mut self, secret: &SecretKey, message: &Plaintext) -> Result<SeededCiphertext, CkksError> {
         const OP: &str = "encrypt";
         let parameters = &self.parameters;
-        parameters.check_same(OP, secret.parameters())?;
-        parameters.check_same(OP, &message.parameters)?;
-        if message.polys.n() != parameters.n() {
-            let (expected, found) = (parameters.slots(), message.period());
-            return Err(CkksError::Length { op: OP, what: "slots", expected, found });
-        }
+        check_message(OP, parameters, secret.parameters(), message)?;
         let (n, basis) = (parameters.n(), parameters.basis(message.level));
         let error = sampling::gaussian(&mut self.rng, n);
         let mut errors = transform_small(parameters, basis, &[&error]);
@@ -155,6 +151,22 @@ impl Encryptor {
         let (parameters, key_set) = (parameters.clone(), secret.key_set());
         Ok(SeededCiphertext { parameters, key_set, level: message.level, scale: message.scale, seed, c0 })
     }
+}
+
+/// Refuses keys and messages of other parameters, and messages that are not dense.
+pub(crate) fn check_message(
+    op: &'static str,
+    parameters: &Parameters,
+    of_key: &Parameters,
+    message: &Plaintext,
+) -> Result<(), CkksError> {
+    parameters.check_same(op, of_key)?;
+    parameters.check_same(op, &message.parameters)?;
+    if message.polys.n() == parameters.n() {
+        return Ok(());
+    }
+    let (expected, found) = (parameters.slots(), message.period());
+    Err(CkksError::Length { op, what: "slots", expected, found })
 }
 
 /// Decrypts.
@@ -187,13 +199,28 @@ impl Decryptor {
     /// # Errors
     /// [`CkksError::OtherParameters`], [`CkksError::OtherKeySet`].
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<DecryptedValues, CkksError> {
-        const OP: &str = "decrypt";
-        self.secret.parameters().check_same(OP, &ciphertext.parameters)?;
-        check_key_set(OP, self.secret.key_set(), ciphertext.key_set)?;
-        let coefficients = self.phase(ciphertext);
+        let coefficients = self.checked_phase(ciphertext)?;
         let mut values = self.encoder.real_slots_of(&coefficients);
         values.iter_mut().for_each(|v| *v /= ciphertext.scale);
         Ok(DecryptedValues { values })
+    }
+
+    /// All slots, both parts, exactly as decrypted: everything that the key's owner can see of the message, with noise
+    /// that depends on the secret key. For measurements of what a result gives away; see [`Self::decrypt`].
+    ///
+    /// # Errors
+    /// As [`Self::decrypt`].
+    pub fn danger_complex(&self, ciphertext: &Ciphertext) -> Result<Vec<Complex64>, CkksError> {
+        let mut values = self.encoder.slots_of(&self.checked_phase(ciphertext)?);
+        values.iter_mut().for_each(|v| *v /= ciphertext.scale);
+        Ok(values)
+    }
+
+    fn checked_phase(&self, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<f64>>, CkksError> {
+        const OP: &str = "decrypt";
+        self.secret.parameters().check_same(OP, &ciphertext.parameters)?;
+        check_key_set(OP, self.secret.key_set(), ciphertext.key_set)?;
+        Ok(self.phase(ciphertext))
     }
 
     /// Coefficients of `c0 + c1 s`, centred modulo as much of the level's modulus as is needed. With the ciphertext
@@ -278,54 +305,6 @@ impl Drop for DecryptedValues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::encode_dense;
-    use crate::keys::KeyGenerator;
-    use crate::noise;
-    use crate::parameters::tests::toy;
-    use umbra_ring::kernels::Kernels;
-
-    #[test]
-    fn round_trips_with_the_predicted_noise() {
-        for log_n in [9, 11] {
-            let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
-            let mut generator = KeyGenerator::new(&parameters).unwrap();
-            let secret = generator.secret_key().unwrap();
-            let mut encryptor = Encryptor::new(&parameters).unwrap();
-            let decryptor = Decryptor::new(&secret);
-            let encoder = Encoder::new(log_n);
-            let values: Vec<f64> = (0..parameters.slots()).map(|i| (i as f64 * 0.37).sin()).collect();
-            for level in parameters.levels() {
-                let scale = 2f64.powi(25);
-                let plaintext = encode_dense(&parameters, &encoder, &values, level, scale).unwrap();
-                let seeded = encryptor.encrypt_seeded(&secret, &plaintext).unwrap();
-                let got = decryptor.decrypt(&seeded.expand()).unwrap();
-                let errors: Vec<f64> = got.danger_raw().iter().zip(&values).map(|(g, v)| (g - v) * scale).collect();
-                let measured = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
-                let std = noise::fresh_secret(log_n);
-                assert!((0.8..1.25).contains(&(measured / std)), "N = 2^{log_n}: {measured} for {std}");
-            }
-        }
-    }
-
-    #[test]
-    fn rounding_for_others_hides_the_noise() {
-        let log_n = 9;
-        let parameters = Parameters::insecure_for_tests(toy(log_n, 3), Kernels::best()).unwrap();
-        let secret = KeyGenerator::new(&parameters).unwrap().secret_key().unwrap();
-        let (encoder, decryptor) = (Encoder::new(log_n), Decryptor::new(&secret));
-        // Multiples of 1/8, which the noise does not take half way to the next.
-        let values: Vec<f64> = (0..parameters.slots()).map(|i| (i % 33) as f64 / 8.0 - 2.0).collect();
-        let plaintext = encode_dense(&parameters, &encoder, &values, Level(2), 2f64.powi(25)).unwrap();
-        let decrypt = || {
-            let mut encryptor = Encryptor::new(&parameters).unwrap();
-            decryptor.decrypt(&encryptor.encrypt_seeded(&secret, &plaintext).unwrap().expand()).unwrap()
-        };
-        let (first, second) = (decrypt(), decrypt());
-        assert_ne!(first.danger_raw(), second.danger_raw(), "noise is there");
-        assert_eq!(first.rounded(3), values);
-        assert_eq!(second.rounded(3), values);
-        assert!(first.rounded(-1).iter().zip(&values).all(|(r, v)| r % 2.0 == 0.0 && (r - v).abs() <= 1.0 + 1e-3));
-    }
 
     #[test]
     fn garner_centres() {

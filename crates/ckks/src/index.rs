@@ -55,15 +55,3 @@ impl std::fmt::Display for Gadget {
 const fn saturated(index: usize) -> u16 {
     if index > u16::MAX as usize { u16::MAX } else { index as u16 }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_fit_names_nothing() {
-        assert_eq!((Level::new(3), Gadget::new(4)), (Level(3), Gadget(4)));
-        assert_eq!((Level::new(1 << 16), Gadget::new(usize::MAX)), (Level(u16::MAX), Gadget(u16::MAX)));
-        assert_eq!((Level(7).index(), Gadget(8).index(), Level(9).to_string()), (7, 8, "9".to_string()));
-    }
-}

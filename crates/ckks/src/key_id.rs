@@ -83,30 +83,3 @@ impl KeyId {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_keeps_numbers() {
-        let id = KeyId { gadget: Gadget(1), kind: KeyKind::Rotate(-3), level: Level(12) };
-        let text = r#"{"gadget":1,"kind":{"rotate":-3},"level":12}"#;
-        assert_eq!(serde_json::to_string(&id).unwrap(), text);
-        assert_eq!(serde_json::from_str::<KeyId>(text).unwrap(), id);
-        let relinearize = r#"{"gadget":0,"kind":"relinearize","level":0}"#;
-        assert_eq!(serde_json::from_str::<KeyId>(relinearize).unwrap().kind, KeyKind::Relinearize);
-        for wrong in ["65536", "-1", "1.5", "\"1\"", "[1]", "null"] {
-            let text = text.replace("12", wrong);
-            assert!(serde_json::from_str::<KeyId>(&text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_and_sizes_of_what_does_not_exist() {
-        let id = KeyId { gadget: Gadget(1), kind: KeyKind::Relinearize, level: Level(2) };
-        assert_eq!(id.to_string(), "the relinearization key (gadget 1, level 2)");
-        let literal = ParametersLiteral { log_n: 200, primes: vec![193], levels: vec![vec![0]], gadgets: vec![] };
-        assert_eq!((id.primes(&literal).len(), id.dnum(&literal), id.bytes(&literal)), (0, 0, 0));
-    }
-}

@@ -288,8 +288,8 @@ impl KeyStore for MemoryKeys {
 
 /// Makes keys. Holds a generator seeded by the operating system.
 pub struct KeyGenerator {
-    parameters: Parameters,
-    rng: ChaCha20Rng,
+    pub(crate) parameters: Parameters,
+    pub(crate) rng: ChaCha20Rng,
 }
 
 impl std::fmt::Debug for KeyGenerator {

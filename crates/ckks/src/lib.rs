@@ -24,7 +24,7 @@
 //! Each imports from those before it only:
 //! - plain data: [`index`], [`identity`], [`literal`], [`key_id`], [`error`], [`security`], [`precision`];
 //! - tables: [`parameters`], [`noise`];
-//! - the scheme: [`ciphertext`], [`encoder`], [`keys`], [`encryption`], [`linear`].
+//! - the scheme: [`ciphertext`], [`encoder`], [`keys`], [`encryption`], [`public`], [`linear`].
 
 #![forbid(unsafe_code)]
 
@@ -41,10 +41,11 @@ pub mod literal;
 pub mod noise;
 pub mod parameters;
 pub mod precision;
+pub mod public;
 pub mod security;
 
 pub use ciphertext::{Ciphertext, Plaintext};
-pub use encoder::{Encoder, encode, encode_dense};
+pub use encoder::{Encoder, encode, encode_complex, encode_dense};
 pub use encryption::{DecryptedValues, Decryptor, Encryptor, SeededCiphertext};
 pub use error::CkksError;
 pub use identity::{KeySetId, ShortDigest};
@@ -55,4 +56,5 @@ pub use linear::{Bsgs, Diagonal, Matrices, TransformSpec, rounded_weight};
 pub use literal::{GadgetLiteral, ParametersLiteral, log2_of, used_primes};
 pub use parameters::Parameters;
 pub use precision::PrecisionStats;
+pub use public::PublicKey;
 pub use umbra_ring::{OutOfMemory, or_out_of_memory};

@@ -25,6 +25,13 @@ pub fn fresh_secret(log_n: u32) -> f64 {
     slot(log_n, ERROR_SIGMA * ERROR_SIGMA + 1.0 / 12.0)
 }
 
+/// Of a fresh encryption under a public key: `e v + e0 + e1 s` for ternary `v` and `s`, 7.7 bits more than
+/// [`fresh_secret`] at N = 2^15.
+pub fn fresh_public(log_n: u32) -> f64 {
+    let errors = ERROR_SIGMA * ERROR_SIGMA * (1.0 + 2.0 * degree(log_n) * TERNARY_VARIANCE);
+    slot(log_n, errors + 1.0 / 12.0)
+}
+
 /// Of a division with exact rounding: `(1 + N 2/3) / 12` a coefficient, about 2^12.4 in a slot at N = 2^15.
 pub fn rescale(log_n: u32) -> f64 {
     slot(log_n, (1.0 + degree(log_n) * TERNARY_VARIANCE) / 12.0)

@@ -334,12 +334,12 @@ fn digest(literal: &ParametersLiteral) -> [u8; 32] {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use umbra_ring::primes;
 
     /// A small ring for tests: `levels` levels of about 33 bits on top of a base of two primes.
-    pub(crate) fn toy(log_n: u32, levels: usize) -> ParametersLiteral {
+    fn toy(log_n: u32, levels: usize) -> ParametersLiteral {
         let mut all = primes::nearest(log_n, 30.0, levels + 12, &[]).unwrap();
         let big = all.len() as u16;
         for bits in [28.0, 26.0, 24.0] {

@@ -38,15 +38,3 @@ impl std::fmt::Display for PrecisionStats {
         write!(f, "bits    {:>12.2} {:>12.2} {:>12.2}", self.min_bits, self.mean_bits, -self.rms_error.log2())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn compares() {
-        let stats = PrecisionStats::compare(&[1.0, 2.25, 3.0], &[1.0, 2.0, 2.5]);
-        assert_eq!((stats.count, stats.max_error, stats.mean_error, stats.min_bits), (3, 0.5, 0.25, 1.0));
-        assert!(stats.to_string().contains("bits"));
-    }
-}

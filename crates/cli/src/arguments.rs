@@ -274,6 +274,12 @@ pub struct Keygen {
     /// Folder for secret.key, which stays, and eval.key, which goes to the server.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Make public.key, too: whoever has it encrypts images for you, and can decrypt nothing.
+    #[arg(long)]
+    pub public: bool,
+    /// Secret key that is there already: only its public key is made.
+    #[arg(long, value_name = "FILE", requires = "public", conflicts_with = "replace")]
+    pub key: Option<PathBuf>,
     /// Replace a secret key that is there: what was encrypted under it can never be decrypted again.
     #[arg(long)]
     pub replace: bool,
@@ -287,8 +293,11 @@ pub struct Encrypt {
     #[command(flatten)]
     pub client: ClientArgument,
     /// Secret key.
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "public_key")]
+    pub key: Option<PathBuf>,
+    /// Public key of whoever is to decrypt the result, in place of a secret key.
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub public_key: Option<PathBuf>,
     /// PNG or JPEG image of any size, or - for standard input; several where the program classifies a batch.
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
@@ -333,6 +342,10 @@ pub struct Decrypt {
     /// Results of so many images at most, from the first. How many were encrypted, the file says.
     #[arg(long, alias = "pictures", value_name = "N", hide = true)]
     pub images: Option<NonZeroUsize>,
+    /// Exact numbers, for your eyes only: their last digits depend on the secret key, and whoever sees many of them can
+    /// attack it. Otherwise numbers are rounded to about the error that they have, and may be passed on.
+    #[arg(long)]
+    pub raw: bool,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -360,6 +373,8 @@ pub enum Bench {
     Paper(BenchPaper),
     /// Levels, keys and estimated time of residual networks with every combination of the paper's passes on or off.
     Passes(BenchPasses),
+    /// What results give away beyond their logits: features of the last layer, predicted from all other slots.
+    Leakage(BenchLeakage),
     /// Predicted errors of logits against measured ones: random networks of any normalisation, padding, size and depth,
     /// with samples and without, in all packings, each compiled and run on photographs.
     Predictions(BenchPredictions),
@@ -472,6 +487,27 @@ pub struct BenchNetwork {
     /// Number of evaluations.
     #[arg(long, value_name = "N", default_value = "5")]
     pub runs: NonZeroUsize,
+    /// Report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchLeakage {
+    /// Folder with manifest.json, manifest, compiled program (.umbra), or the shipped network r20-16-cifar10-cyclic.
+    #[arg(value_name = "NETWORK", default_value = SHIPPED)]
+    pub network: PathBuf,
+    /// Network in the clear, where NETWORK is a compiled program.
+    #[arg(long, value_name = "NETWORK")]
+    pub reference: Option<PathBuf>,
+    #[command(flatten)]
+    pub compilation: Compilation,
+    /// Data set whose test images are evaluated [default: random images].
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: Option<PathBuf>,
+    /// Number of images: one encrypted evaluation each.
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub images: NonZeroUsize,
     /// Report as JSON on standard output.
     #[arg(long)]
     pub json: bool,

@@ -134,7 +134,7 @@ fn inputs(command: &mut Command) -> Vec<&mut PathBuf> {
         Command::Eval(a) => std::iter::once(&mut a.network.network).chain(&mut a.reference).collect(),
         Command::Estimate(a) => vec![&mut a.network],
         Command::Keygen(a) => vec![&mut a.client.client],
-        Command::Encrypt(a) => vec![&mut a.client.client],
+        Command::Encrypt(a) => std::iter::once(&mut a.client.client).chain(&mut a.public_key).collect(),
         Command::Infer(a) => [&mut a.network.network, &mut a.keys].into_iter().chain(&mut a.inputs).collect(),
         Command::Decrypt(a) => vec![&mut a.client.client, &mut a.input],
         Command::Inspect(a) => vec![&mut a.file],
@@ -165,7 +165,8 @@ fn folder(command: &Command) -> Option<&Path> {
 
 fn secret_key(command: &Command) -> Option<&Path> {
     match command {
-        Command::Encrypt(a) => Some(&a.key),
+        Command::Encrypt(a) => a.key.as_deref(),
+        Command::Keygen(a) => a.key.as_deref(),
         Command::Decrypt(a) => Some(&a.key),
         _ => None,
     }

@@ -96,7 +96,7 @@ fn classify(names: &[&str], out: &str) -> Vec<Vec<f64>> {
     run(files(), &[&["encrypt", "batch.umbra", "--key", "keys/secret.key", "-o", &input][..], &images].concat());
     run(files(), &["infer", "batch.umbra", "--keys", "keys/eval.key", &input, "--out", out]);
     // How many they are, the file says.
-    let report = json(&["decrypt", "batch.client", "--key", "keys/secret.key", out]);
+    let report = json(&["decrypt", "batch.client", "--key", "keys/secret.key", "--raw", out]);
     report["images"].as_array().unwrap().iter().map(|p| numbers(&p["logits"])).collect()
 }
 
@@ -113,6 +113,9 @@ fn every_image_of_a_batch_gets_its_class() {
     assert!(one.len() == 1 && close(&plain("net", "ship"), &one[0], 0.3));
     let table = run(files(), &["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct"]);
     assert_eq!(table.lines().count(), 3);
+    // Nothing of a batch slot without image is printed.
+    let table = run(files(), &["decrypt", "batch.client", "--key", "keys/secret.key", "one.ct"]);
+    assert_eq!(table.lines().count(), 1, "{table}");
     // What older versions asked for is a limit.
     for (option, count, lines) in [("--images", "2", 2), ("--pictures", "9", 3)] {
         let limited = ["decrypt", "batch.umbra", "--key", "keys/secret.key", "three.ct", option, count];
@@ -279,7 +282,7 @@ fn an_ensemble_is_averaged_by_client_or_server() {
         if average == "client" {
             let found: Vec<Vec<f64>> = report["members"].as_array().unwrap().iter().map(numbers).collect();
             assert!(found.len() == 2 && found.iter().zip(&members).all(|(a, b)| close(a, b, 0.3)), "{found:?}");
-            assert!(close(&numbers(&report["probabilities"]), &ensemble_probabilities(&found), 1e-9));
+            assert!(close(&numbers(&report["probabilities"]), &ensemble_probabilities(&found), 1e-4));
             assert!(report.get("logits").is_none());
         } else {
             let mean: Vec<f64> = members[0].iter().zip(&members[1]).map(|(a, b)| (a + b) / 2.0).collect();
@@ -316,7 +319,7 @@ fn classifies_a_batch(nets: [&str; 2]) {
             if average == "client" {
                 let members: Vec<Vec<f64>> = found["members"].as_array().unwrap().iter().map(numbers).collect();
                 assert!(members.len() == 2 && members.iter().zip(plains).all(|(a, b)| close(a, b, 0.3)), "{members:?}");
-                assert!(close(&numbers(&found["probabilities"]), &ensemble_probabilities(&members), 1e-9));
+                assert!(close(&numbers(&found["probabilities"]), &ensemble_probabilities(&members), 1e-4));
             } else {
                 let mean: Vec<f64> = plains[0].iter().zip(&plains[1]).map(|(a, b)| (a + b) / 2.0).collect();
                 assert!(close(&numbers(&found["logits"]), &mean, 0.3), "{found} {mean:?}");

@@ -43,7 +43,7 @@ fn every_file_of_the_corpus_is_refused() {
 
 /// Part of the message for files that say in their name what is wrong: whatever else could be would hide that it is
 /// checked.
-const REASONS: [(&str, &[(&str, &str)]); 9] = [
+const REASONS: [(&str, &[(&str, &str)]); 10] = [
     (
         "container",
         &[
@@ -72,6 +72,8 @@ const REASONS: [(&str, &[(&str, &str)]); 9] = [
             ("a-program", "a program"),
             ("classes", "number of class"),
             ("control-characters", "name"),
+            ("familiar", "familiar"),
+            ("flooding", "noise flooding"),
             ("insecure", "less than 128 bits"),
             ("key-of-no-gadget", "gadget 9"),
             ("key-twice", "key"),
@@ -137,6 +139,19 @@ const REASONS: [(&str, &[(&str, &str)]); 9] = [
             ("no-record", "0 bytes"),
             ("other-parameters", "other parameters"),
             ("short", "1000 bytes"),
+            ("unknown-field", "hello"),
+        ],
+    ),
+    (
+        "public_key",
+        &[
+            ("level", "level 60"),
+            ("more-records", "in one record"),
+            ("no-record", "0 bytes"),
+            ("other-parameters", "other parameters"),
+            ("residue", "residue"),
+            ("secret-key", "a secret key"),
+            ("short", "4 bytes"),
             ("unknown-field", "hello"),
         ],
     ),
@@ -212,6 +227,8 @@ fn accepted() -> Vec<(&'static str, Vec<u8>)> {
         ("program", golden("program.umbra")),
         ("client_file", golden("program.client")),
         ("secret_key", golden("secret.key")),
+        ("public_key", golden("public.key")),
+        ("client_file", golden("familiar.client")),
         ("evaluation_keys", golden("eval.key")),
         ("key_stream", golden("eval.key")),
         ("ciphertexts", golden("input.ct")),
@@ -229,7 +246,7 @@ fn accepted() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Of [`accepted`], how many have a digest over everything.
-const SEALED: usize = 12;
+const SEALED: usize = 14;
 
 #[test]
 fn good_files_are_accepted_and_their_pieces_are_not() {
@@ -454,7 +471,27 @@ fn write() {
     write("secret_key", "other-parameters", encode(other, &json!({}), &[&[0; 4096]]).unwrap());
     write("secret_key", "key-set-missing", resealed(secret, |b| b[48..64].fill(0)));
 
-    let clients: [(&str, Edit); 9] = [
+    let publics: [(&str, Edit); 6] = [
+        ("level", |h, _| h["level"] = json!(60)),
+        ("more-records", |_, r| r.push(vec![0; 4])),
+        ("no-record", |_, r| r.clear()),
+        ("residue", |_, r| r[0][32..36].fill(0xff)),
+        ("short", |_, r| r[0].truncate(4)),
+        ("unknown-field", |h, _| h["hello"] = json!(1)),
+    ];
+    for (name, edit) in publics {
+        write("public_key", name, edited("public.key", edit));
+    }
+    let other = label(Kind::PublicKey, Digest::of(b"x"));
+    write("public_key", "other-parameters", encode(other, &json!({"level": 1}), &[&[0; 4096]]).unwrap());
+    write("public_key", "secret-key", golden("secret.key"));
+
+    let clients: [(&str, Edit); 11] = [
+        ("familiar", |h, _| {
+            let range = json!([1.0, -1.0]);
+            h["familiar"] = json!({"mean": range, "deviation": range, "roughness": range, "largest_logit": range});
+        }),
+        ("flooding", |h, _| h["output"]["flooding"] = json!(1e30)),
         ("classes", |h, _| h["classes"] = json!(["one"])),
         ("control-characters", |h, _| h["name"] = json!("\u{1b}[2J")),
         ("insecure", |h, _| {

@@ -5,7 +5,10 @@ mod common;
 use serde_json::Value;
 
 use common::{fixture, image, network, refused_with, umbra};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use umbra_image::{Image, top_class};
+use umbra_model::zoo::random_image;
 use umbra_model::{Dataset, DatasetKind, Description, Graph, GraphBuilder, Reference};
 
 fn json(arguments: &[&str]) -> Value {
@@ -17,7 +20,7 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn what_is_decrypted_is_what_the_network_says() {
     let files = fixture("flow");
-    let report = json(&["decrypt", "net.client", "--key", "keys/secret.key", "output.ct", "--json"]);
+    let report = json(&["decrypt", "net.client", "--key", "keys/secret.key", "output.ct", "--raw", "--json"]);
     let graph = Graph::load(files.path("net")).unwrap();
     let values = graph.input().normalise(Image::load(image(), graph.input()).unwrap().bytes()).unwrap();
     let plain = Reference::<f64>::new(&graph).forward(&values).unwrap();
@@ -29,6 +32,112 @@ fn what_is_decrypted_is_what_the_network_says() {
     assert_eq!(report["class"].as_str(), Some(class.as_str()));
     let sum: f64 = report["probabilities"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9);
+}
+
+/// Numbers that may be passed on are multiples of something about as large as their error; exact ones are asked for.
+#[test]
+fn numbers_are_rounded_unless_they_are_asked_for() {
+    let decrypt = ["decrypt", "net.client", "--key", "keys/secret.key", "output.ct", "--json"];
+    let (shared, raw) = (json(&decrypt), json(&[&decrypt[..], &["--raw"]].concat()));
+    let unit = shared["rounded_to"].as_f64().unwrap();
+    let error = json(&["estimate", "net.client", "--json"])["logit_error_std"].as_f64().unwrap();
+    assert!((2.0 * error..4.0 * error).contains(&unit) && raw["rounded_to"].is_null(), "{unit} for {error}");
+    let numbers = |report: &Value, key: &str| -> Vec<f64> {
+        report[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let (rounded, exact) = (numbers(&shared, "logits"), numbers(&raw, "logits"));
+    for (rounded, exact) in rounded.iter().zip(&exact) {
+        assert!((rounded / unit).fract() == 0.0 && (rounded - exact).abs() <= unit / 2.0, "{rounded} {exact}");
+    }
+    assert!(exact.iter().any(|v| (v / unit).fract() != 0.0));
+    for probability in numbers(&shared, "probabilities") {
+        assert!(probability.to_string().len() <= 6, "{probability}");
+    }
+    for residual in ["zero_slots", "copies"] {
+        assert!(shared["residuals"][residual].to_string().len() <= 4, "{shared}");
+    }
+    assert_eq!(shared["class"], raw["class"]);
+}
+
+/// Someone who has the public key encrypts; the owner of the secret key decrypts.
+#[test]
+fn others_encrypt_with_the_public_key() {
+    let files = fixture("flow");
+    let key = json(&["keygen", "net.client", "--public", "--key", "keys/secret.key", "--out", "public", "--json"]);
+    assert_eq!(key["public_key"].as_str(), Some("public/public.key"));
+    assert!(!files.path("public/secret.key").exists() && !files.path("public/eval.key").exists());
+    let report = json(&["inspect", "public/public.key", "--json"]);
+    assert_eq!((report["kind"].as_str(), &report["key_set"]), (Some("a public key"), &key["key_set"]));
+    let image = image();
+    let image = image.to_str().unwrap();
+    let encrypt = ["encrypt", "net.client", "--public-key", "public/public.key", image, "--out", "sent.ct", "--json"];
+    let sent = json(&encrypt)["input_ciphertext_bytes"].as_u64().unwrap();
+    // No half of it comes from a seed.
+    let own = std::fs::metadata(files.path("input.ct")).unwrap().len();
+    assert!((2 * own - 1000..2 * own + 1000).contains(&sent), "{sent} {own}");
+    json(&["infer", "net.umbra", "--keys", "keys/eval.key", "sent.ct", "--out", "sent-result.ct", "--json"]);
+    let logits = |result: &str| -> Vec<f64> {
+        let report = json(&["decrypt", "net.client", "--key", "keys/secret.key", result, "--raw", "--json"]);
+        report["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let (found, expected) = (logits("sent-result.ct"), logits("output.ct"));
+    assert!(
+        found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 0.1) && found != expected,
+        "{found:?} {expected:?}"
+    );
+    // It is made together with the other keys, too.
+    let report = json(&["keygen", "net.client", "--public", "--out", "three", "--json"]);
+    assert!(report["public_key"].as_str().is_some_and(|path| files.path(path).exists()));
+    let old = ["infer", "net.umbra", "--keys", "three/eval.key", "sent.ct", "--out", "no.ct"];
+    refused_with(files, &old, &["sent.ct", "key set"]);
+    // One key or the other, of the right kind; and a secret key is never lost to a public one.
+    let with = |keys: &[&'static str]| [&["encrypt", "net.client", image, "--out", "no.ct"][..], keys].concat();
+    refused_with(files, &with(&[]), &["--key"]);
+    refused_with(files, &with(&["--key", "keys/secret.key", "--public-key", "public/public.key"]), &["--public-key"]);
+    refused_with(files, &with(&["--public-key", "keys/secret.key"]), &["a secret key", "a public key"]);
+    refused_with(files, &with(&["--key", "public/public.key"]), &["a secret key", "a public key"]);
+    std::fs::create_dir_all(files.path("taken")).unwrap();
+    std::fs::copy(files.path("keys/secret.key"), files.path("taken/public.key")).unwrap();
+    let over = ["keygen", "net.client", "--public", "--key", "keys/secret.key", "--out", "taken"];
+    refused_with(files, &over, &["taken/public.key", "would be lost"]);
+}
+
+/// Images that are nothing like those of training, where the network says what these are like.
+#[test]
+fn images_unlike_those_of_training_are_pointed_out() {
+    let files = fixture("flow");
+    let random = network(5).build().unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let bytes =
+        |values: &[f32]| -> Vec<u8> { values.iter().map(|v| (128.0 + 50.0 * v).clamp(0.0, 255.0) as u8).collect() };
+    let samples: Vec<Vec<u8>> = (0..16).map(|_| bytes(&random_image(random.input(), &mut rng))).collect();
+    let mut builder = GraphBuilder::new(random.padding(), random.input().clone()).unwrap();
+    for node in &random.nodes()[1..] {
+        builder.add(node.name(), node.operator().clone(), node.inputs()).unwrap();
+    }
+    let description = Description { samples, ..random.description().clone() };
+    let graph = builder.finish_with(description, random.ranges().clone(), random.output()).unwrap();
+    graph.save(files.path("knows")).unwrap();
+    json(&["compile", "knows", "--out", "knows.umbra", "--json"]);
+    json(&["keygen", "knows.client", "--out", "knows-keys", "--json"]);
+    let notes = |name: &str, pixels: &[u8]| {
+        image::save_buffer(files.path(name), pixels, 8, 8, image::ColorType::Rgb8).unwrap();
+        let encrypt =
+            ["encrypt", "knows.client", "--key", "knows-keys/secret.key", name, "--out", "unlike.ct", "--json"];
+        json(&encrypt)["notes"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let unlike = |notes: &[String]| notes.iter().any(|note| note.contains("unlike"));
+    let white = notes("white.png", &[255; 192]);
+    assert!(unlike(&white), "{white:?}");
+    let mut dot = [0; 192];
+    dot[96..99].fill(255);
+    assert!(unlike(&notes("dot.png", &dot)));
+    let like = bytes(&random_image(random.input(), &mut rng));
+    let pixels: Vec<u8> = (0..192).map(|i| like[i % 3 * 64 + i / 3]).collect();
+    assert!(!unlike(&notes("like.png", &pixels)));
+    // What the client says of white once it is decrypted: its logits are those of no sample.
+    let report = json(&["inspect", "knows.client", "--json"]);
+    assert!(report["content"]["familiar"]["largest_logit"].is_array(), "{report}");
 }
 
 #[test]

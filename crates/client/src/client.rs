@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use umbra_ckks::{
-    CkksError, Decryptor, Encoder, Encryptor, KeyGenerator, KeySetId, SecretKey, SeededCiphertext, SwitchingKey,
-    encode_dense, or_out_of_memory,
+    CkksError, Decryptor, Encoder, Encryptor, KeyGenerator, KeySetId, PublicKey, SecretKey, SeededCiphertext,
+    SwitchingKey, encode_dense, or_out_of_memory,
 };
 use umbra_file::{AtomicFile, FileError};
 use umbra_program::{LayoutError, Logits};
@@ -130,6 +130,24 @@ impl Client {
         Ok(self.write_keys(writer, progress)?.finish()?.0)
     }
 
+    /// A public key for whoever is to encrypt and not to decrypt: for the level of the program's images.
+    ///
+    /// # Errors
+    /// [`ClientError::Engine`] where the operating system gives no randomness; [`ClientError::OutOfMemory`].
+    pub fn public_key(&self) -> Result<PublicKey, ClientError> {
+        let (level, ..) = self.file.end(Role::Input);
+        let mut generator = KeyGenerator::new(self.file.parameters())?;
+        Ok(or_out_of_memory(|| generator.public_key(&self.secret, level))??)
+    }
+
+    /// Makes a public key and writes it to a file.
+    ///
+    /// # Errors
+    /// As [`Self::public_key`], and those of files.
+    pub fn save_public_key(&self, path: &Path) -> Result<(), ClientError> {
+        Ok(umbra_wire::save_public_key(path, &self.public_key()?)?)
+    }
+
     /// Bytes that [`Self::write_evaluation_keys`] writes.
     ///
     /// # Errors
@@ -218,6 +236,16 @@ impl Client {
         let slots: Vec<&[f64]> = values.iter().map(|v| v.danger_raw()).collect();
         let count = result.images * self.file.spec().layout.vectors();
         Ok(self.file.spec().read(&slots, count)?)
+    }
+
+    /// All slots of a result's ciphertexts, both parts, as decrypted and without any check: what the key's owner can
+    /// see beyond the logits. For measurements; see [`Decryptor::danger_complex`].
+    ///
+    /// # Errors
+    /// [`ClientError::Engine`] for a result of another key set.
+    pub fn danger_slots(&self, result: &Encrypted) -> Result<Vec<Vec<[f64; 2]>>, ClientError> {
+        let parts = |c| Ok(self.decryptor.danger_complex(c)?.into_iter().map(|v| [v.re, v.im]).collect());
+        result.ciphertexts.iter().map(parts).collect()
     }
 
     /// Decrypts a result to one prediction an image; see [`Self::decrypt`] and [`Prediction`].

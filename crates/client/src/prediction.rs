@@ -1,7 +1,7 @@
 //! From logits to what an image shows.
 
 use umbra_image::{ensemble_probabilities, softmax, top_class};
-use umbra_program::{LayoutError, Logits, Residuals};
+use umbra_program::{ClientSpec, LayoutError, Logits, Residuals};
 
 /// What a network, or an ensemble, says of one image.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,26 @@ impl Prediction {
         images
     }
 
+    /// The same for passing on: logits rounded to multiples of `unit`, residuals to hundredths, and probabilities of
+    /// the rounded logits, to four digits. The class stays that of the logits as they were. See [`sharing_unit`].
+    #[must_use]
+    pub fn rounded(&self, unit: f64) -> Self {
+        let round = |v: &f64| (v / unit).round() * unit;
+        let hundredths = |v: &f64| (v * 100.0).round() / 100.0;
+        let logits: Vec<Vec<f64>> = self.logits.iter().map(|l| l.iter().map(round).collect()).collect();
+        let probabilities = match &logits[..] {
+            [one] => softmax(one),
+            members => ensemble_probabilities(members),
+        };
+        let Residuals { zero_slots, copies } = &self.residuals;
+        Self {
+            class: self.class,
+            probabilities: probabilities.iter().map(|p| (p * 1e4).round() / 1e4).collect(),
+            logits,
+            residuals: Residuals { zero_slots: hundredths(zero_slots), copies: hundredths(copies) },
+        }
+    }
+
     /// The classes from the likeliest to the least likely.
     #[must_use]
     pub fn ranking(&self) -> Vec<usize> {
@@ -57,6 +77,12 @@ impl Prediction {
         order
     }
 
+    /// Why it means little, where the logits are unlike those of training: see [`unlike_logits`].
+    #[must_use]
+    pub fn unlike(&self, spec: &ClientSpec) -> Option<String> {
+        unlike_logits(&self.logits, spec)
+    }
+
     /// The probability of the likeliest class.
     #[must_use]
     pub fn confidence(&self) -> f64 {
@@ -64,41 +90,26 @@ impl Prediction {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What logits of an image have that those of training have not, in words: one beyond their range, or the largest one
+/// far from those of samples. `vectors` are those of each network.
+#[must_use]
+pub fn unlike_logits(vectors: &[Vec<f64>], spec: &ClientSpec) -> Option<String> {
+    vectors.iter().find_map(|logits| {
+        let outside = |[low, high]: [f64; 2]| logits.iter().copied().find(|v| !(low..=high).contains(v));
+        if let Some((value, [low, high])) = spec.logit_range.and_then(|range| Some((outside(range)?, range))) {
+            return Some(format!("logit {value:.1} is outside those of training, {low:.1} to {high:.1}"));
+        }
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let [low, high] = spec.familiar.filter(|familiar| familiar.is_unlike(largest))?.largest_logit;
+        Some(format!("the largest logit is {largest:.1}, those of training images are within {low:.1} to {high:.1}"))
+    })
+}
 
-    fn logits(values: &[f64], copies: f64) -> Result<Logits, LayoutError> {
-        Ok(Logits { values: values.to_vec(), residuals: Residuals { zero_slots: 0.25, copies } })
-    }
-
-    #[test]
-    fn an_ensemble_is_the_mean_of_probabilities_and_the_worst_of_residuals() {
-        let found = vec![logits(&[3f64.ln(), 0.0], 0.5), logits(&[0.0, 0.0], 0.125)];
-        let [prediction] = &Prediction::of_images(found, 2)[..] else { panic!("one image") };
-        let prediction = prediction.as_ref().expect("a prediction");
-        assert_eq!((prediction.class, prediction.logits.len()), (0, 2));
-        assert!((prediction.probabilities[0] - 0.625).abs() < 1e-12);
-        assert_eq!(prediction.residuals, Residuals { zero_slots: 0.25, copies: 0.5 });
-        assert_eq!(prediction.confidence(), prediction.probabilities[0]);
-    }
-
-    #[test]
-    fn an_image_is_refused_where_one_of_its_vectors_is() {
-        let refused = LayoutError::Copies { found: 3.0, limit: 1.0 };
-        let found =
-            vec![logits(&[0.0, 1.0], 0.0), Err(refused.clone()), logits(&[2.0, 1.0], 0.0), logits(&[2.0, 1.0], 0.0)];
-        let images = Prediction::of_images(found, 2);
-        assert_eq!(images[0], Err(refused));
-        assert_eq!(images[1].as_ref().expect("a prediction").class, 0);
-        assert_eq!(Prediction::of_images(vec![logits(&[0.0, f64::NAN], 0.0)], 1), [Err(LayoutError::NoClass)]);
-    }
-
-    #[test]
-    fn ranking_tells_logits_apart_whose_probabilities_are_equal() {
-        let found = vec![logits(&[800.0, 0.0, 1.0], 0.0)];
-        let prediction = Prediction::of_images(found, 1).remove(0).expect("a prediction");
-        assert_eq!(prediction.probabilities[1..], [0.0, 0.0]);
-        assert_eq!(prediction.ranking(), [0, 2, 1]);
-    }
+/// What numbers are rounded to that are passed on: the power of two that is two to four times the predicted error of a
+/// logit. Noise depends on the secret key and is a part of that error, so that rounded numbers tell nothing about it
+/// but near the midpoints (SECURITY.md, IND-CPA-D); and they are about as exact as before.
+#[must_use]
+pub fn sharing_unit(logit_error: f64) -> f64 {
+    // Of an error that is nothing, something that 64 bits can hold.
+    (2.0 * logit_error).max(2f64.powi(-20)).log2().ceil().exp2()
 }

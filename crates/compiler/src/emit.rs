@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rayon::prelude::*;
 use umbra_ckks::{Gadget, GadgetLiteral, Level, ParametersLiteral, log2_of};
-use umbra_model::Graph;
+use umbra_image::{Familiar, Statistics};
+use umbra_model::{Graph, Reference};
 use umbra_program::{
     ClientSpec, Estimate, InputLayout, Linear, LinearInput, Operation, OutputLayout, Program, Register, Report, Step,
 };
@@ -11,11 +13,15 @@ use umbra_program::{
 use crate::circuit::{Affine, Operation as Source};
 use crate::correction;
 use crate::cost::Work;
+use crate::flooding::Flooding;
 use crate::keys::{Search, Shape, ShapeKind};
 use crate::options::{CompileOptions, Pass};
 use crate::packing::sources;
 use crate::plan::{Plan, used_primes};
 use crate::sharing::share;
+
+/// Samples that tell what is familiar at most.
+const FAMILIAR: usize = 64;
 
 /// Registers and the values in them.
 struct Registers {
@@ -76,12 +82,13 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     let mut emitter = Emitter { plan, options, registers: Registers::new(plan), scales: Vec::new(), steps: Vec::new() };
     let (input_register, input) = emitter.values(&parameters);
     let output = plan.circuit.output;
-    let client = ClientSpec {
+    let mut client = ClientSpec {
         name: graph.name().into(),
         classes: graph.classes().to_vec(),
         image: graph.input().clone(),
         logit_range: logit_range(graphs),
         logit_error: plan.logit_error,
+        familiar: familiar(graph),
         layout: plan.packing.layout(),
         input,
         output: OutputLayout {
@@ -90,10 +97,13 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
             period: plan.packing.plaintext_period(&plan.circuit.values[output]),
             step: plan.packing.logit_step(&plan.circuit.values[output]),
             classes: graph.classes().len(),
+            flooding: 0.0,
         },
         parameters,
         keys: Vec::new(),
     };
+    let flooding = Flooding::of(plan, &client, !graph.description().samples.is_empty());
+    client.output.flooding = flooding.as_ref().map_or(0.0, |flooding| flooding.deviation);
     let mut program = Program {
         client,
         network,
@@ -105,7 +115,26 @@ pub(crate) fn program(graphs: &[&Graph], plan: &Plan, options: &CompileOptions, 
     };
     program.client.keys = program.key_set();
     program.report = report(plan, options, &program);
+    program.report.notes.extend(flooding.map(|Flooding { deviation, explained }| {
+        format!(
+            "slots without logit are flooded with noise of deviation {deviation:.2e}: features of the last layer are \
+             explained to at most {:.2} % of their variance",
+            100.0 * explained
+        )
+    }));
     program
+}
+
+/// What the samples that the network brings are like.
+fn familiar(graph: &Graph) -> Option<Familiar> {
+    let reference = Reference::<f32>::new(graph);
+    let of = |bytes: &Vec<u8>| {
+        let values = graph.input().normalise(bytes).ok()?;
+        let logits = reference.forward(&values).ok()?;
+        Some((Statistics::of(&values, graph.input()), f64::from(logits.into_iter().fold(f32::NEG_INFINITY, f32::max))))
+    };
+    let samples: Option<Vec<_>> = graph.description().samples.par_iter().take(FAMILIAR).map(of).collect();
+    Familiar::of(&samples?)
 }
 
 /// The range of the logits of all members, where all know it.

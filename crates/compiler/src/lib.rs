@@ -8,7 +8,7 @@
 //!
 //! Modules know only those to their left: `error`, `circuit`, `cost`, `noise`, `stage`; `options`; `lower`, `fuse`,
 //! `redistribute`, `merge`; `packing`; `precision`; `chain`; `levels`, `gadgets`, `bsgs`; `keys`; `sharing`; `samples`;
-//! `plan`; `correction`; `emit`; `prediction`; `show`; `compile`.
+//! `plan`; `correction`; `flooding`; `emit`; `prediction`; `show`; `compile`.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod cost;
 mod digest;
 mod emit;
 mod error;
+mod flooding;
 pub mod fuse;
 pub mod gadgets;
 pub mod keys;

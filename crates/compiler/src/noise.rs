@@ -11,3 +11,19 @@ pub fn key_switch(log_n: u32, digits: usize, excess: f64) -> f64 {
     let n = f64::from(log_n).exp2();
     (n * (digits as f64 * n * digit * ERROR_SIGMA * ERROR_SIGMA) / 2.0).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Images that were encrypted under a public key: their noise is lost in what the scale of images has room for, a
+    /// key switch at the highest level. So predicted errors hold for them, too.
+    #[test]
+    fn the_scale_of_images_has_room_for_public_keys() {
+        for log_n in 12..=17 {
+            let (public, secret) = (umbra_ckks::noise::fresh_public(log_n), fresh(log_n));
+            let room = fresh(log_n).hypot(key_switch(log_n, 1, crate::plan::TOP_EXCESS));
+            assert!(public > 50.0 * secret && public * public < 0.001 * room * room, "N = 2^{log_n}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
 /// Special primes beyond the chain's own at most.
 const MAX_SPECIAL: usize = 12;
 /// Bits by which digits may exceed the special primes at the highest level, where the image's scale pays for it.
-const TOP_EXCESS: f64 = 6.0;
+pub(crate) const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
 /// Shares of the wanted error's variance that are aimed at.

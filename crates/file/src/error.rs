@@ -307,7 +307,7 @@ fn remedy_of_version(found: u16, kind: Option<Kind>) -> &'static str {
         // No program wrote such a one yet.
         _ if found == 0 || found > VERSION => "use the program that wrote it, or write the file again with this one",
         Some(Kind::Program | Kind::ClientFile) => "compile the network again",
-        Some(Kind::SecretKey | Kind::EvaluationKeys) => "make the keys again with keygen",
+        Some(Kind::SecretKey | Kind::EvaluationKeys | Kind::PublicKey) => "make the keys again with keygen",
         Some(Kind::Ciphertext) => "encrypt the image again",
         None => "write the file again with this program",
     }

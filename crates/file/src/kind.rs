@@ -17,12 +17,14 @@ pub enum Kind {
     Program = 4,
     /// What a client needs to know of a program: no weights.
     ClientFile = 5,
+    /// Whoever has it can encrypt for the owner of the secret key, and read nothing.
+    PublicKey = 6,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program, Self::ClientFile];
+    pub const ALL: [Self; 6] =
+        [Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::Program, Self::ClientFile, Self::PublicKey];
 
     /// The number in the file.
     #[must_use]
@@ -45,7 +47,7 @@ impl Kind {
             // R32-64 takes 6.7 GB without fusing, at N = 2^16.
             Self::EvaluationKeys => 64 << 30,
             Self::Ciphertext | Self::Program => 4 << 30,
-            Self::ClientFile => 64 << 20,
+            Self::ClientFile | Self::PublicKey => 64 << 20,
         }
     }
 
@@ -53,7 +55,7 @@ impl Kind {
     #[must_use]
     pub fn has_key_set(self) -> bool {
         match self {
-            Self::SecretKey | Self::EvaluationKeys | Self::Ciphertext => true,
+            Self::SecretKey | Self::EvaluationKeys | Self::Ciphertext | Self::PublicKey => true,
             Self::Program | Self::ClientFile => false,
         }
     }
@@ -73,6 +75,7 @@ impl fmt::Display for Kind {
             Self::Ciphertext => "a ciphertext",
             Self::Program => "a program",
             Self::ClientFile => "a client file",
+            Self::PublicKey => "a public key",
         })
     }
 }

@@ -20,7 +20,7 @@ fn golden(version: u16, name: &str) -> PathBuf {
 }
 
 /// Name, kind, header, records.
-fn samples() -> [(&'static str, Kind, Value, Vec<Vec<u8>>); 5] {
+fn samples() -> [(&'static str, Kind, Value, Vec<Vec<u8>>); 6] {
     let words: Vec<u8> = (0..40u32).flat_map(|i| (i * 0x0101_0101).to_le_bytes()).collect();
     let named = json!({"records": ["text", "nothing", "words", "sevens"]});
     [
@@ -29,6 +29,7 @@ fn samples() -> [(&'static str, Kind, Value, Vec<Vec<u8>>); 5] {
         ("image.ct", Kind::Ciphertext, json!({"level": 1}), vec![words.clone(), words]),
         ("program.umbra", Kind::Program, json!({"name": "golden"}), vec![b"weights".to_vec()]),
         ("client.umbra", Kind::ClientFile, json!({"classes": ["cat", "dog"]}), Vec::new()),
+        ("public.key", Kind::PublicKey, json!({"level": 1}), vec![vec![9; 48]]),
     ]
 }
 

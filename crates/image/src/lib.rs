@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod familiar;
 #[cfg(feature = "decode")]
 mod image;
 mod softmax;
@@ -15,6 +16,7 @@ mod spec;
 #[cfg(feature = "decode")]
 pub use error::LoadError;
 pub use error::{DecodeError, ImageError};
+pub use familiar::{Familiar, Statistics};
 #[cfg(feature = "decode")]
 pub use image::Image;
 pub use softmax::{ensemble_probabilities, softmax, top_class};

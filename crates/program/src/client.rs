@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use umbra_ckks::{KeyId, ParametersLiteral};
-use umbra_image::ImageSpec;
+use umbra_image::{Familiar, ImageSpec};
 
-use crate::layout::{InputLayout, Layout, Logits, OutputLayout};
+use crate::layout::{FreeSlots, InputLayout, Layout, Logits, OutputLayout};
 use crate::{LayoutError, ProgramError};
 
 /// How a client makes keys, encrypts images and reads results.
@@ -26,6 +26,9 @@ pub struct ClientSpec {
     pub logit_range: Option<[f64; 2]>,
     /// Predicted standard deviation of a logit's error.
     pub logit_error: f64,
+    /// What images and logits of training were like, where known: others are pointed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub familiar: Option<Familiar>,
     /// What slots stand for.
     pub layout: Layout,
     /// How images become ciphertexts.
@@ -70,6 +73,12 @@ impl ClientSpec {
     /// [`LayoutError::Copies`], [`LayoutError::Range`].
     pub fn read(&self, slots: &[&[f64]], count: usize) -> Result<Vec<Result<Logits, LayoutError>>, LayoutError> {
         crate::layout::read(self, slots, count)
+    }
+
+    /// The slots of output ciphertext `k` that hold no logit.
+    #[must_use]
+    pub fn free_slots(&self, k: usize) -> FreeSlots {
+        crate::layout::free_slots(self, k)
     }
 
     /// Checks everything that a client relies on: parameters, keys, layouts, numbers; and that its names can be shown.

@@ -23,7 +23,7 @@ pub use check::MAX_CIPHERTEXTS;
 pub use client::ClientSpec;
 pub use count::{Counts, count};
 pub use error::{LayoutError, ProgramError};
-pub use layout::{InputLayout, Layout, Logits, OutputLayout, Packing, Residuals};
+pub use layout::{FreeSlots, InputLayout, Layout, Logits, OutputLayout, Packing, Residuals};
 pub use program::{
     Estimate, Linear, LinearInput, Operation, Program, Register, RegisterState, Report, Step, operation_name, state_of,
 };

@@ -71,9 +71,10 @@ pub fn tiny() -> Program {
         },
         logit_range: Some([-8.0, 8.0]),
         logit_error: 1e-3,
+        familiar: None,
         layout: Layout::default(),
         input: InputLayout { positions, pitch: 2, ciphertexts: vec![channels], level, scale },
-        output: OutputLayout { level, scale: scale_out, period, step: 1, classes: 2 },
+        output: OutputLayout { level, scale: scale_out, period, step: 1, classes: 2, flooding: 0.0 },
         parameters: ParametersLiteral {
             log_n,
             primes,

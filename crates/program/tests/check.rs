@@ -63,9 +63,17 @@ fn small_at(log_n: u32) -> Program {
         },
         logit_range: None,
         logit_error: 0.01,
+        familiar: None,
         layout: Layout::default(),
         input: InputLayout { positions: 4, pitch: 2, ciphertexts: vec![channels], level: Level(1), scale: input_scale },
-        output: OutputLayout { level: Level(0), scale: z_scale * z_scale, period: 4, step: 1, classes: 2 },
+        output: OutputLayout {
+            level: Level(0),
+            scale: z_scale * z_scale,
+            period: 4,
+            step: 1,
+            classes: 2,
+            flooding: 0.0,
+        },
         parameters: ParametersLiteral { log_n, primes, levels, gadgets },
         keys: Vec::new(),
     };

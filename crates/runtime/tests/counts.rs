@@ -79,6 +79,7 @@ fn program() -> Program {
         },
         logit_range: None,
         logit_error: 0.0,
+        familiar: None,
         layout: Layout::default(),
         input: InputLayout {
             positions: 4,
@@ -87,7 +88,7 @@ fn program() -> Program {
             level: Level(1),
             scale,
         },
-        output: OutputLayout { level: Level(0), scale: scale * scale, period: 1, step: 1, classes: 1 },
+        output: OutputLayout { level: Level(0), scale: scale * scale, period: 1, step: 1, classes: 1, flooding: 0.0 },
         parameters: ParametersLiteral {
             log_n,
             primes,

@@ -324,9 +324,10 @@ fn program() -> Program {
         },
         logit_range: None,
         logit_error: 0.0,
+        familiar: None,
         layout: Layout::default(),
         input: InputLayout { positions: 4, pitch: 2, ciphertexts: vec![vec![None; 4]], level: Level(1), scale: SCALE },
-        output: OutputLayout { level: Level(0), scale: SCALE, period: 1, step: 1, classes: 2 },
+        output: OutputLayout { level: Level(0), scale: SCALE, period: 1, step: 1, classes: 2, flooding: 0.0 },
         parameters: ParametersLiteral {
             log_n,
             primes,

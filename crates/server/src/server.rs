@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use umbra_runtime::{Cpu, Prepared, StepReport};
+use umbra_runtime::{Cpu, Flooding, Prepared, StepReport};
 use umbra_wire::{
     Encrypted, EvaluationKeys, EvaluationKeysReader, KeyStore, LoadedProgram, MemoryKeys, Role, WireError,
 };
@@ -18,6 +18,7 @@ pub type Progress<'a> = &'a mut (dyn FnMut(&StepReport<'_>) -> ControlFlow<()> +
 pub struct Server {
     program: LoadedProgram,
     prepared: Prepared<Cpu>,
+    flooding: Option<Flooding>,
 }
 
 impl std::fmt::Debug for Server {
@@ -33,7 +34,8 @@ impl Server {
     /// [`ServerError::Runtime`].
     pub fn new(program: &LoadedProgram) -> Result<Self, ServerError> {
         let prepared = Prepared::new(program.program().clone(), Cpu::new(program.parameters()))?;
-        Ok(Self { program: program.clone(), prepared })
+        let flooding = Flooding::of(program.program());
+        Ok(Self { program: program.clone(), prepared, flooding })
     }
 
     /// The program.
@@ -72,8 +74,9 @@ impl Server {
         Ok(Encrypted::open(path, self.program.client(), Role::Input)?)
     }
 
-    /// Evaluates the program on encrypted images. Ciphertexts of another key set than that of the keys are refused
-    /// before any work.
+    /// Evaluates the program on encrypted images, and floods what the result holds beyond its logits with noise
+    /// ([`Flooding`]). The same images and keys give the same bits again. Ciphertexts of another key set than that of
+    /// the keys are refused before any work.
     ///
     /// # Errors
     /// [`ServerError::Runtime`]; [`ServerError::is_cancelled`] where `progress` stopped it.
@@ -83,7 +86,10 @@ impl Server {
         input: &Encrypted,
         progress: Progress<'_>,
     ) -> Result<Encrypted, ServerError> {
-        let ciphertexts = self.prepared.run(keys, input.ciphertexts.clone(), progress)?;
+        let mut ciphertexts = self.prepared.run(keys, input.ciphertexts.clone(), progress)?;
+        if let Some(flooding) = &self.flooding {
+            flooding.add(&mut ciphertexts)?;
+        }
         Ok(Encrypted { images: input.images, ciphertexts })
     }
 

@@ -156,7 +156,7 @@ fn multiplexed() -> Program {
         ..empty(
             (Layout::default(), 1),
             vec![(0..16).map(|tap| Some((0, tap))).collect()],
-            OutputLayout { level: Level(0), scale, period: 16, step: 1, classes: 16 },
+            OutputLayout { level: Level(0), scale, period: 16, step: 1, classes: 16, flooding: 0.0 },
         )
     }
 }
@@ -222,7 +222,7 @@ fn channel() -> Program {
         ..empty(
             (layout, 2),
             vec![vec![Some((0, 0))], vec![Some((1, 3))]],
-            OutputLayout { level: Level(0), scale, period: 16, step: 4, classes: 4 },
+            OutputLayout { level: Level(0), scale, period: 16, step: 4, classes: 4, flooding: 0.0 },
         )
     }
 }
@@ -264,7 +264,7 @@ fn overflowing() -> Program {
         ..empty(
             (Layout { packing: Packing::Channel, images: 2, members: 1, averaged: false }, 1),
             vec![vec![Some((0, 0))]],
-            OutputLayout { level: Level(2), scale, period: 16, step: 2, classes: 1 },
+            OutputLayout { level: Level(2), scale, period: 16, step: 2, classes: 1, flooding: 0.0 },
         )
     }
 }
@@ -279,7 +279,7 @@ fn sum_with_digit_of(primes: usize) -> Program {
     let mut program = empty(
         (Layout::default(), 1),
         vec![channels],
-        OutputLayout { level: Level(0), scale, period: slots / 2, step: 1, classes: 1 },
+        OutputLayout { level: Level(0), scale, period: slots / 2, step: 1, classes: 1, flooding: 0.0 },
     );
     let pool = step(Operation::RotateSum { source: Register(0), rotations, gadget: Gadget(0) }, 0, (0, 0), scale);
     program.steps = vec![Step { node: "pool".into(), ..pool }];
@@ -314,6 +314,7 @@ fn empty(
         },
         logit_range: None,
         logit_error: 0.0,
+        familiar: None,
         layout,
         input: InputLayout { positions: 16, pitch: 4, ciphertexts, level: Level(3), scale: 30f64.exp2() },
         output,

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use umbra_client::Prediction;
-use umbra_image::{ensemble_probabilities, top_class};
+use umbra_client::{Prediction, unlike_logits};
+use umbra_image::{Statistics, ensemble_probabilities, top_class};
 use umbra_model::{Graph, Reference};
 use umbra_program::LayoutError;
 use umbra_simulate::{SimulateError, Simulator};
@@ -50,6 +50,8 @@ pub struct EvaluationReport {
     pub rms_logit_error: Option<f64>,
     /// Results that did not pass the checks after decryption.
     pub refused: usize,
+    /// Images, or their logits, that are unlike those of the network's samples, where the program knows these.
+    pub unlike: Option<usize>,
     /// Images that one evaluation classifies.
     pub batch: usize,
     /// Of everything.
@@ -105,7 +107,20 @@ pub fn evaluate(
         Mode::Simulated(program) => Some(simulated(program, images, watch)?),
         Mode::Encrypted(session) => Some(encrypted(session, images, watch)?),
     };
-    Ok(report(mode.name(), images, &plain, other.as_ref()))
+    let mut report = report(mode.name(), images, &plain, other.as_ref());
+    report.unlike = mode.program().zip(other).and_then(|(program, other)| unlike(program, images, &other));
+    Ok(report)
+}
+
+/// How many images are unlike the network's samples, or have logits that are.
+fn unlike(program: &LoadedProgram, images: &LabelledImages, results: &Results) -> Option<usize> {
+    let spec = &program.program().client;
+    let familiar = spec.familiar?;
+    let is_unlike = |(values, logits): (&Vec<f32>, &Option<Vec<Vec<f64>>>)| {
+        familiar.unlike(&Statistics::of(values, &spec.image)).is_some()
+            || logits.as_ref().is_some_and(|logits| unlike_logits(logits, spec).is_some())
+    };
+    Some(images.values.iter().zip(&results.logits).filter(|image| is_unlike(*image)).count())
 }
 
 /// What one mode found.
@@ -239,6 +254,7 @@ fn report(mode: &'static str, images: &LabelledImages, plain: &Results, other: O
         accuracy_encrypted: other.filter(|_| mode == Phase::Encrypted.name()).map(accuracy),
         worst_logit_error: other.map(|_| errors.iter().copied().fold(0.0, f64::max)),
         rms_logit_error: other.map(|_| mean_square.sqrt()),
+        unlike: None,
         refused: timed.logits.iter().filter(|logits| logits.is_none()).count(),
         batch: timed.batch,
         seconds_per_image: per_image(timed.seconds),

@@ -5,6 +5,7 @@
 //! - [`estimate`]: what an inference will take, before any key exists. [`calibration`]: the rates of this machine.
 //! - [`session`]: client and server in one process.
 //! - [`evaluate`]: accuracy over a data set, in the clear, simulated or encrypted.
+//! - [`leakage`]: what results give away beyond their logits.
 //! - [`predictions`]: random networks, and how well the error of their logits is predicted.
 //! - [`progress`]: how far a piece of work is, and how to stop it. [`machine`]: what this process used. [`memory`]:
 //!   what is left for it.
@@ -13,8 +14,7 @@
 //! they are here under their short names. `examples/classify.rs` tells the whole story.
 //!
 //! Modules know only those before them in this order: `machine`, `memory`, `progress`, `error`, `samples`,
-//! `network`, `folders`, `data`, `calibration`, `estimate`, `session`, `evaluate`,
-//! `predictions`.
+//! `network`, `folders`, `data`, `calibration`, `estimate`, `session`, `evaluate`, `leakage`, `predictions`.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod error;
 pub mod estimate;
 pub mod evaluate;
 mod folders;
+pub mod leakage;
 pub mod machine;
 pub mod memory;
 pub mod network;

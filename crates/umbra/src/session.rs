@@ -3,6 +3,7 @@
 //! Everything goes the way it would between two machines: what one party sends to the other becomes bytes, and is
 //! checked when it is read. Evaluation keys go over a file, so that their first half need not stay in memory.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -184,6 +185,16 @@ impl Session {
         Ok(Classified { predictions, input, output, encrypt_s, server_s, cpu_seconds, decrypt_s, steps })
     }
 
+    /// Encrypts and evaluates normalised images, and decrypts all that there is in the result, logits or not.
+    ///
+    /// # Errors
+    /// As [`Self::classify`].
+    pub fn danger_slots<P: AsRef<[f32]>>(&self, images: &[P]) -> Result<Vec<Vec<[f64; 2]>>, UmbraError> {
+        let input = self.client.encrypt(images)?.expand();
+        let result = self.server.infer(&self.keys, &input, &mut |_| ControlFlow::Continue(()))?;
+        Ok(self.client.danger_slots(&result)?)
+    }
+
     fn step_time(&self, report: &StepReport<'_>) -> StepTime {
         let estimate = self.program().program().steps.get(report.index).map(|step| step.estimate).unwrap_or_default();
         StepTime {
@@ -211,8 +222,6 @@ fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, f64), E> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use umbra_compiler::CompileOptions;

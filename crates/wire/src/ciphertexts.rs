@@ -35,7 +35,7 @@ impl std::fmt::Display for Role {
 pub enum Form {
     /// `c0` and the seed of `c1`: fresh ciphertexts under a secret key.
     Seeded,
-    /// `c0` and `c1`.
+    /// `c0` and `c1`: results, and fresh ciphertexts under a public key.
     Whole,
 }
 
@@ -105,8 +105,20 @@ impl Encrypted {
     /// # Errors
     /// [`ContentError`].
     pub fn encode(&self, client: &ClientFile) -> Result<Vec<u8>, ContentError> {
+        self.encode_as(client, Role::Output)
+    }
+
+    /// The bytes of a file of images that were encrypted under a public key: no half of them comes from a seed.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn encode_images(&self, client: &ClientFile) -> Result<Vec<u8>, ContentError> {
+        self.encode_as(client, Role::Input)
+    }
+
+    fn encode_as(&self, client: &ClientFile, role: Role) -> Result<Vec<u8>, ContentError> {
         let records: Vec<_> = self.ciphertexts.iter().map(|c| bytes_of_words(c.words())).collect();
-        frame(client, Role::Output, Form::Whole, self.images, self.key_set(), &records)
+        frame(client, role, Form::Whole, self.images, self.key_set(), &records)
     }
 
     /// Writes an encrypted result.

@@ -13,6 +13,7 @@
 //! | program | see `encode.rs` | the weights of its linear steps |
 //! | client file | [`ClientSpec`](umbra_program::ClientSpec) | none |
 //! | evaluation keys | [`KeysHeader`] | one a key, in the header's order: seed and `b` |
+//! | public key | the level | one: seed and `b` |
 //! | ciphertexts | [`CiphertextHeader`] | one a ciphertext: seed and `c0`, or `c0` and `c1` |
 //!
 //! A seed has 32 bytes. It stands for the half that is uniform: `a` of a key, `c1` of a fresh ciphertext.
@@ -28,6 +29,7 @@ mod encode;
 mod error;
 mod keys;
 mod program;
+mod public;
 mod stream;
 
 pub use ciphertexts::{CiphertextHeader, Encrypted, Form, Role};
@@ -36,10 +38,12 @@ pub use encode::{decode_program, encode_program};
 pub use error::{ContentError, WireError};
 pub use keys::{EvaluationKeys, EvaluationKeysReader, EvaluationKeysWriter, KeysHeader, receive_evaluation_keys};
 pub use program::LoadedProgram;
+pub use public::{decode_public_key, encode_public_key, open_public_key, read_public_key, save_public_key};
 pub use stream::read_whole;
 
 pub use umbra_ckks::{
-    Ciphertext, CkksError, KeyId, KeyKind, KeySetId, KeyStore, MemoryKeys, Parameters, SeededCiphertext, SwitchingKey,
+    Ciphertext, CkksError, KeyId, KeyKind, KeySetId, KeyStore, MemoryKeys, Parameters, PublicKey, SeededCiphertext,
+    SwitchingKey,
 };
 
 /// Bytes of a seed.

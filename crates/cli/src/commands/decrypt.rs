@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use umbra::Network;
-use umbra::client::{Client, Prediction};
+use umbra::client::{Client, Prediction, sharing_unit};
 use umbra::program::LayoutError;
 
 use super::report::{ImageReport, about_file};
@@ -19,6 +19,8 @@ struct Report<'a> {
     #[serde(flatten)]
     result: Results,
     classes: &'a [String],
+    /// Distance of the numbers that logits are rounded to; nothing where they are as decrypted.
+    rounded_to: Option<f64>,
     decrypt_s: f64,
 }
 
@@ -46,9 +48,12 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
     let decrypt_s = start.elapsed().as_secs_f64();
     predictions.truncate(arguments.images.map_or(usize::MAX, usize::from));
 
+    let rounded_to = (!arguments.raw).then(|| sharing_unit(spec.logit_error));
     let report = |prediction: Prediction| {
         let class = spec.class(prediction.class).into_owned();
-        ImageReport::new(prediction, class)
+        let (ranking, unlike) = (prediction.ranking(), prediction.unlike(spec));
+        let prediction = rounded_to.map_or(prediction.clone(), |unit| prediction.rounded(unit));
+        ImageReport { ranking, unlike, ..ImageReport::new(prediction, class) }
     };
     let result = if spec.layout.is_batched() {
         let image = |prediction: Result<Prediction, LayoutError>| match prediction {
@@ -60,7 +65,7 @@ pub fn run(arguments: &Decrypt) -> anyhow::Result<Outcome> {
         let one = predictions.swap_remove(0).map_err(|error| about_file(&arguments.input, error.into()))?;
         Results::One(report(one))
     };
-    let report = Report { result, classes: &spec.classes, decrypt_s };
+    let report = Report { result, classes: &spec.classes, rounded_to, decrypt_s };
     if arguments.json {
         text::print_json(&report)?;
     } else {
@@ -83,10 +88,6 @@ impl Report<'_> {
         let percent = |p: f64| format!("{:.1} %", 100.0 * p);
         match &self.result {
             Results::One(image) => {
-                let mut order: Vec<usize> = (0..self.classes.len()).collect();
-                // Probabilities of logits far apart are equal in 64 bits.
-                let score = if image.members.is_empty() { &image.logits } else { &image.probabilities };
-                order.sort_by(|&a, &b| score[b].total_cmp(&score[a]));
                 let row = |&i: &usize| {
                     let logits = match &image.members[..] {
                         [] => vec![format!("{:.3}", image.logits[i])],
@@ -94,14 +95,16 @@ impl Report<'_> {
                     };
                     [vec![self.classes[i].clone(), percent(image.probabilities[i])], logits].concat()
                 };
-                let rows: Vec<Vec<String>> = order.iter().take(10).map(row).collect();
-                format!("{}\n\n{}", image.class, text::table(&rows))
+                let rows: Vec<Vec<String>> = image.ranking.iter().take(10).map(row).collect();
+                let note = image.unlike.as_ref().map_or(String::new(), |why| format!("note: {}\n", doubtful(why)));
+                format!("{note}{}\n\n{}", image.class, text::table(&rows))
             }
             Results::Batch { images } => {
                 let row = |(i, image): (usize, &OfBatch)| match image {
                     OfBatch::Sound(image) => {
                         let top = image.probabilities.iter().copied().fold(0.0, f64::max);
-                        vec![(i + 1).to_string(), image.class.clone(), percent(top)]
+                        let row = vec![(i + 1).to_string(), image.class.clone(), percent(top)];
+                        row.into_iter().chain(image.unlike.as_deref().map(doubtful)).collect()
                     }
                     OfBatch::Refused { refused } => vec![(i + 1).to_string(), "refused".into(), refused.clone()],
                 };
@@ -109,4 +112,9 @@ impl Report<'_> {
             }
         }
     }
+}
+
+/// What is to be said of an image whose logits are unlike those of training.
+fn doubtful(why: &str) -> String {
+    format!("unlike what the network was trained on: {why}")
 }

@@ -7,9 +7,11 @@ use anyhow::bail;
 use serde::Serialize;
 
 use umbra::Network;
-use umbra::client::Client;
+use umbra::client::{Client, Sender};
+use umbra::wire::ClientFile;
 use umbra_file::Kind;
 
+use super::report::unlike_note;
 use crate::arguments::Encrypt;
 use crate::outcome::Outcome;
 use crate::{outputs, streams, text};
@@ -25,12 +27,38 @@ struct Report {
     warnings: Vec<String>,
 }
 
+/// What images are encrypted with.
+enum Encryption {
+    Secret(Client),
+    Public(Sender),
+}
+
+impl Encryption {
+    fn of(arguments: &Encrypt, file: &ClientFile) -> anyhow::Result<Self> {
+        Ok(match (&arguments.public_key, &arguments.key) {
+            (Some(key), _) => Self::Public(Sender::open(file, key)?),
+            (None, Some(key)) => Self::Secret(Client::open(file, key)?),
+            (None, None) => bail!("no key was given; give --key or --public-key"),
+        })
+    }
+
+    /// Bytes of the file.
+    fn write(&self, path: &Path, images: &[Vec<f32>]) -> anyhow::Result<u64> {
+        Ok(match self {
+            Self::Secret(client) => client.encrypt_to(path, images)?,
+            Self::Public(sender) => sender.encrypt_to(path, images)?,
+        })
+    }
+}
+
 /// Encrypts images to a file.
 pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
-    let inputs: Vec<&Path> = arguments.images.iter().chain([&arguments.key]).map(PathBuf::as_path).collect();
+    let inputs = arguments.images.iter().chain(&arguments.key).chain(&arguments.public_key);
+    let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
     outputs::check(&arguments.out, Kind::Ciphertext, &inputs)?;
-    let client = Client::open(&Network::open(&arguments.client.client)?.client_file()?, &arguments.key)?;
-    let spec = client.file().spec();
+    let file = Network::open(&arguments.client.client)?.client_file()?;
+    let encryption = Encryption::of(arguments, &file)?;
+    let spec = file.spec();
     let (given, limit) = (arguments.images.len(), spec.layout.images);
     if given > limit {
         bail!(
@@ -44,10 +72,12 @@ pub fn run(arguments: &Encrypt) -> anyhow::Result<Outcome> {
         let name = |note: &String| if given > 1 { format!("{}: {note}", path.display()) } else { note.clone() };
         notes.extend(image.notes().iter().map(name));
         warnings.extend(image.warnings().iter().map(name));
-        images.push(spec.image.normalise(image.bytes())?);
+        let values = spec.image.normalise(image.bytes())?;
+        notes.extend(unlike_note(spec, &values).iter().map(name));
+        images.push(values);
     }
     let start = Instant::now();
-    let bytes = client.encrypt_to(&arguments.out, &images)?;
+    let bytes = encryption.write(&arguments.out, &images)?;
     let report = Report {
         file: arguments.out.display().to_string(),
         input_ciphertext_bytes: bytes,

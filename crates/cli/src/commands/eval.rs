@@ -51,6 +51,7 @@ fn describe(report: &EvaluationReport) -> String {
     row("accuracy, simulated", report.accuracy_simulated.map(percent));
     row("accuracy, encrypted", report.accuracy_encrypted.map(percent));
     row("same class as plain", report.agree_with_plain.map(|n| n.to_string()));
+    row("unlike the network's samples", report.unlike.map(|images| images.to_string()));
     row("refused results", (report.refused > 0).then(|| report.refused.to_string()));
     row("worst error of a logit", report.worst_logit_error.map(|e| format!("{e:.4}")));
     row("rms error of a logit", report.rms_logit_error.map(|e| format!("{e:.4}")));

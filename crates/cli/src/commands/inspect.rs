@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use umbra::estimate::ClientCosts;
-use umbra::image::Normalisation;
+use umbra::image::{Familiar, Normalisation};
 use umbra::model::Graph;
 use umbra::program::Packing;
 use umbra::wire::{CiphertextHeader, ClientFile, KeyId, KeyKind, KeysHeader, LoadedProgram};
@@ -141,6 +141,7 @@ struct ClientReport {
     normalisation: String,
     packing: Packing,
     logit_range: Option<[f64; 2]>,
+    familiar: Option<Familiar>,
     input_level: umbra_ckks::Level,
     output_level: umbra_ckks::Level,
     keys: Vec<KeyId>,
@@ -162,6 +163,7 @@ impl ClientReport {
             normalisation: format!("{kind}{clip}"),
             packing: spec.layout.packing,
             logit_range: spec.logit_range,
+            familiar: spec.familiar,
             input_level: spec.input.level,
             output_level: spec.output.level,
             keys: spec.keys.clone(),
@@ -177,6 +179,7 @@ impl ClientReport {
             row("image", self.image.map(|n| n.to_string()).join(" x ")),
             row("normalisation", self.normalisation.clone()),
             row("trained logits", self.logit_range.map_or("not known".into(), range)),
+            row("trained images", if self.familiar.is_some() { "known by ranges" } else { "not known" }.into()),
             row("levels, in and out", format!("{} and {}", self.input_level, self.output_level)),
         ]);
         format!("{}\n{}", text::table(&rows), describe_keys(&self.keys))

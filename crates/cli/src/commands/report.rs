@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use umbra::client::{ClientError, Prediction};
 use umbra::estimate::{ClientCosts, Costs};
-use umbra::program::{Operation, Residuals, Step, operation_name};
+use umbra::image::Statistics;
+use umbra::program::{ClientSpec, Operation, Residuals, Step, operation_name};
 use umbra::wire::LoadedProgram;
 use umbra_ckks::Level;
 
@@ -23,17 +24,30 @@ pub struct ImageReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Vec<f64>>,
     pub residuals: Residuals,
+    /// Why the class means little, where logits are unlike those of training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlike: Option<String>,
+    /// Classes from the likeliest to the least likely.
+    #[serde(skip)]
+    pub ranking: Vec<usize>,
 }
 
 impl ImageReport {
     pub fn new(prediction: Prediction, class: String) -> Self {
+        let ranking = prediction.ranking();
         let Prediction { probabilities, logits, residuals, .. } = prediction;
         let (logits, members) = match <[Vec<f64>; 1]>::try_from(logits) {
             Ok([one]) => (one, Vec::new()),
             Err(members) => (Vec::new(), members),
         };
-        Self { class, probabilities, logits, members, residuals }
+        Self { class, probabilities, logits, members, residuals, unlike: None, ranking }
     }
+}
+
+/// What is to be said of a normalised image that is unlike those which the network was trained on.
+pub fn unlike_note(spec: &ClientSpec, values: &[f32]) -> Option<String> {
+    let why = spec.familiar?.unlike(&Statistics::of(values, &spec.image))?;
+    Some(format!("this image is unlike those that the network was trained on, and its class will mean little: {why}"))
 }
 
 /// Names the file in an error that does not know it: a result that is not to be believed, or of another key set.

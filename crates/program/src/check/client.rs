@@ -29,6 +29,9 @@ pub(crate) fn client(spec: &ClientSpec) -> Result<(), ProgramError> {
     if spec.logit_range.is_some_and(|[min, max]| !(min.is_finite() && max.is_finite() && min <= max)) {
         return Err(invalid("range of the logits", format!("{:?}", spec.logit_range), "[min, max]".into()));
     }
+    if spec.familiar.as_ref().is_some_and(|familiar| !familiar.is_sound()) {
+        return Err(invalid("ranges of what is familiar", format!("{:?}", spec.familiar), "[min, max] each".into()));
+    }
     if !(spec.logit_error.is_finite() && spec.logit_error >= 0.0) {
         return Err(invalid("predicted error of a logit", spec.logit_error, "a finite number from 0".into()));
     }
@@ -178,7 +181,7 @@ fn input(spec: &ClientSpec) -> Result<(), ProgramError> {
 }
 
 fn output(spec: &ClientSpec) -> Result<(), ProgramError> {
-    let OutputLayout { level, scale, period, step, classes } = spec.output;
+    let OutputLayout { level, scale, period, step, classes, flooding } = spec.output;
     if classes == 0 || classes > MAX_CLASSES || classes != spec.classes.len() {
         return Err(invalid("number of classes", classes, format!("that of the names, {}", spec.classes.len())));
     }
@@ -199,7 +202,13 @@ fn output(spec: &ClientSpec) -> Result<(), ProgramError> {
         let found = spec.output.ciphertexts();
         return Err(invalid("number of ciphertexts of logits", found, format!("at most {MAX_CIPHERTEXTS}")));
     }
-    end("output", spec, level, scale)
+    end("output", spec, level, scale)?;
+    // More than the modulus holds would hide nothing more, and no overflow would be seen.
+    let room = spec.parameters.log_q(level).exp2() / scale;
+    if !(0.0..=room).contains(&flooding) {
+        return Err(invalid("noise flooding", flooding, format!("a number from 0 to {room:.3e}")));
+    }
+    Ok(())
 }
 
 /// Level and scale at one end.

@@ -1,7 +1,7 @@
 //! One channel per ciphertext: one position of all images of a batch, in all networks of an ensemble, next to one
 //! another.
 
-use super::{Found, Layout, Rules, logit_step, read_copies};
+use super::{Layout, Rules, logit_step};
 use crate::ClientSpec;
 
 pub(super) struct Channel;
@@ -44,10 +44,6 @@ impl Rules for Channel {
             }
         }
         out
-    }
-
-    fn read(&self, spec: &ClientSpec, k: usize, slots: &[f64], found: &mut Found) {
-        read_copies(spec, k, slots, found);
     }
 
     fn describe(&self, layout: &Layout) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Multiplexed (channel-interleaved) packing: channels of one image next to one another, those of further networks
 //! after them.
 
-use super::{Found, Layout, Rules, logit_step, read_copies};
+use super::{Layout, Rules, logit_step};
 use crate::ClientSpec;
 
 pub(super) struct Multiplexed;
@@ -47,10 +47,6 @@ impl Rules for Multiplexed {
             }
         }
         out
-    }
-
-    fn read(&self, spec: &ClientSpec, k: usize, slots: &[f64], found: &mut Found) {
-        read_copies(spec, k, slots, found);
     }
 
     fn describe(&self, layout: &Layout) -> Option<String> {

@@ -1,7 +1,7 @@
 //! One channel per ciphertext with masks for zero padding: the images of a batch one after the other. Networks of an
 //! ensemble have ciphertexts of their own.
 
-use super::{Found, Layout, OutputLayout, Rules, larger, logit_step};
+use super::{Found, Layout, Rules, larger, logit_step, place};
 use crate::ClientSpec;
 
 pub(super) struct Padded;
@@ -45,15 +45,22 @@ impl Rules for Padded {
         out
     }
 
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    fn vector(&self, layout: &Layout, slot_of_step: usize) -> Option<usize> {
+        (slot_of_step < layout.vectors()).then_some(slot_of_step)
+    }
+
     fn read(&self, spec: &ClientSpec, k: usize, slots: &[f64], found: &mut Found) {
-        let OutputLayout { period, step, classes, .. } = spec.output;
         let vectors = spec.layout.vectors();
         // A period is an image, and there are no copies.
-        for (slots, values) in slots.chunks_exact(period).zip(found.values.chunks_exact_mut(vectors)) {
+        for (slots, values) in slots.chunks_exact(spec.output.period).zip(found.values.chunks_exact_mut(vectors)) {
             for (slot, &v) in slots.iter().enumerate() {
-                match values.get_mut(slot % step) {
-                    Some(values) if k * (period / step) + slot / step < classes => values.push(v),
-                    _ => found.zero_slots = larger(found.zero_slots, v.abs()),
+                match place(spec, self, k, slot) {
+                    Some(vector) => values[vector].push(v),
+                    None => found.zero_slots = larger(found.zero_slots, v.abs()),
                 }
             }
         }

@@ -179,6 +179,7 @@ impl Builder {
             },
             logit_range: None,
             logit_error: 0.0,
+            familiar: None,
             layout: Layout::default(),
             input: InputLayout {
                 positions: 4,
@@ -187,7 +188,7 @@ impl Builder {
                 level: self.input.level,
                 scale: self.input.scale,
             },
-            output: OutputLayout { level, scale, period: 1, step: 1, classes: ciphertexts },
+            output: OutputLayout { level, scale, period: 1, step: 1, classes: ciphertexts, flooding: 0.0 },
             parameters: self.literal,
             keys: Vec::new(),
         };

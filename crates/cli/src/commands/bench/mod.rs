@@ -1,6 +1,7 @@
 //! `umbra bench`: what things take on this machine.
 
 mod estimates;
+mod leakage;
 mod network;
 mod paper;
 mod passes;
@@ -20,5 +21,6 @@ pub fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
         Bench::Paper(a) => paper::run(a),
         Bench::Passes(a) => passes::run(a),
         Bench::Predictions(a) => predictions::run(a),
+        Bench::Leakage(a) => leakage::run(a),
     }
 }

@@ -17,6 +17,7 @@ use umbra_file::AtomicFile;
 use umbra_simulate::Simulator;
 
 use self::report::{Logits, Report};
+use super::report::unlike_note;
 use crate::arguments::Demo;
 use crate::image::draw;
 use crate::outcome::Outcome;
@@ -40,10 +41,11 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     let graph = network.graph(arguments.reference.as_deref())?;
     let compile_s = start.elapsed().as_secs_f64();
     let costs = Costs::of(&program)?;
+    let unlike = unlike_note(program.client().spec(), &network_input(&graph, &image)?);
     if let Some(drawn) = draw(&image) {
         say(&drawn)?;
     }
-    image.notes().iter().try_for_each(|note| say(&format!("note: {note}\n")))?;
+    image.notes().iter().chain(&unlike).try_for_each(|note| say(&format!("note: {note}\n")))?;
     image.warnings().iter().for_each(|warning| text::warn(warning));
     say(&format!(
         "{}: {} bits of security, N = 2^{}, {} of keys; about {} of memory and {} with {} threads\n",
@@ -73,6 +75,10 @@ pub fn run(arguments: &Demo) -> anyhow::Result<Outcome> {
     Ok(if report.top1_match { Outcome::Success } else { Outcome::Disagreement })
 }
 
+fn network_input(graph: &Graph, image: &Image) -> anyhow::Result<Vec<f32>> {
+    Ok(graph.input().normalise(image.bytes())?)
+}
+
 /// Where the files are; removed at the end, where they are not to be kept.
 fn folder(out: Option<&Path>) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
     match out {
@@ -97,7 +103,7 @@ fn encrypted(
     image: &Image,
     costs: ClientCosts,
 ) -> anyhow::Result<Report> {
-    let values = graph.input().normalise(image.bytes())?;
+    let values = network_input(graph, image)?;
     let mut classified = session.classify(&[&values], &mut |progress| bar.show(progress))?;
     drop(bar);
     if let Some(folder) = &arguments.out {

@@ -67,7 +67,8 @@ impl Report {
             format!("{}, but {} in the clear: the encrypted result is WRONG", self.class, self.plain_class)
         };
         let summary = format!(
-            "largest error {:.4} ({:.1} bits), simulated {:.4}; slots that must be zero: {:.1e}, copies apart: {:.1e}",
+            "largest error {:.4} ({:.1} bits), simulated {:.4}; slots without logit hold {:.1e} of what is \
+             accepted, copies differ by {:.1e} of it",
             self.max_abs_error,
             self.precision_bits,
             self.simulated_max_abs_error,
