@@ -20,7 +20,7 @@ impl Compilation {
             add_first: self.add_first,
             ..CompileOptions::default()
         };
-        options.key_bytes = self.key_bytes.unwrap_or(options.key_bytes);
+        options.key_bytes = self.key_bytes;
         if let Some(path) = &self.compatible_with {
             options.compatible_with = Some(Compatible::of(ClientFile::open(path)?.spec()));
         }

@@ -4,6 +4,7 @@
 //! ones of different sizes. With the right fine primes some subset of them makes up for any number of bits modulo 30,
 //! so that a rescale (which may drop some primes and add others) can divide by any wanted number of bits.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use umbra_ckks::log2_of;
@@ -106,7 +107,7 @@ struct Sizes {
 ///
 /// # Errors
 /// [`CompileError::Ring`] where there are not enough primes; [`CompileError::NoChain`] where targets do not grow.
-pub fn search(log_n: u32, targets: &[f64]) -> Result<Chain, CompileError> {
+pub fn search(log_n: u32, targets: &[f64], most: usize) -> Result<Vec<Chain>, CompileError> {
     let top = targets.last().copied().unwrap_or(0.0);
     if targets.is_empty() || !targets.iter().all(|t| t.is_finite() && *t > 0.0) || !targets.is_sorted_by(|a, b| a < b) {
         return Err(CompileError::NoChain { targets: targets.to_vec() });
@@ -128,38 +129,59 @@ pub fn search(log_n: u32, targets: &[f64]) -> Result<Chain, CompileError> {
     let sizes = Sizes { prefix, fine: fine.iter().map(|f| f.iter().map(log2).collect()).collect() };
 
     // The lowest level is a handful of primes and cannot have any size: what it has too much, all levels have.
-    let mut best: Option<(f64, Vec<usize>, Vec<Choice>)> = None;
+    let mut best: BTreeMap<Vec<usize>, Found> = BTreeMap::new();
     for tolerance in [2.0, 4.0, 8.0, 15.0] {
         for base in sizes.bases(targets[0]) {
             let excess = base - targets[0];
             let shifted: Vec<f64> = targets.iter().map(|t| t + excess).collect();
             let mut template = Vec::new();
             templates(&mut template, &sizes, &mut |template| {
-                if let Some((cost, levels)) = sizes.assign(template, &shifted, tolerance)
-                    && best.as_ref().is_none_or(|(c, _, _)| cost + EXCESS_COST * excess < *c)
-                {
-                    best = Some((cost + EXCESS_COST * excess, template.to_vec(), levels));
+                let Some((cost, choices)) = sizes.assign(template, &shifted, tolerance) else { return };
+                let cost = cost + EXCESS_COST * excess;
+                let limbs = choices.iter().map(|c| c.big + c.mask.count_ones() as usize).collect();
+                let found = best.entry(limbs).or_insert_with(|| Found { cost: f64::INFINITY, ..Found::default() });
+                if cost < found.cost {
+                    *found = Found { cost, template: template.to_vec(), choices };
                 }
             });
         }
-        if best.is_some() {
+        if !best.is_empty() {
             break;
         }
     }
-    let Some((_, template, choices)) = best else { return Err(CompileError::NoChain { targets: targets.to_vec() }) };
-    // The pool: as many big primes as are used, then the template's fine ones.
-    let used = choices.iter().map(|c| c.big).max().unwrap_or(0);
-    let mut pool = big[..used].to_vec();
-    let mut next = vec![0; fine.len()];
-    for &deficit in &template {
-        pool.push(fine[deficit - 1][next[deficit - 1]]);
-        next[deficit - 1] += 1;
+    if best.is_empty() {
+        return Err(CompileError::NoChain { targets: targets.to_vec() });
     }
-    let levels = choices.iter().map(|choice| {
-        let fine = (0..template.len()).filter(|i| choice.mask >> i & 1 == 1).map(|i| (used + i) as u16);
-        (0..choice.big as u16).chain(fine).collect()
-    });
-    Ok(Chain { levels: levels.collect(), primes: pool, big: used })
+    let mut best: Vec<Found> = best.into_values().collect();
+    best.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    best.truncate(most);
+    Ok(best.iter().map(|found| found.chain(&big, &fine)).collect())
+}
+
+/// Levels that were found.
+#[derive(Default)]
+struct Found {
+    cost: f64,
+    template: Vec<usize>,
+    choices: Vec<Choice>,
+}
+
+impl Found {
+    /// The pool: as many big primes as are used, then the template's fine ones.
+    fn chain(&self, big: &[u32], fine: &[Vec<u32>]) -> Chain {
+        let used = self.choices.iter().map(|c| c.big).max().unwrap_or(0);
+        let mut primes = big[..used].to_vec();
+        let mut next = vec![0; fine.len()];
+        for &deficit in &self.template {
+            primes.push(fine[deficit - 1][next[deficit - 1]]);
+            next[deficit - 1] += 1;
+        }
+        let levels = self.choices.iter().map(|choice| {
+            let fine = (0..self.template.len()).filter(|i| choice.mask >> i & 1 == 1).map(|i| (used + i) as u16);
+            (0..choice.big as u16).chain(fine).collect()
+        });
+        Chain { levels: levels.collect(), primes, big: used }
+    }
 }
 
 /// All ascending lists of at most [`MAX_FINE`] deficits for which there are primes.
@@ -306,7 +328,7 @@ mod tests {
         ] {
             let mut targets = vec![base];
             steps.iter().for_each(|s| targets.push(targets[targets.len() - 1] + s));
-            let chain = search(log_n, &targets).unwrap();
+            let chain = search(log_n, &targets, 1).unwrap().remove(0);
             let top = targets.len() - 1;
             for (level, target) in targets.iter().enumerate() {
                 let excess = chain.log_q(0) - base;
@@ -325,9 +347,9 @@ mod tests {
             }
             assert_eq!(chain.union(0..=top).len(), chain.primes.len());
         }
-        assert!(search(15, &[]).is_err());
-        assert!(search(15, &[60.0, 50.0]).is_err());
-        assert!(search(15, &[f64::NAN]).is_err());
+        assert!(search(15, &[], 1).is_err());
+        assert!(search(15, &[60.0, 50.0], 1).is_err());
+        assert!(search(15, &[f64::NAN], 1).is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use umbra_program::ClientSpec;
 use crate::bsgs::{self, Inputs, Split};
 use crate::chain::Chain;
 use crate::gadgets;
-use crate::keys::{Choice, Search, Shape, ShapeKind};
+use crate::keys::{Choice, Search, ShapeKind};
 use crate::packing::Packing;
 use crate::{CompileError, CompileOptions, Pass};
 
@@ -152,14 +152,11 @@ impl<'a> KeysAtHand<'a> {
             seconds: 0.0,
             key_bytes: 0.0,
         };
-        let kinds: Vec<Vec<Vec<KeyKind>>> =
-            search.classes.iter().map(|splits| splits.iter().map(|s| s.keys().collect()).collect()).collect();
         let mut lacking: Vec<(usize, Lack)> = Vec::new();
-        let mut needed: BTreeMap<(Gadget, KeyKind), Level> = BTreeMap::new();
         for level in 0..levels {
             let steps: Vec<usize> = (0..search.shapes.len()).filter(|s| search.shapes[*s].level == level).collect();
             let serving = (0..choice.gadgets.len()).filter(|g| choice.gadgets[*g].serves(&self.literal.levels[level]));
-            let ways = serving.map(|gadget| self.way(search, gadget, level, &steps, &kinds));
+            let ways = serving.map(|gadget| self.way(search, gadget, level, &steps));
             let Some(way) = ways.min_by(Way::cmp) else {
                 lacking.extend(steps.first().map(|step| (*step, Lack::Gadget(level))));
                 continue;
@@ -169,14 +166,9 @@ impl<'a> KeysAtHand<'a> {
             choice.seconds += way.seconds;
             for (step, split) in steps.into_iter().zip(way.splits) {
                 choice.splits[step] = split;
-                for kind in kinds_of(&search.shapes[step], &kinds, split) {
-                    needed.insert((Gadget::new(way.gadget), kind), Level::new(level));
-                }
             }
         }
-        // Levels ascend: the last one is the highest.
-        let ids = needed.into_iter().map(|((gadget, kind), level)| KeyId { gadget, kind, level });
-        choice.key_bytes = ids.map(|key| key.bytes(self.literal) as f64).sum();
+        choice.key_bytes = search.key_bytes(&choice);
         match lacking.into_iter().min_by_key(|(step, _)| *step) {
             Some(lack) => Err(lack),
             None => Ok(choice),
@@ -184,14 +176,7 @@ impl<'a> KeysAtHand<'a> {
     }
 
     /// The fastest way to do the steps of a level with a gadget, or the one that lacks the fewest keys.
-    fn way(
-        &self,
-        search: &Search<'_>,
-        gadget: usize,
-        level: usize,
-        steps: &[usize],
-        kinds: &[Vec<Vec<KeyKind>>],
-    ) -> Way {
+    fn way(&self, search: &Search<'_>, gadget: usize, level: usize, steps: &[usize]) -> Way {
         let literal = &self.literal.gadgets[gadget];
         let there = |kind: &KeyKind| {
             self.levels.get(&(Gadget::new(gadget), *kind)).is_some_and(|highest| highest.index() >= level)
@@ -209,13 +194,13 @@ impl<'a> KeysAtHand<'a> {
                 _ => 1,
             };
             let of = |split: usize| {
-                let missing = kinds_of(shape, kinds, split).filter(|kind| !there(kind)).count();
+                let missing = shape.keys(search.classes, split).filter(|kind| !there(kind)).count();
                 let seconds = search.work(shape, literal, split).seconds(search.model, search.log_n);
                 (missing, seconds, split)
             };
             let best = (0..count).map(of).min_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
             let (missing, seconds, split) = best.unwrap_or((0, 0.0, 0));
-            let first = || kinds_of(shape, kinds, split).find(|kind| !there(kind));
+            let first = || shape.keys(search.classes, split).find(|kind| !there(kind));
             let key = |kind| (step, KeyId { gadget: Gadget::new(gadget), kind, level: Level::new(level) });
             way.lacking = way.lacking.or_else(|| first().map(key));
             way.missing += missing;
@@ -223,18 +208,5 @@ impl<'a> KeysAtHand<'a> {
             way.splits.push(split);
         }
         way
-    }
-}
-
-/// What keys a step needs with a split.
-fn kinds_of<'a>(
-    shape: &'a Shape,
-    kinds: &'a [Vec<Vec<KeyKind>>],
-    split: usize,
-) -> Box<dyn Iterator<Item = KeyKind> + 'a> {
-    match &shape.kind {
-        ShapeKind::Square(_) => Box::new(std::iter::once(KeyKind::Relinearize)),
-        ShapeKind::Rotations(rotations, _) => Box::new(rotations.iter().flatten().map(|r| KeyKind::Rotate(*r))),
-        ShapeKind::Linear { class, .. } => Box::new(kinds[*class][split].iter().copied()),
     }
 }

@@ -255,10 +255,9 @@ fn written(
     if error.is_nan() || error >= times * plan.logit_error.max(wanted) {
         return Err(plan.swamped(error, wanted, options));
     }
-    let accepted = options.accepted_error();
     // Either may be a little above by chance.
-    if options.compatible_with.is_some() && error.min(plan.logit_error) > TOLERANCE * accepted {
-        return Err(plan.imprecise(error, accepted));
+    if options.compatible_with.is_some() && error.min(plan.logit_error) > TOLERANCE * wanted {
+        return Err(plan.imprecise(error, wanted));
     }
     let images = samples.describe();
     let found = match simulated {
@@ -344,6 +343,22 @@ mod tests {
         assert!(of(Stage::Gadgets).starts_with("gadget 0, levels "), "{}", of(Stage::Gadgets));
         assert!(of(Stage::Keys).contains("relinearize\n") && of(Stage::Keys).contains("sum of rotations by "));
         assert_eq!(of(Stage::Emit), program.to_string());
+    }
+
+    #[test]
+    fn keys_are_as_small_as_asked_for_or_the_smallest_are_named() {
+        let graph = residual(1, 1);
+        let limited = |key_bytes| compile(&graph, &CompileOptions { key_bytes: Some(key_bytes), ..options() });
+        let free = compile(&graph, &options()).unwrap().report;
+        let error = limited(1).unwrap_err();
+        let CompileError::KeyBytes { limit: 1, smallest, .. } = error else { panic!("{error}") };
+        assert!(smallest < free.key_bytes, "{smallest} {}", free.key_bytes);
+        for limit in [smallest, (smallest + free.key_bytes) / 2, free.key_bytes] {
+            let report = limited(limit).unwrap().report;
+            assert!(report.key_bytes <= limit && report.logit_error_std <= 1.05 * 0.05, "{limit}: {report:?}");
+        }
+        let error = limited(smallest - 1).unwrap_err();
+        assert!(error.to_string().contains(&smallest.to_string()), "{error}");
     }
 
     #[test]

@@ -101,6 +101,19 @@ pub enum CompileError {
         /// Base-2 logarithm of the ring degree.
         log_n: u32,
     },
+    /// A limit on evaluation keys that cannot be met.
+    #[error(
+        "evaluation keys may take {limit} bytes, but the smallest that were found for N = 2^{log_n} take {smallest}; \
+         allow as many, or accept a larger error of the logits"
+    )]
+    KeyBytes {
+        /// The limit.
+        limit: u64,
+        /// Bytes of the smallest keys that were found.
+        smallest: u64,
+        /// Base-2 logarithm of the ring degree.
+        log_n: u32,
+    },
     /// Errors that activations amplify until they swamp the logits.
     #[error(
         "node {node:?}: here errors are {:.2} % of the values, the most in the network at N = 2^{log_n}; that of a \

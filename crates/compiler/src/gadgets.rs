@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn candidates_serve_every_level_within_their_bounds() {
         let targets: Vec<f64> = (0..14).map(|i| 60.0 + 32.3 * f64::from(i)).collect();
-        let chain = chain::search(15, &targets).unwrap();
+        let chain = chain::search(15, &targets, 1).unwrap().remove(0);
         let mut pool = chain.primes.clone();
         pool.extend(primes::nearest(15, 30.0, 6, &pool).unwrap());
         let limit = 868.0;

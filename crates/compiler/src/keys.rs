@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
+use umbra_ckks::{Gadget, GadgetLiteral, KeyId, KeyKind, Level, ParametersLiteral, log2_of};
 
 use crate::bsgs::Split;
 use crate::chain::Chain;
 use crate::cost::{CostModel, SwitchSize, Work};
-use crate::gadgets::{Gadgets, digits_at};
-use umbra_ckks::{GadgetLiteral, KeyKind};
+use crate::gadgets::{self, Gadgets, digits_at};
+
+/// A price at which nothing but key bytes counts, CPU-seconds a byte.
+const HIGHEST_PRICE: f64 = 1e-5;
 
 /// What a step costs, before gadgets and splits are chosen.
 #[derive(Clone, Debug)]
@@ -43,6 +46,17 @@ pub enum ShapeKind {
     },
     /// Rotations of so many ciphertexts, a step for each list, each rotation with a decomposition of its own.
     Rotations(Vec<Vec<i64>>, usize),
+}
+
+impl Shape {
+    /// The keys that the step needs with a split of its class.
+    pub fn keys<'a>(&'a self, classes: &'a [Vec<Split>], split: usize) -> Box<dyn Iterator<Item = KeyKind> + 'a> {
+        match &self.kind {
+            ShapeKind::Square(_) => Box::new(std::iter::once(KeyKind::Relinearize)),
+            ShapeKind::Rotations(rotations, _) => Box::new(rotations.iter().flatten().map(|r| KeyKind::Rotate(*r))),
+            ShapeKind::Linear { class, .. } => Box::new(classes[*class][split].keys()),
+        }
+    }
 }
 
 /// The choice for all levels.
@@ -138,9 +152,9 @@ impl Search<'_> {
             return Some(cheapest);
         }
         // Key bytes fall as their price rises: bisect its logarithm.
-        let (mut low, mut high) = (price.max(1e-12), 1e-7);
+        let (mut low, mut high) = (price.max(1e-12), HIGHEST_PRICE);
         let mut best = self.cut(&ranges, &keys, high)?;
-        for _ in 0..8 {
+        for _ in 0..10 {
             let middle = (low * high).sqrt();
             let choice = self.cut(&ranges, &keys, middle)?;
             if choice.key_bytes <= key_limit {
@@ -192,6 +206,7 @@ impl Search<'_> {
             key_bytes: 0.0,
         };
         let mut end = levels;
+        // Ranges from the highest down.
         while end > 0 {
             let (_, begin) = best[end]?;
             let (own, range) = chosen[begin][end - 1 - begin].as_ref()?;
@@ -202,11 +217,45 @@ impl Search<'_> {
                 }
             }
             choice.seconds += own.seconds;
-            choice.key_bytes += own.key_bytes;
             choice.gadgets.push(range.gadget.clone());
             end = begin;
         }
+        choice.key_bytes = self.key_bytes(&choice);
         Some(choice)
+    }
+
+    /// Bytes of all keys that a choice needs.
+    #[must_use]
+    pub fn key_bytes(&self, choice: &Choice) -> f64 {
+        let mut highest: BTreeMap<(Gadget, KeyKind), Level> = BTreeMap::new();
+        for (shape, split) in self.shapes.iter().zip(&choice.splits) {
+            let (gadget, level) = (Gadget::new(choice.of_level[shape.level]), Level::new(shape.level));
+            for kind in shape.keys(self.classes, *split) {
+                let highest = highest.entry((gadget, kind)).or_insert(level);
+                *highest = level.max(*highest);
+            }
+        }
+        let literal = ParametersLiteral {
+            log_n: self.log_n,
+            primes: self.pool.to_vec(),
+            levels: self.chain.levels.clone(),
+            gadgets: choice.gadgets.clone(),
+        };
+        highest.into_iter().map(|((gadget, kind), level)| KeyId { gadget, kind, level }.bytes(&literal) as f64).sum()
+    }
+
+    /// Whether gadgets are secure, and as exact as they have to be, at the levels that they are for.
+    #[must_use]
+    pub fn allows(&self, choice: &Choice) -> bool {
+        let top = self.chain.levels.len() - 1;
+        let exact = |(level, gadget): (usize, &usize)| {
+            let allowed = if level == top { self.excess.0 } else { self.excess.1 };
+            gadgets::excess(&choice.gadgets[*gadget], &self.chain.levels[level], self.pool) <= allowed
+        };
+        let secure = |gadget: &GadgetLiteral| {
+            log2_of(self.pool, gadget.digits.iter().flatten().chain(&gadget.special)) <= self.limit
+        };
+        choice.of_level.iter().enumerate().all(exact) && choice.gadgets.iter().all(secure)
     }
 
     fn best<'r>(options: &'r [Range], keys: &KeyTable, price: f64) -> Option<(Chosen, &'r Range)> {
@@ -412,8 +461,7 @@ mod tests {
         fn count(&self, gadgets: &[GadgetLiteral], of_level: &[usize], splits: &[usize]) -> (f64, f64) {
             let search = self.search();
             let mut seconds = 0.0;
-            // Those of sums are counted apart, whoever else rotates by as much.
-            let mut keys: BTreeMap<(usize, KeyKind, bool), usize> = BTreeMap::new();
+            let mut keys: BTreeMap<(usize, KeyKind), usize> = BTreeMap::new();
             for (shape, split) in self.shapes.iter().zip(splits) {
                 let gadget = of_level[shape.level];
                 seconds += search.work(shape, &gadgets[gadget], *split).seconds(&self.model, 13);
@@ -423,14 +471,16 @@ mod tests {
                     ShapeKind::Linear { class, .. } => self.classes[*class][*split].keys().collect(),
                 };
                 for kind in needed {
-                    let top = keys.entry((gadget, kind, matches!(shape.kind, ShapeKind::Rotations(..)))).or_default();
+                    let top = keys.entry((gadget, kind)).or_default();
                     *top = shape.level.max(*top);
                 }
             }
-            let bytes = keys.iter().map(|((gadget, ..), top)| {
-                let low = of_level.iter().position(|g| g == gadget).unwrap();
-                let union = self.chain.union(low..=*top);
-                let limbs = digits_at(&gadgets[*gadget], &union) * (union.len() + gadgets[*gadget].special.len());
+            let bytes = keys.iter().map(|((gadget, _), top)| {
+                let gadget = &gadgets[*gadget];
+                let served = self.chain.levels[..=*top].iter().filter(|level| gadget.serves(level));
+                let primes: BTreeSet<u16> = served.flatten().copied().collect();
+                let primes: Vec<u16> = primes.into_iter().collect();
+                let limbs = digits_at(gadget, &primes) * (primes.len() + gadget.special.len());
                 limbs as f64 * 15f64.exp2()
             });
             (seconds, bytes.sum())
@@ -490,7 +540,10 @@ mod tests {
         let free = search.run(f64::INFINITY).unwrap();
         let limited = search.run(free.key_bytes * 0.8).unwrap();
         assert!(limited.key_bytes <= free.key_bytes * 0.8, "{} {}", limited.key_bytes, free.key_bytes);
-        assert!(limited.seconds >= free.seconds);
+        assert!(limited.seconds >= free.seconds && search.allows(&free) && search.allows(&limited));
+        // Below the lowest digits' size, or beyond what is secure, nothing is allowed.
+        assert!(!Search { excess: (-60.0, -60.0), ..small.search() }.allows(&free));
+        assert!(!Search { limit: 100.0, ..small.search() }.allows(&free));
         // What cannot be had comes as close as it may.
         assert!(search.run(1.0).unwrap().key_bytes <= limited.key_bytes);
         // Without room for a special prime there is no gadget.

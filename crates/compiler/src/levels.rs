@@ -20,6 +20,13 @@ const LARGEST_ROUNDING: f64 = 1.0 / 24.0;
 /// Bits that a scale of weights has at least.
 const MIN_WEIGHT_BITS: f64 = 6.0;
 
+/// Steps in which scales are balanced from scratch, bits.
+pub const SCALE_STEPS: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+
+/// Parts of the logits' variance that a bit of [`Context::strain`] is worth: levels that were made for another network
+/// may leave no scales without any.
+const STRAIN_COST: f64 = 0.5;
+
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
@@ -345,8 +352,15 @@ fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
 
 /// Scales that make the most of a chain: levels' sizes are given, so what a value's scale gains, the weights that make
 /// it gain too, and the weights that read it lose. The variance of the logits is convex in the logarithms of scales;
-/// coordinate descent.
-pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places: &mut [Place], chain: &Chain) {
+/// coordinate descent, in steps of so many bits ([`SCALE_STEPS`], or small ones alone where scales are nearly right).
+pub fn balance(
+    context: &Context<'_>,
+    circuit: &Circuit,
+    gains: &[Gain],
+    places: &mut [Place],
+    chain: &Chain,
+    steps: &[f64],
+) {
     let readers: Vec<Vec<ValueId>> = (0..circuit.values.len())
         .map(|id| (0..circuit.values.len()).filter(|r| circuit.values[*r].operation.sources().contains(&id)).collect())
         .collect();
@@ -387,26 +401,27 @@ pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places:
             })
             .sum()
     };
-    let free: Vec<(ValueId, Vec<ValueId>)> =
-        (0..circuit.values.len()).filter(|id| is_free(circuit, *id)).map(|id| (id, affected(id))).collect();
+    let moves = moves(circuit, affected);
     let fixed = Fixed {
         rescale: places.iter().map(|p| chain.rescale(p.works, p.level)).collect(),
         output: chain.log_q(places[circuit.output].level) - context.headroom(),
     };
     settle(circuit, places, &fixed);
-    for step in [1.0, 0.5, 0.25, 0.1, 0.05] {
+    let everything: Vec<ValueId> = (0..circuit.values.len()).collect();
+    for step in steps {
+        let total = cost(places, &everything);
+        let worth = |places: &[Place], ids: &[ValueId]| {
+            cost(places, ids) + total * STRAIN_COST * context.strain(circuit, places, ids)
+        };
         for _ in 0..60 {
             let mut moved = false;
-            for (id, affected) in &free {
-                for change in [step, -step] {
-                    let before = cost(places, affected);
+            for (ids, affected) in &moves {
+                let before = worth(places, affected);
+                for by in [*step, -step] {
                     let mut trial = places.to_vec();
-                    trial[*id].bits += change;
+                    ids.iter().for_each(|(id, part)| trial[*id].bits += part * by);
                     settle(circuit, &mut trial, &fixed);
-                    let (was, is) =
-                        (context.strain(circuit, places, affected), context.strain(circuit, &trial, affected));
-                    let gains = is <= was + 1e-9 && cost(&trial, affected) < before * (1.0 - 1e-6);
-                    if is < was - 1e-9 || gains {
+                    if worth(&trial, affected) < before - 1e-6 * total {
                         places.copy_from_slice(&trial);
                         moved = true;
                         break;
@@ -418,6 +433,23 @@ pub fn balance(context: &Context<'_>, circuit: &Circuit, gains: &[Gain], places:
             }
         }
     }
+}
+
+/// Scales that are changed at once, each by so many times a step, with all values that they affect: each alone, and
+/// with each of those whose weights make up for it. Alone, a scale that is at its limit stops the others.
+fn moves(circuit: &Circuit, affected: impl Fn(ValueId) -> Vec<ValueId>) -> Vec<(Vec<(ValueId, f64)>, Vec<ValueId>)> {
+    let mut moves = Vec::new();
+    for id in (0..circuit.values.len()).filter(|id| is_free(circuit, *id)) {
+        let own = affected(id);
+        let next: Vec<ValueId> = own.iter().copied().filter(|next| *next != id && is_free(circuit, *next)).collect();
+        moves.push((vec![(id, 1.0)], own.clone()));
+        for next in next {
+            let mut both = own.clone();
+            both.extend(affected(next).into_iter().filter(|id| !own.contains(id)));
+            moves.extend([-1.0, 1.0, 2.0].map(|part| (vec![(id, 1.0), (next, part)], both.clone())));
+        }
+    }
+    moves
 }
 
 /// Whether a value's scale may be chosen: the image's, and those of rescaled affine maps that are no copies.
@@ -653,7 +685,7 @@ mod tests {
         let context = context(&circuit, &measured, true);
         let mut places = context.place();
         context.allot(&mut places, 1e-6);
-        let chain = crate::chain::search(12, &context.targets(&places)).unwrap();
+        let chain = crate::chain::search(12, &context.targets(&places), 1).unwrap().remove(0);
         let variance = |places: &[Place]| -> f64 {
             let injected = context.injected(&circuit, places, |_| SwitchNoise { digits: 1, excess: -30.0 });
             injected.iter().zip(&measured.1).map(|(i, g)| i.logit_variance(g)).sum()
@@ -665,7 +697,7 @@ mod tests {
         };
         let mut settled = places.clone();
         settle(&circuit, &mut settled, &fixed);
-        balance(&context, &circuit, &measured.1, &mut places, &chain);
+        balance(&context, &circuit, &measured.1, &mut places, &chain, &SCALE_STEPS);
         assert!(variance(&places) <= variance(&settled) * (1.0 + 1e-9), "{} {}", variance(&places), variance(&settled));
         for (place, rescale) in places.iter().zip(&fixed.rescale).filter(|(p, _)| p.works > p.level) {
             assert!((place.product - place.bits - rescale).abs() < 1e-9);

@@ -205,8 +205,9 @@ pub struct CompileOptions {
     /// exact. Where not given: a thousandth of the range of the network's logits, of the narrowest one in an ensemble,
     /// but 0.014 to 0.03.
     pub logit_error: Option<f64>,
-    /// Wanted limit on the bytes of the evaluation-key file.
-    pub key_bytes: u64,
+    /// Limit on the bytes of the evaluation-key file: one that cannot be met is an error. Where not given, smaller keys
+    /// are preferred to those beyond 900 MB.
+    pub key_bytes: Option<u64>,
     /// Rates for estimates and choices.
     pub cost: CostModel,
     /// What slots stand for.
@@ -228,7 +229,7 @@ impl Default for CompileOptions {
             without: BTreeSet::new(),
             log_n: None,
             logit_error: None,
-            key_bytes: 900_000_000,
+            key_bytes: None,
             cost: CostModel::default(),
             packing: PackingChoice::default(),
             batch: None,
@@ -255,12 +256,6 @@ impl CompileOptions {
         let [smallest, largest] = LOGIT_ERRORS;
         self.logit_error
             .unwrap_or(narrowest.map_or(smallest, |width| (PART_OF_LOGITS * width).clamp(smallest, largest)))
-    }
-
-    /// The error that is accepted with the levels of an earlier program, which were made for other gains: the one asked
-    /// for, or the largest that is wanted of any network by default.
-    pub(crate) fn accepted_error(&self) -> f64 {
-        self.logit_error.unwrap_or(LOGIT_ERRORS[1])
     }
 
     /// Whether a pass is on.

@@ -1,15 +1,15 @@
 //! Everything that is decided at one ring degree: levels, moduli, key-switching keys, and what errors come of them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use rayon::prelude::*;
 use umbra_model::Graph;
-use umbra_ring::primes;
+
+mod free;
+mod refine;
 
 use crate::bsgs::{self, Inputs, Split};
-use crate::chain::{self, Chain};
+use crate::chain::Chain;
 use crate::circuit::{Circuit, Operation};
 use crate::compatible::{KeysAtHand, Lack};
 use crate::gadgets;
@@ -22,18 +22,12 @@ use crate::{Average, Compatible, CompileError, CompileOptions, Pass};
 
 /// Ring degrees accepted when asked for.
 pub(crate) const LOG_N_FORCED: std::ops::RangeInclusive<u32> = 12..=17;
-/// Special primes beyond the chain's own at most.
-const MAX_SPECIAL: usize = 12;
 /// Bits by which digits may exceed the special primes at the highest level, where the image's scale pays for it.
 pub(crate) const TOP_EXCESS: f64 = 6.0;
 /// Bits left unused below the security limit, against rounding of logarithms.
 const SLACK: f64 = 1e-3;
-/// Shares of the wanted error's variance that are aimed at.
-const AIMS: [f64; 3] = [1.0, 2.0, 4.0];
 /// How far a plan may miss the wanted error and still be what was wanted.
 pub(crate) const TOLERANCE: f64 = 1.05;
-/// How much slower a program may be for each bit of precision that it gains towards the wanted one.
-const TIME_FOR_A_BIT: f64 = 1.6;
 
 /// Everything decided, ready to be written out.
 #[derive(Debug)]
@@ -108,7 +102,7 @@ pub(crate) fn at_degree(
     let wanted = logit_error * logit_error / context.roundings().max(1) as f64;
     let mut plan = match &options.compatible_with {
         Some(earlier) => kept(&context, options, earlier, wanted, (shifts, &shared))?,
-        None => free(&context, options, logit_error, wanted, (shifts, &shared))?,
+        None => free::free(&context, options, logit_error, wanted, (shifts, &shared))?,
     };
     let samples = &samples[..measured];
     let errors = |(member, circuit): (usize, &Circuit)| {
@@ -122,28 +116,6 @@ pub(crate) fn at_degree(
         return Err(plan.swamped(plan.errors[plan.circuit.output], logit_error, options));
     }
     Ok(plan)
-}
-
-/// The best plan of those whose chain is made for the circuit.
-fn free(
-    context: &Context<'_>,
-    options: &CompileOptions,
-    logit_error: f64,
-    wanted: f64,
-    (shifts, shared): (usize, &Arc<dyn Packing>),
-) -> Result<Plan, CompileError> {
-    let log_n = context.log_n;
-    let limit = security_limit(log_n)?;
-    let sizes = Sizes { context, places: context.place(), limit, coarsest: wanted * 60f64.exp2() };
-    let known = Mutex::new(BTreeMap::new());
-    let plans = |&(special, aim): &(usize, f64)| -> Result<Vec<Plan>, CompileError> {
-        let Some((places, chain)) = sizes.chain(special, aim)? else { return Ok(Vec::new()) };
-        let pools = extra_primes(&chain, log_n, limit)?.into_iter();
-        let finish = |extra| finish(context, options, &chain, places.clone(), extra, (limit, shifts, shared), &known);
-        Ok(pools.filter_map(finish).collect())
-    };
-    let found: Vec<Vec<Plan>> = sizes.aims(wanted).par_iter().map(plans).collect::<Result<_, _>>()?;
-    best(found.into_iter().flatten(), options, logit_error).ok_or_else(|| sizes.too_deep())
 }
 
 /// The plan with the parameters and the keys of an earlier program: levels, gadgets and rotations are given, scales
@@ -180,110 +152,6 @@ pub(crate) fn expanded(circuit: &Circuit, packing: &dyn Packing, options: &Compi
     let expand = options.has(Pass::InputExpansion);
     let shifts = if expand { packing::expand_input(&mut circuit, packing).len() } else { 1 };
     (circuit, shifts)
-}
-
-/// How large moduli must be for the errors that are allowed: a share of the logits' variance to each rounding.
-struct Sizes<'c> {
-    context: &'c Context<'c>,
-    places: Vec<Place>,
-    /// Bits that security allows.
-    limit: u32,
-    /// The largest share.
-    coarsest: f64,
-}
-
-impl Sizes<'_> {
-    /// Scales, and the bits of the modulus at each level.
-    fn at(&self, share: f64) -> (Vec<Place>, Vec<f64>) {
-        let mut places = self.places.clone();
-        self.context.allot(&mut places, share);
-        let targets = self.context.targets(&places);
-        (places, targets)
-    }
-
-    /// Bits of the highest level.
-    fn top(&self, share: f64) -> f64 {
-        self.at(share).1.last().copied().unwrap_or(0.0)
-    }
-
-    /// Bits that are left with so many special primes.
-    fn left(&self, special: usize) -> f64 {
-        f64::from(self.limit) - 30.0 * special as f64
-    }
-
-    /// Numbers of special primes, and shares to aim at.
-    ///
-    /// Special primes are traded for precision. With the wanted precision, as many as there is room for. Chains miss
-    /// their targets by more or less, so that one for a coarser aim may turn out as exact, and faster.
-    fn aims(&self, wanted: f64) -> Vec<(usize, f64)> {
-        let room = ((f64::from(self.limit) - self.top(wanted)) / 30.0).floor().max(1.0) as usize;
-        (room..=(room + 6).min(MAX_SPECIAL.max(room)))
-            .flat_map(|special| AIMS.map(|aim| (special, aim * wanted)))
-            // Where not even a coarser aim is within reach, it is the same for all.
-            .filter(|(special, aim)| *aim == wanted || self.top(*aim) <= self.left(*special))
-            .collect()
-    }
-
-    /// The share nearest to the aim with which the modulus stays within a budget of bits.
-    fn within(&self, budget: f64, aim: f64) -> Option<f64> {
-        if self.top(aim) <= budget {
-            return Some(aim);
-        }
-        if self.top(self.coarsest) > budget {
-            return None;
-        }
-        // The size falls with the share: bisect its logarithm.
-        let (mut low, mut high) = (aim.log2(), self.coarsest.log2());
-        for _ in 0..40 {
-            let middle = (low + high) / 2.0;
-            if self.top(middle.exp2()) > budget { low = middle } else { high = middle }
-        }
-        Some(high.exp2())
-    }
-
-    /// A chain beside so many special primes, and the scales that it is for; `None` where there is none.
-    fn chain(&self, special: usize, aim: f64) -> Result<Option<(Vec<Place>, Chain)>, CompileError> {
-        // What chains have too much is known only afterwards: a second round makes up for it.
-        let mut budget = self.left(special) - 0.5;
-        let mut found = None;
-        for _ in 0..3 {
-            let Some(share) = self.within(budget, aim) else { break };
-            let (places, targets) = self.at(share);
-            match chain::search(self.context.log_n, &targets) {
-                Ok(chain) => {
-                    let over = chain.log_pool() - self.left(special);
-                    found = Some((places, chain));
-                    if over <= 0.0 {
-                        break;
-                    }
-                    budget -= over;
-                }
-                Err(CompileError::NoChain { .. }) => break,
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(found)
-    }
-
-    fn too_deep(&self) -> CompileError {
-        let levels = self.places.iter().map(|p| p.works).max().unwrap_or(0) + 1;
-        let needed = self.top(self.coarsest) + 30.0;
-        CompileError::TooDeep { needed, limit: self.limit, levels, log_n: self.context.log_n }
-    }
-}
-
-/// The plan that is worth most of those that are as exact as wanted, or of all where none is.
-fn best(plans: impl Iterator<Item = Plan>, options: &CompileOptions, logit_error: f64) -> Option<Plan> {
-    let worth = |plan: &Plan| {
-        let bits = (plan.logit_error / logit_error).log2().max(0.0);
-        let price = options.cost.seconds_per_key_gigabyte / 1e9;
-        let over = (plan.choice.key_bytes / options.key_bytes.max(1) as f64).max(1.0);
-        (plan.choice.seconds + price * plan.choice.key_bytes) * TIME_FOR_A_BIT.powf(bits) * over
-    };
-    // Precision is traded only where it is out of reach.
-    let exact = |plan: &Plan| plan.logit_error <= TOLERANCE * logit_error;
-    let order = |plan: &Plan| (!exact(plan), worth(plan));
-    plans.min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal))
 }
 
 fn largest_of(a: Vec<f64>, b: Vec<f64>) -> Vec<f64> {
@@ -347,51 +215,8 @@ fn laid_out(samples: &Samples, graph: &Graph, circuit: &Circuit) -> Vec<Sample> 
     samples.images.iter().map(lay_out).collect()
 }
 
-/// Pools of special primes that use up what security allows: as many large ones as fit, or one more and all smaller.
-fn extra_primes(chain: &Chain, log_n: u32, limit: u32) -> Result<Vec<Vec<u32>>, CompileError> {
-    let left = f64::from(limit) - chain.log_pool() - SLACK;
-    let count = ((left / 30.0).floor().max(0.0) as usize).min(MAX_SPECIAL);
-    let mut pools = Vec::new();
-    if count > 0 {
-        pools.push(primes::nearest(log_n, 30.0, count, &chain.primes)?);
-    }
-    // Sizes of 27 bits and more are worth another limb.
-    let size = left / (count + 1) as f64;
-    if count < MAX_SPECIAL && size >= 27.0 {
-        // Primes scatter around the size asked for: a little less keeps the product within the limit.
-        let smaller = primes::nearest(log_n, size - 0.02, count + 1, &chain.primes)?;
-        if smaller.iter().map(|p| f64::from(*p).log2()).sum::<f64>() <= left {
-            pools.push(smaller);
-        }
-    }
-    Ok(pools)
-}
-
-/// Level alignment, scales, gadgets, splits and errors for a chain.
-fn finish(
-    context: &Context<'_>,
-    options: &CompileOptions,
-    chain: &Chain,
-    places: Vec<Place>,
-    extra: Vec<u32>,
-    (limit, shifts, shared): (u32, usize, &Arc<dyn Packing>),
-    known: &Mutex<BTreeMap<Inputs, Vec<Split>>>,
-) -> Option<Plan> {
-    let draft = Draft::new(context, chain, places);
-    let mut pool = chain.primes.clone();
-    pool.extend(extra);
-    let splits = |set: &Inputs| {
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(set.clone()).or_insert_with_key(|set| bsgs::splits(set, context.packing, options)).clone()
-    };
-    let classes: Vec<Vec<Split>> = draft.sets.iter().map(splits).collect();
-    let steps = draft.steps();
-    let search = draft.search(context, options, (chain, &pool), (limit, &steps), &classes);
-    let choice = search.run(options.key_bytes as f64)?;
-    Some(draft.plan(context, (chain.clone(), pool), classes, choice, (limit, shifts, shared)))
-}
-
 /// What a chain makes of a circuit, before gadgets and splits are chosen.
+#[derive(Clone)]
 struct Draft {
     circuit: Circuit,
     gains: Vec<Gain>,
@@ -403,13 +228,61 @@ struct Draft {
     shapes: Vec<Option<Shape>>,
 }
 
-impl Draft {
+/// A circuit on the levels of a chain: aligned, with scales.
+struct Scaled {
+    circuit: Circuit,
+    gains: Vec<Gain>,
+    places: Vec<Place>,
+    alignments: usize,
+}
+
+impl Scaled {
     fn new(context: &Context<'_>, chain: &Chain, mut places: Vec<Place>) -> Self {
-        let packing = context.packing;
         let mut circuit = context.circuit.clone();
         let mut gains = context.gains.to_vec();
         let alignments = levels::align(&mut circuit, &mut places, &mut gains, chain);
-        levels::balance(context, &circuit, &gains, &mut places, chain);
+        levels::balance(context, &circuit, &gains, &mut places, chain, &levels::SCALE_STEPS);
+        Self { circuit, gains, places, alignments }
+    }
+
+    /// The predicted error of a logit, but for what key switching adds: little, by the choice of gadgets.
+    fn error(&self, context: &Context<'_>) -> f64 {
+        let injected = context.injected(&self.circuit, &self.places, |_| SwitchNoise::default());
+        logit_error(&injected, &self.gains)
+    }
+}
+
+/// What all errors come to in a logit.
+fn logit_error(injected: &[Injected], gains: &[Gain]) -> f64 {
+    injected.iter().zip(gains).map(|(i, g)| i.logit_variance(g)).sum::<f64>().sqrt()
+}
+
+/// What each step adds, with these gadgets.
+fn injected(
+    context: &Context<'_>,
+    circuit: &Circuit,
+    places: &[Place],
+    (chain, pool): (&Chain, &[u32]),
+    choice: &Choice,
+) -> Vec<Injected> {
+    context.injected(circuit, places, |level| {
+        let gadget = &choice.gadgets[choice.of_level[level]];
+        SwitchNoise {
+            digits: gadgets::digits_at(gadget, &chain.levels[level]),
+            excess: gadgets::excess(gadget, &chain.levels[level], pool),
+        }
+    })
+}
+
+/// What digits may exceed special primes by: at the highest level, and below.
+fn excess(circuit: &Circuit, places: &[Place]) -> (f64, f64) {
+    (TOP_EXCESS, (levels::switch_margin(circuit, places) - 8.0).clamp(0.0, 12.0))
+}
+
+impl Draft {
+    fn new(context: &Context<'_>, chain: &Chain, places: Vec<Place>) -> Self {
+        let packing = context.packing;
+        let Scaled { circuit, gains, places, alignments } = Scaled::new(context, chain, places);
         let diagonals = packing::diagonals(packing, &circuit);
         let mut sets: Vec<Inputs> = Vec::new();
         let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())
@@ -435,7 +308,7 @@ impl Draft {
             pool,
             log_n: context.log_n,
             limit: f64::from(limit) - SLACK,
-            excess: (TOP_EXCESS, (levels::switch_margin(&self.circuit, &self.places) - 8.0).clamp(0.0, 12.0)),
+            excess: excess(&self.circuit, &self.places),
             shapes,
             classes,
             model: &options.cost,
@@ -475,15 +348,8 @@ impl Draft {
         choice: Choice,
         (limit, shifts, shared): (u32, usize, &Arc<dyn Packing>),
     ) -> Plan {
-        let switch = |level: usize| {
-            let gadget = &choice.gadgets[choice.of_level[level]];
-            SwitchNoise {
-                digits: gadgets::digits_at(gadget, &chain.levels[level]),
-                excess: gadgets::excess(gadget, &chain.levels[level], &pool),
-            }
-        };
-        let injected = context.injected(&self.circuit, &self.places, switch);
-        let logit_variance: f64 = injected.iter().zip(&self.gains).map(|(i, g)| i.logit_variance(g)).sum();
+        let injected = injected(context, &self.circuit, &self.places, (&chain, &pool), &choice);
+        let logit_error = logit_error(&injected, &self.gains);
         let Self { circuit, gains, places, alignments, diagonals, shapes, .. } = self;
         Plan {
             circuit,
@@ -501,7 +367,7 @@ impl Draft {
             injected,
             errors: Vec::new(),
             sizes: Vec::new(),
-            logit_error: logit_variance.sqrt(),
+            logit_error,
             shifts,
             alignments,
         }

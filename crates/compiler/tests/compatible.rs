@@ -40,7 +40,7 @@ fn serves(earlier: &Program, later: &Program) {
 
 #[test]
 fn retrained_networks_run_under_the_keys_of_an_earlier_one() {
-    let (mut rng, mut served) = (ChaCha8Rng::seed_from_u64(5), 0);
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
     for (circular, packing) in
         [(true, PackingChoice::Multiplexed), (true, PackingChoice::Channel), (false, PackingChoice::Channel)]
     {
@@ -50,20 +50,13 @@ fn retrained_networks_run_under_the_keys_of_an_earlier_one() {
             let clustered = cluster(&[built], &ClusterOptions::new(ClusterMode::Full, codewords)).unwrap();
             clustered[0].graph().clone()
         };
-        let earlier = compile(&graph(64), &options(packing)).unwrap();
+        // Random networks differ more than one that is trained again: the first is compiled with room for them.
+        let earlier = compile(&graph(64), &CompileOptions { logit_error: Some(0.005), ..options(packing) }).unwrap();
         let free = CompileOptions { logit_error: Some(0.15), ..options(packing) };
         for seed in 2..5 {
             let graph = graph(8 << seed);
-            // Levels that were sized for other gains may be too small: then the error says so.
-            let program = match compile(&graph, &exact(&kept(&earlier, &free))) {
-                Ok(program) => program,
-                Err(CompileError::IncompatiblePrecision { predicted, wanted, .. }) => {
-                    assert!(predicted > wanted);
-                    continue;
-                }
-                Err(error) => panic!("{circular} {packing} {seed}: {error}"),
-            };
-            served += 1;
+            let program = compile(&graph, &exact(&kept(&earlier, &free)));
+            let program = program.unwrap_or_else(|error| panic!("{circular} {packing} {seed}: {error}"));
             serves(&earlier, &program);
             let images: Vec<Vec<f32>> =
                 (0..program.client.layout.images).map(|_| random_image(graph.input(), &mut rng)).collect();
@@ -84,7 +77,6 @@ fn retrained_networks_run_under_the_keys_of_an_earlier_one() {
             }
         }
     }
-    assert!(served >= 3, "{served}");
 }
 
 #[test]
@@ -154,14 +146,35 @@ fn zoo(name: &str) -> Graph {
     Graph::load(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo").join(name)).unwrap()
 }
 
+/// Four networks of one architecture that were trained apart, for logits of different widths: whichever was first, the
+/// others are as exact as they are by default, and at most a twentieth slower than with parameters of their own.
 #[test]
-fn a_shipped_member_runs_under_the_keys_of_the_shipped_network() {
-    let [first, member] = ["r20-16-cifar10-cyclic", "r20-16-cifar10-cyclic-member2"].map(zoo);
-    let earlier = compile(&first, &CompileOptions::default()).unwrap();
-    let program = compile(&member, &kept(&earlier, &CompileOptions::default())).unwrap();
-    serves(&earlier, &program);
-    let free = compile(&member, &CompileOptions::default()).unwrap();
-    // The largest error that is wanted by default.
-    assert!(program.report.logit_error_std <= 0.03, "{}", program.report.logit_error_std);
-    assert!(program.report.seconds <= 1.05 * free.report.seconds, "{} {}", program.report.seconds, free.report.seconds);
+fn shipped_networks_run_under_one_anothers_keys() {
+    let names = ["", "-member2", "-member3", "-member4"].map(|member| format!("r20-16-cifar10-cyclic{member}"));
+    let graphs = names.each_ref().map(|name| zoo(name));
+    let default = CompileOptions::default();
+    let free = graphs.each_ref().map(|graph| compile(graph, &default).unwrap());
+    for program in &free {
+        let report = &program.report;
+        println!(
+            "freely: {:.3} s, {:.4}, {:.1} MB",
+            report.seconds,
+            report.logit_error_std,
+            report.key_bytes as f64 / 1e6
+        );
+    }
+    for (earlier, first) in free.iter().zip(&names) {
+        for ((graph, own), name) in graphs.iter().zip(&free).zip(&names).filter(|(_, name)| *name != first) {
+            let program =
+                compile(graph, &kept(earlier, &default)).unwrap_or_else(|e| panic!("{name} under {first}: {e}"));
+            serves(earlier, &program);
+            let range = graph.ranges().logits.map(|[least, most]| f64::from(most - least)).unwrap();
+            let (error, wanted) = (program.report.logit_error_std, (range / 1000.0).clamp(0.014, 0.03));
+            println!("{name} under {first}: {:.3} s, {error:.4}", program.report.seconds);
+            // Planned to be within a twentieth of it, simulated on a few samples.
+            assert!(error <= 1.15 * wanted, "{name} under {first}: {error}, wanted {wanted}");
+            let (seconds, own) = (program.report.seconds, own.report.seconds);
+            assert!(seconds <= 1.05 * own, "{name} under {first}: {seconds} s, freely {own} s");
+        }
+    }
 }
