@@ -20,8 +20,26 @@ const LARGEST_ROUNDING: f64 = 1.0 / 24.0;
 /// Bits that a scale of weights has at least.
 const MIN_WEIGHT_BITS: f64 = 6.0;
 
-/// Steps in which scales are balanced from scratch, bits.
-pub const SCALE_STEPS: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+/// What is done to balance scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// One by one: enough to tell chains apart.
+    Quick,
+    /// Also two at a time.
+    Thorough,
+    /// As thorough, from scales that are nearly right.
+    Near,
+}
+
+impl Effort {
+    /// Steps in which scales change, bits.
+    fn steps(self) -> &'static [f64] {
+        match self {
+            Self::Quick | Self::Thorough => &[1.0, 0.5, 0.25, 0.1, 0.05],
+            Self::Near => &[0.25, 0.05],
+        }
+    }
+}
 
 /// Parts of the logits' variance that a bit of [`Context::strain`] is worth: levels that were made for another network
 /// may leave no scales without any.
@@ -352,14 +370,14 @@ fn settle(circuit: &Circuit, places: &mut [Place], fixed: &Fixed) {
 
 /// Scales that make the most of a chain: levels' sizes are given, so what a value's scale gains, the weights that make
 /// it gain too, and the weights that read it lose. The variance of the logits is convex in the logarithms of scales;
-/// coordinate descent, in steps of so many bits ([`SCALE_STEPS`], or small ones alone where scales are nearly right).
+/// coordinate descent.
 pub fn balance(
     context: &Context<'_>,
     circuit: &Circuit,
     gains: &[Gain],
     places: &mut [Place],
     chain: &Chain,
-    steps: &[f64],
+    effort: Effort,
 ) {
     let readers: Vec<Vec<ValueId>> = (0..circuit.values.len())
         .map(|id| (0..circuit.values.len()).filter(|r| circuit.values[*r].operation.sources().contains(&id)).collect())
@@ -401,14 +419,14 @@ pub fn balance(
             })
             .sum()
     };
-    let moves = moves(circuit, affected);
+    let moves = moves(circuit, effort, affected);
     let fixed = Fixed {
         rescale: places.iter().map(|p| chain.rescale(p.works, p.level)).collect(),
         output: chain.log_q(places[circuit.output].level) - context.headroom(),
     };
     settle(circuit, places, &fixed);
     let everything: Vec<ValueId> = (0..circuit.values.len()).collect();
-    for step in steps {
+    for step in effort.steps() {
         let total = cost(places, &everything);
         let worth = |places: &[Place], ids: &[ValueId]| {
             cost(places, ids) + total * STRAIN_COST * context.strain(circuit, places, ids)
@@ -435,15 +453,18 @@ pub fn balance(
     }
 }
 
+/// Scales that are changed at once, and the values that they affect.
+type Move = (Vec<(ValueId, f64)>, Vec<ValueId>);
+
 /// Scales that are changed at once, each by so many times a step, with all values that they affect: each alone, and
 /// with each of those whose weights make up for it. Alone, a scale that is at its limit stops the others.
-fn moves(circuit: &Circuit, affected: impl Fn(ValueId) -> Vec<ValueId>) -> Vec<(Vec<(ValueId, f64)>, Vec<ValueId>)> {
+fn moves(circuit: &Circuit, effort: Effort, affected: impl Fn(ValueId) -> Vec<ValueId>) -> Vec<Move> {
     let mut moves = Vec::new();
     for id in (0..circuit.values.len()).filter(|id| is_free(circuit, *id)) {
         let own = affected(id);
         let next: Vec<ValueId> = own.iter().copied().filter(|next| *next != id && is_free(circuit, *next)).collect();
         moves.push((vec![(id, 1.0)], own.clone()));
-        for next in next {
+        for next in next.into_iter().filter(|_| effort != Effort::Quick) {
             let mut both = own.clone();
             both.extend(affected(next).into_iter().filter(|id| !own.contains(id)));
             moves.extend([-1.0, 1.0, 2.0].map(|part| (vec![(id, 1.0), (next, part)], both.clone())));
@@ -697,7 +718,7 @@ mod tests {
         };
         let mut settled = places.clone();
         settle(&circuit, &mut settled, &fixed);
-        balance(&context, &circuit, &measured.1, &mut places, &chain, &SCALE_STEPS);
+        balance(&context, &circuit, &measured.1, &mut places, &chain, Effort::Thorough);
         assert!(variance(&places) <= variance(&settled) * (1.0 + 1e-9), "{} {}", variance(&places), variance(&settled));
         for (place, rescale) in places.iter().zip(&fixed.rescale).filter(|(p, _)| p.works > p.level) {
             assert!((place.product - place.bits - rescale).abs() < 1e-9);

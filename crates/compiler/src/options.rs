@@ -195,7 +195,7 @@ impl FromStr for AddFirst {
 }
 
 /// Options of [`crate::compile`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CompileOptions {
     /// Passes switched off.
     pub without: BTreeSet<Pass>,
@@ -221,23 +221,6 @@ pub struct CompileOptions {
     /// Parameters and keys of an earlier program to work with. What they cannot do is an error; `key_bytes` does not
     /// matter then.
     pub compatible_with: Option<Compatible>,
-}
-
-impl Default for CompileOptions {
-    fn default() -> Self {
-        Self {
-            without: BTreeSet::new(),
-            log_n: None,
-            logit_error: None,
-            key_bytes: None,
-            cost: CostModel::default(),
-            packing: PackingChoice::default(),
-            batch: None,
-            average: Average::default(),
-            add_first: AddFirst::default(),
-            compatible_with: None,
-        }
-    }
 }
 
 /// Of the range of a network's logits, the error that is wanted of one. A classifier that is trained with a teacher or

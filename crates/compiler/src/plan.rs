@@ -14,7 +14,7 @@ use crate::circuit::{Circuit, Operation};
 use crate::compatible::{KeysAtHand, Lack};
 use crate::gadgets;
 use crate::keys::{Choice, Search, Shape, ShapeKind};
-use crate::levels::{self, Context, Place, SwitchNoise};
+use crate::levels::{self, Context, Effort, Place, SwitchNoise};
 use crate::packing::{self, Diagonals, Kind, Packing, Wanted};
 use crate::precision::{self, Gain, Injected, Sample};
 use crate::samples::Samples;
@@ -134,7 +134,7 @@ fn kept(
         return Err(CompileError::IncompatibleLevels { needed, there });
     }
     context.allot(&mut places, wanted);
-    let draft = Draft::new(context, &chain, places);
+    let draft = Draft::new(context, &chain, places, Effort::Thorough);
     draft.check_room(context, &chain)?;
     let keys = KeysAtHand::new(earlier);
     let splits = |set: &Inputs| keys.splits(set, context.packing, options);
@@ -237,11 +237,11 @@ struct Scaled {
 }
 
 impl Scaled {
-    fn new(context: &Context<'_>, chain: &Chain, mut places: Vec<Place>) -> Self {
+    fn new(context: &Context<'_>, chain: &Chain, mut places: Vec<Place>, effort: Effort) -> Self {
         let mut circuit = context.circuit.clone();
         let mut gains = context.gains.to_vec();
         let alignments = levels::align(&mut circuit, &mut places, &mut gains, chain);
-        levels::balance(context, &circuit, &gains, &mut places, chain, &levels::SCALE_STEPS);
+        levels::balance(context, &circuit, &gains, &mut places, chain, effort);
         Self { circuit, gains, places, alignments }
     }
 
@@ -280,9 +280,9 @@ fn excess(circuit: &Circuit, places: &[Place]) -> (f64, f64) {
 }
 
 impl Draft {
-    fn new(context: &Context<'_>, chain: &Chain, places: Vec<Place>) -> Self {
+    fn new(context: &Context<'_>, chain: &Chain, places: Vec<Place>, effort: Effort) -> Self {
         let packing = context.packing;
-        let Scaled { circuit, gains, places, alignments } = Scaled::new(context, chain, places);
+        let Scaled { circuit, gains, places, alignments } = Scaled::new(context, chain, places, effort);
         let diagonals = packing::diagonals(packing, &circuit);
         let mut sets: Vec<Inputs> = Vec::new();
         let shapes: Vec<Option<Shape>> = (circuit.values.iter().enumerate())

@@ -16,7 +16,7 @@ use super::{Draft, Plan, SLACK, Scaled, TOLERANCE, refine, security_limit};
 use crate::bsgs::{self, Inputs, Split};
 use crate::chain::{self, Chain};
 use crate::keys::Choice;
-use crate::levels::{Context, Place};
+use crate::levels::{Context, Effort, Place};
 use crate::packing::Packing;
 use crate::{CompileError, CompileOptions};
 
@@ -46,7 +46,7 @@ pub(super) fn free(
     let sizes = Sizes { context, places: context.place(), limit, coarsest: wanted * 60f64.exp2() };
     let known = Mutex::new(BTreeMap::new());
     let best_of = |(index, (places, chain)): (usize, (Vec<Place>, Chain))| -> Result<Option<Found>, CompileError> {
-        let draft = Draft::new(context, &chain, places);
+        let draft = Draft::new(context, &chain, places, Effort::Quick);
         let pools = extra_primes(&chain, context.log_n, limit)?.into_iter();
         let plans = pools
             .filter_map(|extra| finish(context, options, (&draft, &chain), extra, (limit, shifts, shared), &known));
@@ -161,7 +161,7 @@ impl Sizes<'_> {
             }
         }
         let error = |(places, chain): &(Vec<Place>, Chain)| {
-            Scaled::new(self.context, chain, places.clone()).error(self.context)
+            Scaled::new(self.context, chain, places.clone(), Effort::Quick).error(self.context)
         };
         let errors: Vec<f64> = distinct.par_iter().map(error).collect();
         let exact = |error: f64| error <= largest_error;

@@ -8,13 +8,11 @@ use super::{Plan, SLACK, excess, injected, logit_error};
 use crate::CompileOptions;
 use crate::chain::Chain;
 use crate::keys::Search;
-use crate::levels::{self, Context, Place};
+use crate::levels::{self, Context, Effort, Place};
 use crate::precision::Injected;
 
 /// Bits by which sizes change.
 const STEPS: [f64; 4] = [1.0, 0.5, 0.25, 0.1];
-/// Steps in which scales follow.
-const SCALE_STEPS: [f64; 2] = [0.25, 0.05];
 /// Sizes of fine primes, bits.
 const SIZES: std::ops::Range<f64> = 20.0..29.9;
 /// Of the logits' variance, what a change has to leave at most.
@@ -69,7 +67,7 @@ fn resized(plan: &Plan, context: &Context<'_>, options: &CompileOptions, change:
     if !(ascending && search.allows(&plan.choice)) {
         return None;
     }
-    levels::balance(context, &plan.circuit, &plan.gains, &mut places, &chain, &SCALE_STEPS);
+    levels::balance(context, &plan.circuit, &plan.gains, &mut places, &chain, Effort::Near);
     if levels::short_of_room(context, &plan.circuit, &plan.gains, &places, &chain).is_some() {
         return None;
     }
