@@ -4,6 +4,7 @@
 //! range, convolutions of the same shape use the same split, chosen by coordinate descent on CPU-seconds plus a price
 //! for key bytes.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
@@ -16,6 +17,8 @@ use crate::gadgets::{self, Gadgets, digits_at};
 
 /// A price at which nothing but key bytes counts, CPU-seconds a byte.
 const HIGHEST_PRICE: f64 = 1e-5;
+/// Prices that are tried for the smallest keys.
+const PRICES: i32 = 16;
 
 /// What a step costs, before gadgets and splits are chosen.
 #[derive(Clone, Debug)]
@@ -154,6 +157,9 @@ impl Search<'_> {
         // Key bytes fall as their price rises: bisect its logarithm.
         let (mut low, mut high) = (price.max(1e-12), HIGHEST_PRICE);
         let mut best = self.cut(&ranges, &keys, high)?;
+        if best.key_bytes > key_limit {
+            return self.smallest(&ranges, &keys, (low, best), key_limit);
+        }
         for _ in 0..10 {
             let middle = (low * high).sqrt();
             let choice = self.cut(&ranges, &keys, middle)?;
@@ -164,6 +170,27 @@ impl Search<'_> {
             }
         }
         Some(best)
+    }
+
+    /// The fastest choice within the limit among those at several prices from the lowest up, or the smallest one: key
+    /// bytes of ranges are reckoned apart, so that the highest price need not have the smallest keys.
+    fn smallest(
+        &self,
+        ranges: &[Vec<Vec<Range>>],
+        keys: &KeyTable,
+        (low, highest): (f64, Choice),
+        key_limit: f64,
+    ) -> Option<Choice> {
+        let ratio = (HIGHEST_PRICE / low).powf(1.0 / f64::from(PRICES));
+        let mut choices = vec![highest];
+        for i in 1..PRICES {
+            choices.push(self.cut(ranges, keys, low * ratio.powi(i))?);
+        }
+        let order = |choice: &Choice| match choice.key_bytes <= key_limit {
+            true => (false, choice.seconds),
+            false => (true, choice.key_bytes),
+        };
+        choices.into_iter().min_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal))
     }
 
     /// For every range of levels, gadgets with as many digits as it takes; the fewest special primes for each number.
