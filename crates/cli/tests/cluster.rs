@@ -114,6 +114,6 @@ fn the_shipped_network_is_compensated() {
     refused(&["--limit", "4"], &["--data"]);
     refused(&["--data", "data.bin", "--assign", "nearest"], &["--data", "--assign compensated"]);
     refused(&["--data", "none"], &["none"]);
-    refused(&["--data", "net"], &["net", "data_batch_1.bin"]);
+    refused(&["--data", "net"], &["net", "this is a safetensors file"]);
     refused(&["--data", "data.bin", "--limit", "0"], &["--limit"]);
 }
