@@ -25,10 +25,10 @@ const MIN_WEIGHT_BITS: f64 = 6.0;
 pub enum Effort {
     /// One by one: enough to tell chains apart.
     Quick,
-    /// Also two at a time.
-    Thorough,
-    /// As thorough, from scales that are nearly right.
+    /// Also two at a time, from scales that are nearly right.
     Near,
+    /// As thorough, from any scales, for levels that are given.
+    Thorough,
 }
 
 impl Effort {
@@ -39,11 +39,16 @@ impl Effort {
             Self::Near => &[0.25, 0.05],
         }
     }
-}
 
-/// Parts of the logits' variance that a bit of [`Context::strain`] is worth: levels that were made for another network
-/// may leave no scales without any.
-const STRAIN_COST: f64 = 0.5;
+    /// Parts of the logits' variance that a bit of [`Context::strain`] is worth. Errors that are not small next to
+    /// values do more than is predicted. Only levels that were made for another network may leave no scales without.
+    fn strain_cost(self) -> f64 {
+        match self {
+            Self::Quick | Self::Near => 30.0,
+            Self::Thorough => 0.5,
+        }
+    }
+}
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -429,7 +434,7 @@ pub fn balance(
     for step in effort.steps() {
         let total = cost(places, &everything);
         let worth = |places: &[Place], ids: &[ValueId]| {
-            cost(places, ids) + total * STRAIN_COST * context.strain(circuit, places, ids)
+            cost(places, ids) + total * effort.strain_cost() * context.strain(circuit, places, ids)
         };
         for _ in 0..60 {
             let mut moved = false;
